@@ -1,0 +1,7 @@
+#include "bindings.h"
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "Compiled core of fluoropose: rendering, distortion and triangulation.";
+  m.attr("__version__") = FLUOROPOSE_VERSION;
+  bind_geometry(m);
+}

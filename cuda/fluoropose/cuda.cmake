@@ -1,0 +1,12 @@
+# Adds the CUDA drivers to the library. A macro-free include, so that enable_language runs at the top scope.
+set(FLUOROPOSE_WITH_CUDA OFF)
+if(NOT FLUOROPOSE_CUDA STREQUAL "OFF")
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    set(FLUOROPOSE_WITH_CUDA ON)
+  elseif(FLUOROPOSE_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "FLUOROPOSE_CUDA=ON, but no nvcc was found. Put nvcc on the PATH, set CUDACXX, or use FLUOROPOSE_CUDA=AUTO.")
+  endif()
+endif()
+message(STATUS "fluoropose: CUDA kernels ${FLUOROPOSE_WITH_CUDA}")

@@ -1,0 +1,1 @@
+"""Distortion and source alignment from images of beads."""

@@ -1,0 +1,17 @@
+"""The exceptions fluoropose raises for bad input; each message names what was found and what was expected."""
+
+from __future__ import annotations
+
+__all__ = ["FileFormatError", "FluoroposeError", "InputError"]
+
+
+class FluoroposeError(Exception):
+    """Base of every error that fluoropose raises on purpose."""
+
+
+class InputError(FluoroposeError, ValueError):
+    """An argument has the wrong shape, type, range or meaning; the message names the argument."""
+
+
+class FileFormatError(FluoroposeError, ValueError):
+    """A file cannot be read, or holds something else than expected; the message names the file and the field."""

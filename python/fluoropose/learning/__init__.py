@@ -1,0 +1,1 @@
+"""Artificial radiographs, networks and their bundles."""

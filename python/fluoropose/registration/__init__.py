@@ -1,0 +1,1 @@
+"""From predicted landmarks to poses, frame by frame."""

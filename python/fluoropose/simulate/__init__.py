@@ -1,0 +1,1 @@
+"""Simulated bones, calibration images and trials."""
