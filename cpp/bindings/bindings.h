@@ -10,4 +10,5 @@ namespace py = pybind11;
 // Inputs are converted to contiguous double arrays of this kind where they are small.
 using DoubleArray = py::array_t<double, py::array::c_style | py::array::forcecast>;
 
+void bind_distortion(py::module_& m);
 void bind_geometry(py::module_& m);
