@@ -6,8 +6,30 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+from fluoropose import _core
 
 _ROOT = Path(__file__).resolve().parents[2]
+
+# A shared or slow machine must not fail a test for the time that an example took; the same examples run every time.
+settings.register_profile("fluoropose", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("fluoropose")
+
+
+def cuda_devices() -> int:
+    """Count the CUDA devices that the installed module can use: none where it was built without CUDA."""
+    count = getattr(_core, "cuda_device_count", None)
+    return 0 if count is None else int(count())
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that needs CUDA where there is none; with FLUOROPOSE_REQUIRE_CUDA=1 fail it instead."""
+    if item.get_closest_marker("needs_cuda") is None or cuda_devices() > 0:
+        return
+    if os.environ.get("FLUOROPOSE_REQUIRE_CUDA") == "1":
+        pytest.fail("FLUOROPOSE_REQUIRE_CUDA=1, but there is no usable CUDA device", pytrace=False)
+    pytest.skip("needs a CUDA device and a build with CUDA")
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 // pixel at (0, 0). The ideal, undistorted image: distortion lives beside the view, not in it.
 #pragma once
 
-#include <string>
-
 #include "fluoropose/core/vec.h"
 
 namespace fluoropose {
@@ -11,10 +9,10 @@ namespace fluoropose {
 enum class Beam { kPoint, kParallel };
 
 struct View {
-  int width, height;           // px
-  Vec3<double> origin;         // mm, world: centre of pixel (0, 0) on the image plane
-  Vec3<double> u_step, v_step; // mm per px, world: one pixel to the right, one pixel down
-  Vec3<double> source;         // kPoint: the source, mm, world. kParallel: unit direction of the beam, towards the plane
+  int width, height;            // px
+  Vec3<double> origin;          // mm, world: centre of pixel (0, 0) on the image plane
+  Vec3<double> u_step, v_step;  // mm per px, world: one pixel to the right, one pixel down
+  Vec3<double> source;  // kPoint: the source, mm, world. kParallel: unit direction of the beam, towards the plane
   Beam beam;
 
   FLUOROPOSE_HD Vec3<double> pixel_centre(double u, double v) const { return origin + u_step * u + v_step * v; }
@@ -24,7 +22,7 @@ struct View {
 // independent and the source off the plane (or the beam not parallel to it).
 void validate(const View& view);
 
-// True when a world point lies strictly between the source's side and the plane's, so that its projection means something.
+// True when a world point lies strictly on the plane's side of the source, so that its projection means something.
 bool in_front_of_source(const View& view, const Vec3<double>& world);
 
 }  // namespace fluoropose

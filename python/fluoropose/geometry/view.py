@@ -204,12 +204,12 @@ class View:
         if self.beam == "parallel":
             raise InputError("principal_point_px: a parallel beam has none")
         foot = self.source + ((self.origin - self.source) @ self.normal) * self.normal
-        return self.pixel_from_plane_point(foot[None])[0]
+        return self.pixel_from_plane_point(foot[None]).reshape(2)
 
     @property
     def centre(self) -> NDArray[np.float64]:
         """(3,) world mm, centre of the image."""
-        return self.pixel_to_world(np.array([[(self.width - 1) / 2, (self.height - 1) / 2]]))[0]
+        return self.pixel_to_world(np.array([[(self.width - 1) / 2, (self.height - 1) / 2]])).reshape(3)
 
     @property
     def plane_mm_from_px(self) -> NDArray[np.float64]:
