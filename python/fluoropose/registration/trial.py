@@ -1,0 +1,163 @@
+"""A trial: synchronised frames of one rig, the bone in them, and where the results go."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from fluoropose._toml import Config, ConfigPath, read_toml
+from fluoropose.errors import FileFormatError, InputError
+from fluoropose.io.frames import FrameSource, Polarity, open_frames
+
+__all__ = ["Checks", "Trial", "TrialFrames", "load_trial"]
+
+
+class Checks(Config):
+    """What a registration must satisfy; one that does not becomes a failed row with the reason.
+
+    Attributes
+    ----------
+    min_landmarks
+        Landmarks used in every view.
+    max_residual_mm
+        Root mean square distance between predicted and projected landmarks, brought back to the bone's depth, mm.
+    min_share_in_field
+        Share of the landmarks that must project into the field of every view.
+    """
+
+    min_landmarks: int = Field(default=6, ge=3)
+    max_residual_mm: PositiveFloat = 8.0
+    min_share_in_field: float = Field(default=0.2, ge=0, le=1)
+
+
+class Trial(Config):
+    """What ``fluoropose register`` needs to know; read from a TOML file, paths relative to that file.
+
+    Attributes
+    ----------
+    rig, bone, bundle
+        Files made by ``fluoropose calibrate``, ``fluoropose bone`` and ``fluoropose train landmarks``.
+    frames
+        One source of frames per view of the rig, in the rig's order: folder of PNG or TIFF, multi-page TIFF,
+        multi-frame DICOM, video.
+    out
+        Folder for poses.csv, summary.json and report.html.
+    times, frame_rate_hz
+        A CSV file with the columns frame, time_s; or the rate of equidistant frames. At most one; by default 30 Hz.
+    polarity
+        "bright_air" (unattenuated beam is bright) or "bright_bone".
+    bit_depth
+        Bits that carry signal where the files cannot tell (12 bits in 16-bit files); by default the file's.
+    start_poses
+        A poses file; its frames are searched round the given pose only, not in the whole field.
+    manual_poses
+        A poses file; its poses are kept as they are, marked as manual.
+    checks
+        Limits beyond which a registration is called failed.
+    """
+
+    rig: ConfigPath
+    bone: ConfigPath
+    bundle: ConfigPath
+    frames: tuple[ConfigPath, ...] = Field(min_length=1)
+    out: ConfigPath
+    times: ConfigPath | None = None
+    frame_rate_hz: PositiveFloat | None = None
+    polarity: Polarity = "bright_air"
+    bit_depth: PositiveInt | None = Field(default=None, le=32)
+    start_poses: ConfigPath | None = None
+    manual_poses: ConfigPath | None = None
+    checks: Checks = Checks()
+
+    @model_validator(mode="after")
+    def _one_clock(self) -> Self:
+        if self.times is not None and self.frame_rate_hz is not None:
+            raise ValueError("times, frame_rate_hz: expected at most one of them")
+        return self
+
+
+@dataclass(frozen=True)
+class TrialFrames:
+    """The opened frames of a trial: one source per view, the same number in each, and their times."""
+
+    sources: tuple[FrameSource, ...]
+    times_s: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return len(self.times_s)
+
+    def name(self, index: int) -> str:
+        """Return the name of pair ``index``: that of its first view's frame."""
+        return self.sources[0].name(index)
+
+    @classmethod
+    def open(cls, trial: Trial) -> TrialFrames:
+        """Open the frames of every view; raises FileFormatError when their numbers differ or times do not fit."""
+        sources = tuple(open_frames(path, trial.bit_depth) for path in trial.frames)
+        counts = [len(source) for source in sources]
+        if len(set(counts)) != 1:
+            found = ", ".join(f"{n} in {source.path}" for n, source in zip(counts, sources, strict=True))
+            raise FileFormatError(f"frames: expected the same number of frames in every view, found {found}")
+        names = [sources[0].name(i) for i in range(counts[0])]
+        if trial.times is not None:
+            return cls(sources, read_times(trial.times, names))
+        rate = trial.frame_rate_hz or 30.0
+        return cls(sources, tuple(i / rate for i in range(counts[0])))
+
+
+def load_trial(path: str | Path) -> Trial:
+    """Read a trial's TOML file; raises FileFormatError naming the file and every wrong or unknown field."""
+    return read_toml(path, Trial)
+
+
+def read_times(path: Path, names: list[str]) -> tuple[float, ...]:
+    """Read the times (s) of the frames ``names`` from a CSV file with the columns frame, time_s.
+
+    Raises
+    ------
+    FileFormatError
+        If the file cannot be read, a column or frame is missing, or the times do not increase.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise FileFormatError(f"{path}: cannot be read: {error}") from error
+    if not rows or not {"frame", "time_s"} <= set(rows[0]):
+        raise FileFormatError(f"{path}: expected rows with the columns frame, time_s")
+    try:
+        time_of = {row["frame"]: float(row["time_s"]) for row in rows}
+    except (TypeError, ValueError) as error:
+        raise FileFormatError(f"{path}: time_s: expected seconds: {error}") from error
+    missing = [name for name in names if name not in time_of]
+    if missing:
+        raise FileFormatError(f"{path}: no time for {len(missing)} of {len(names)} frames, the first is {missing[0]}")
+    times = tuple(time_of[name] for name in names)
+    for name, before, after in zip(names[1:], times, times[1:], strict=False):
+        if not after > before:
+            raise FileFormatError(f"{path}: time_s: frame {name}: expected more than {before:g} s, found {after:g} s")
+    return times
+
+
+def frame_range(text: str | None, count: int) -> range:
+    """Turn "A:B" (from A, up to but without B; either may be left out) into a range within ``count`` frames.
+
+    Raises
+    ------
+    InputError
+        If the text is no such range, or nothing is left of it.
+    """
+    if text is None:
+        return range(count)
+    start, separator, stop = text.partition(":")
+    try:
+        chosen = range(count)[slice(int(start) if start else None, int(stop) if stop else None)]
+    except ValueError:
+        chosen = range(0)
+    if not separator or not chosen:
+        raise InputError(f"frames: expected A:B with frames between 0 and {count}, found {text!r}")
+    return chosen
