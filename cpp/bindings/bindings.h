@@ -11,4 +11,5 @@ namespace py = pybind11;
 using DoubleArray = py::array_t<double, py::array::c_style | py::array::forcecast>;
 
 void bind_distortion(py::module_& m);
+void bind_drr(py::module_& m);
 void bind_geometry(py::module_& m);

@@ -1,0 +1,75 @@
+#include <cstdint>
+#include <memory>
+
+#include "bindings.h"
+#include "fluoropose/drr/renderer.h"
+
+namespace {
+
+using fluoropose::Affine3;
+using fluoropose::Renderer;
+using fluoropose::View;
+using FloatVolume = py::array_t<float, py::array::c_style>;
+using MaskVolume = py::array_t<bool, py::array::c_style>;
+
+Affine3<double> to_affine(const DoubleArray& a, const char* name) {
+  if (a.ndim() != 2 || a.shape(0) != 4 || a.shape(1) != 4) {
+    throw py::value_error(std::string(name) + ": expected shape (4, 4)");
+  }
+  return {{a.at(0, 0), a.at(0, 1), a.at(0, 2)},
+          {a.at(1, 0), a.at(1, 1), a.at(1, 2)},
+          {a.at(2, 0), a.at(2, 1), a.at(2, 2)},
+          {a.at(0, 3), a.at(1, 3), a.at(2, 3)}};
+}
+
+std::unique_ptr<Renderer> make_renderer(const FloatVolume& mu, const DoubleArray& bone_from_voxel,
+                                        const std::optional<MaskVolume>& bone) {
+  if (mu.ndim() != 3) throw py::value_error("mu: expected shape (nz, ny, nx)");
+  if (bone && (bone->ndim() != 3 || bone->shape(0) != mu.shape(0) || bone->shape(1) != mu.shape(1) ||
+               bone->shape(2) != mu.shape(2))) {
+    throw py::value_error("bone: expected the shape of mu");
+  }
+  const auto side = [&](int axis) {
+    if (mu.shape(axis) > (1 << 30)) throw py::value_error("mu: a side is too long");
+    return static_cast<int>(mu.shape(axis));
+  };
+  const int nz = side(0), ny = side(1), nx = side(2);
+  const Affine3<double> map = to_affine(bone_from_voxel, "bone_from_voxel");
+  const float* values = mu.data();
+  const std::uint8_t* mask = bone ? reinterpret_cast<const std::uint8_t*>(bone->data()) : nullptr;
+  const py::gil_scoped_release release;
+  return std::make_unique<Renderer>(fluoropose::Grid(values, mask, nx, ny, nz, map));
+}
+
+py::array_t<float> line_integral(const Renderer& renderer, const View& view, const DoubleArray& world_from_bone) {
+  const Affine3<double> pose = to_affine(world_from_bone, "world_from_bone");
+  py::array_t<float> image({view.height, view.width});
+  const fluoropose::DrrImages out{image.mutable_data(), nullptr, nullptr};
+  {
+    const py::gil_scoped_release release;
+    renderer.render(view, pose, out);
+  }
+  return image;
+}
+
+py::tuple with_bone(const Renderer& renderer, const View& view, const DoubleArray& world_from_bone) {
+  const Affine3<double> pose = to_affine(world_from_bone, "world_from_bone");
+  py::array_t<float> image({view.height, view.width}), bone({view.height, view.width});
+  py::array_t<bool> mask({view.height, view.width});
+  const fluoropose::DrrImages out{image.mutable_data(), bone.mutable_data(),
+                                  reinterpret_cast<std::uint8_t*>(mask.mutable_data())};
+  {
+    const py::gil_scoped_release release;
+    renderer.render(view, pose, out);
+  }
+  return py::make_tuple(image, bone, mask);
+}
+
+}  // namespace
+
+void bind_drr(py::module_& m) {
+  py::class_<Renderer>(m, "Renderer", "DRR renderer of the compiled core; see fluoropose.drr.")
+      .def(py::init(&make_renderer), py::arg("mu"), py::arg("bone_from_voxel"), py::arg("bone") = py::none())
+      .def("line_integral", &line_integral, py::arg("view"), py::arg("world_from_bone"))
+      .def("with_bone", &with_bone, py::arg("view"), py::arg("world_from_bone"));
+}

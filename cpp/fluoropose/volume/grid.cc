@@ -1,0 +1,79 @@
+#include "fluoropose/volume/grid.h"
+
+#include <algorithm>
+#include <limits>
+#include <stdexcept>
+
+namespace fluoropose {
+namespace {
+
+struct Box {
+  int x0, y0, z0, x1, y1, z1;  // half open
+  bool empty() const { return x1 <= x0; }
+};
+
+// Smallest box with every voxel that is not zero or belongs to the bone.
+Box occupied_box(const float* mu, const std::uint8_t* bone, int nx, int ny, int nz) {
+  Box box{nx, ny, nz, 0, 0, 0};
+  for (int z = 0; z < nz; ++z) {
+    for (int y = 0; y < ny; ++y) {
+      const std::size_t row = (static_cast<std::size_t>(z) * ny + y) * nx;
+      const auto occupied = [&](int x) { return mu[row + x] != 0.0f || (bone && bone[row + x]); };
+      int first = 0;
+      while (first < nx && !occupied(first)) ++first;
+      if (first == nx) continue;
+      int last = nx - 1;
+      while (!occupied(last)) --last;
+      box = {std::min(box.x0, first),    std::min(box.y0, y),     std::min(box.z0, z),
+             std::max(box.x1, last + 1), std::max(box.y1, y + 1), std::max(box.z1, z + 1)};
+    }
+  }
+  return box;
+}
+
+Affine3<double> inverse(const Affine3<double>& m) {
+  const Vec3<double> c0 = cross(m.row1, m.row2), c1 = cross(m.row2, m.row0), c2 = cross(m.row0, m.row1);
+  const double determinant = dot(m.row0, c0);
+  const double scale = norm(m.row0) * norm(m.row1) * norm(m.row2);
+  if (!(std::abs(determinant) > 1e-12 * scale) || !std::isfinite(scale)) {
+    throw std::invalid_argument("bone_from_voxel: expected an invertible map");
+  }
+  const double s = 1.0 / determinant;
+  Affine3<double> inv{
+      {c0.x * s, c1.x * s, c2.x * s}, {c0.y * s, c1.y * s, c2.y * s}, {c0.z * s, c1.z * s, c2.z * s}, {}};
+  inv.offset = inv.linear(m.offset) * -1.0;
+  return inv;
+}
+
+}  // namespace
+
+Grid::Grid(const float* mu, const std::uint8_t* bone, int nx, int ny, int nz, const Affine3<double>& bone_from_voxel)
+    : has_bone_(bone != nullptr), voxel_from_bone_(inverse(bone_from_voxel)) {
+  if (nx < 1 || ny < 1 || nz < 1) throw std::invalid_argument("mu: every side must hold at least one voxel");
+  Box box = occupied_box(mu, bone, nx, ny, nz);
+  if (box.empty()) box = {0, 0, 0, 1, 1, 1};
+  const auto rimmed = [](int first, int end) { return end - first + 2; };
+  nx_ = rimmed(box.x0, box.x1), ny_ = rimmed(box.y0, box.y1), nz_ = rimmed(box.z0, box.z1);
+  const std::size_t count = static_cast<std::size_t>(nx_) * ny_ * nz_;
+  if (count > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
+    throw std::invalid_argument("mu: more than 2^31 voxels; crop or resample the volume");
+  }
+  voxel_from_bone_.offset = voxel_from_bone_.offset + Vec3<double>{1.0 - box.x0, 1.0 - box.y0, 1.0 - box.z0};
+  mu_.assign(count, 0.0f);
+  if (bone) bone_.assign(count, 0.0f);
+  for (int z = box.z0; z < box.z1; ++z) {
+    for (int y = box.y0; y < box.y1; ++y) {
+      const std::size_t from = (static_cast<std::size_t>(z) * ny + y) * nx;
+      const std::size_t to = (static_cast<std::size_t>(z - box.z0 + 1) * ny_ + (y - box.y0 + 1)) * nx_ + 1;
+      std::copy(mu + from + box.x0, mu + from + box.x1, mu_.begin() + static_cast<std::ptrdiff_t>(to));
+      if (!bone) continue;
+      for (int x = box.x0; x < box.x1; ++x) {
+        // The smallest normal number keeps a bone voxel without attenuation visible to the mask and to nothing else.
+        const float inside = std::max(mu[from + x], std::numeric_limits<float>::min());
+        bone_[to + x - box.x0] = bone[from + x] ? inside : 0.0f;
+      }
+    }
+  }
+}
+
+}  // namespace fluoropose

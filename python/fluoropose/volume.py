@@ -1,0 +1,114 @@
+"""The attenuation grid of a bone or of everything around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluoropose._checks import finite_array
+from fluoropose.errors import InputError
+
+__all__ = ["Volume"]
+
+_ORTHOGONAL_TOLERANCE = 1e-4  # cosine between axes; text headers of CT files carry about six digits
+_HIGHEST_ATTENUATION = 100.0  # 1/mm; tungsten at 20 keV is near 130, at the energies of fluoroscopy below 20
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Attenuation on a regular grid, placed in the bone frame.
+
+    Between voxel centres the attenuation is interpolated linearly, with zeros outside the grid.
+
+    Parameters
+    ----------
+    mu
+        (nz, ny, nx) linear attenuation, 1/mm, indexed [z, y, x]; finite and not negative. Kept as float32.
+    bone_from_voxel
+        (4, 4) affine map from voxel indices (x, y, z), integers at the centres, to bone mm. The axes are orthogonal;
+        they may be rotated, mirrored and of unequal spacing.
+
+    Raises
+    ------
+    InputError
+        If ``mu`` is not such an array or the map is singular, sheared or not affine.
+    """
+
+    mu: NDArray[np.float32]
+    bone_from_voxel: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        mu = np.asarray(self.mu)
+        if mu.ndim != 3 or mu.size == 0:
+            raise InputError(f"mu: expected shape (nz, ny, nx) with at least one voxel, found {mu.shape}")
+        if mu.dtype.kind not in "fiu":
+            raise InputError(f"mu: expected real numbers, found {mu.dtype}")
+        mu = np.ascontiguousarray(mu, dtype=np.float32)
+        low, high = float(mu.min()), float(mu.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise InputError("mu: expected finite numbers, found NaN or infinity")
+        if low < 0 or high > _HIGHEST_ATTENUATION:
+            raise InputError(
+                f"mu: expected attenuation in 1/mm between 0 and {_HIGHEST_ATTENUATION:g}, "
+                f"found {low:g} to {high:g} (Hounsfield units must be converted first)"
+            )
+        matrix = finite_array("bone_from_voxel", self.bone_from_voxel, (4, 4)).copy()
+        if not np.allclose(matrix[3], [0, 0, 0, 1], atol=1e-9):
+            raise InputError(f"bone_from_voxel: expected the last row (0, 0, 0, 1), found {matrix[3].tolist()}")
+        spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+        if not (spacing > 0).all():
+            raise InputError("bone_from_voxel: expected three axes of non-zero length")
+        axes = matrix[:3, :3] / spacing
+        if np.abs(axes.T @ axes - np.eye(3)).max() > _ORTHOGONAL_TOLERANCE:
+            raise InputError("bone_from_voxel: expected orthogonal axes, found sheared ones")
+        mu.flags.writeable = False
+        matrix.flags.writeable = False
+        object.__setattr__(self, "mu", mu)
+        object.__setattr__(self, "bone_from_voxel", matrix)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(nz, ny, nx)."""
+        nz, ny, nx = self.mu.shape
+        return nz, ny, nx
+
+    @property
+    def spacing_mm(self) -> NDArray[np.float64]:
+        """(3,) mm between voxel centres along x, y, z."""
+        return np.asarray(np.linalg.norm(self.bone_from_voxel[:3, :3], axis=0))
+
+    @property
+    def corners(self) -> NDArray[np.float64]:
+        """(8, 3) bone mm, the centres of the corner voxels."""
+        nz, ny, nx = self.shape
+        x, y, z = np.meshgrid([0, nx - 1], [0, ny - 1], [0, nz - 1], indexing="ij")
+        return self.voxel_to_bone(np.column_stack([x.ravel(), y.ravel(), z.ravel()]))
+
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        """(3,) bone mm, the middle of the grid."""
+        return self.corners.mean(axis=0)
+
+    def voxel_to_bone(self, voxels: NDArray[np.floating | np.integer]) -> NDArray[np.float64]:
+        """Place voxel indices (n, 3), in the order (x, y, z), in the bone frame: (n, 3) mm."""
+        indices = finite_array("voxels", voxels, (None, 3))
+        return indices @ self.bone_from_voxel[:3, :3].T + self.bone_from_voxel[:3, 3]
+
+    def bone_to_voxel(self, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return voxel indices (n, 3), in the order (x, y, z) and not rounded, of bone points (n, 3) mm."""
+        points = finite_array("points_mm", points_mm, (None, 3))
+        return np.linalg.solve(self.bone_from_voxel[:3, :3], (points - self.bone_from_voxel[:3, 3]).T).T
+
+    def masked(self, mask: NDArray[np.bool_]) -> Volume:
+        """Return the same grid with zero attenuation where ``mask`` (nz, ny, nx) is False."""
+        return Volume(np.where(checked_mask(mask, self.shape), self.mu, np.float32(0)), self.bone_from_voxel)
+
+
+def checked_mask(mask: NDArray[np.bool_], shape: tuple[int, int, int]) -> NDArray[np.bool_]:
+    """Return ``mask`` as a contiguous boolean array, or raise InputError unless it has ``shape``."""
+    array = np.asarray(mask)
+    if array.dtype != np.bool_ or array.shape != shape:
+        raise InputError(f"mask: expected booleans of shape {shape}, found {array.dtype} of shape {array.shape}")
+    return np.ascontiguousarray(array)
