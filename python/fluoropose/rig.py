@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from fluoropose._checks import positive
+from fluoropose._checks import finite_array, float_array, positive
 from fluoropose._files import write_text
 from fluoropose.distortion import Distortion
-from fluoropose.errors import FileFormatError, FluoroposeError, InputError
+from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import View
 
 __all__ = ["CircularField", "Fluoroscope", "Rig"]
 
-_FORMAT = "fluoropose-rig"
-_VERSION = 1
+_HEADER: dict[str, Any] = {"format": "fluoropose-rig", "version": 1, "units": "mm"}
+
+# Distances between two sources, and from a source to its image plane, that an installation for bones can have (mm).
+# Outside them the numbers are almost surely centimetres, metres or micrometres.
+_PLAUSIBLE_MM = (200.0, 20_000.0)
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,13 @@ class CircularField:
     radius: float
 
     def __post_init__(self) -> None:
+        finite_array("u, v", (self.u, self.v), (2,))
         positive("radius", self.radius)
-        if not (np.isfinite(self.u) and np.isfinite(self.v)):
-            raise InputError(f"u, v: expected a finite centre, found ({self.u}, {self.v})")
 
-    def contains(self, pixels: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def contains(self, pixels: ArrayLike) -> NDArray[np.bool_]:
         """Tell for recorded pixels (n, 2) whether they lie in the field; NaN does not."""
-        return np.asarray(np.hypot(pixels[:, 0] - self.u, pixels[:, 1] - self.v) <= self.radius)
+        u, v = float_array("pixels", pixels, (None, 2)).T
+        return np.asarray(np.hypot(u - self.u, v - self.v) <= self.radius)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,14 +77,28 @@ class Fluoroscope:
 
 @dataclass(frozen=True, eq=False)
 class Rig:
-    """The fluoroscopes of one installation, in one world frame (see the package's conventions)."""
+    """The fluoroscopes of one installation, in one world frame (see the package's conventions).
+
+    Raises
+    ------
+    InputError
+        If there is none, or distances between sources, or from a source to its image plane, cannot be millimetres.
+    """
 
     fluoroscopes: tuple[Fluoroscope, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "fluoroscopes", tuple(self.fluoroscopes))
         if not self.fluoroscopes:
             raise InputError("fluoroscopes: expected at least one")
-        object.__setattr__(self, "fluoroscopes", tuple(self.fluoroscopes))
+        for number, fluoroscope in enumerate(self.fluoroscopes, start=1):
+            if not isinstance(fluoroscope, Fluoroscope):
+                raise InputError(f"fluoroscopes: expected Fluoroscope, found {type(fluoroscope).__name__}")
+            if fluoroscope.view.beam == "point":
+                _check_millimetres(f"source-to-detector distance of view {number}", fluoroscope.view.sdd_mm)
+        sources = [(i, f.view.source) for i, f in enumerate(self.fluoroscopes, start=1) if f.view.beam == "point"]
+        for (i, a), (j, b) in itertools.combinations(sources, 2):
+            _check_millimetres(f"distance between the sources of views {i} and {j}", float(np.linalg.norm(a - b)))
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -89,12 +107,7 @@ class Rig:
 
     def save(self, path: str | Path) -> None:
         """Write the rig as JSON."""
-        document = {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "units": "mm",
-            "fluoroscopes": [_to_dict(f) for f in self.fluoroscopes],
-        }
+        document = _HEADER | {"fluoroscopes": [_to_dict(f) for f in self.fluoroscopes]}
         write_text(path, json.dumps(document, indent=1) + "\n")
 
     @classmethod
@@ -104,39 +117,52 @@ class Rig:
             document = json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise FileFormatError(f"{path}: expected a rig file (JSON): {error}") from error
-        if not isinstance(document, dict) or document.get("format") != _FORMAT:
-            raise FileFormatError(f'{path}: expected "format": "{_FORMAT}"')
-        if document.get("version") != _VERSION:
-            raise FileFormatError(f"{path}: version: expected {_VERSION}, found {document.get('version')!r}")
-        if document.get("units") != "mm":
-            raise FileFormatError(f'{path}: units: expected "mm", found {document.get("units")!r}')
         try:
-            return cls(tuple(_from_dict(entry) for entry in document["fluoroscopes"]))
-        except (KeyError, TypeError, AttributeError, FluoroposeError) as error:
-            raise FileFormatError(f"{path}: fluoroscopes: {error!s}") from error
+            _require_fields("the file", document, _HEADER.keys() | {"fluoroscopes"})
+            for name, value in _HEADER.items():
+                if document[name] != value:
+                    raise InputError(f"{name}: expected {value!r}, found {document[name]!r}")
+            if not isinstance(document["fluoroscopes"], list):
+                raise InputError(f"fluoroscopes: expected a list, found {document['fluoroscopes']!r}")
+            return cls(tuple(_from_dict(f"fluoroscopes[{i}]", f) for i, f in enumerate(document["fluoroscopes"])))
+        except InputError as error:
+            raise FileFormatError(f"{path}: {error}") from error
+
+
+def _check_millimetres(what: str, distance: float) -> None:
+    low, high = _PLAUSIBLE_MM
+    if not low <= distance <= high:
+        raise InputError(f"{what}: expected {low:g} to {high:g} mm, found {distance:.6g}; are the numbers millimetres?")
 
 
 def _to_dict(fluoroscope: Fluoroscope) -> dict[str, Any]:
-    view, field = fluoroscope.view, fluoroscope.field
+    view, distortion, field = fluoroscope.view, fluoroscope.distortion, fluoroscope.field
     return {
-        "view": {
-            "width": view.width,
-            "height": view.height,
-            "origin": view.origin.tolist(),
-            "u_step": view.u_step.tolist(),
-            "v_step": view.v_step.tolist(),
-            "source": view.source.tolist(),
-            "beam": view.beam,
-        },
-        "distortion": None if fluoroscope.distortion is None else fluoroscope.distortion.to_dict(),
-        "field": None if field is None else {"u": field.u, "v": field.v, "radius": field.radius},
+        "view": {f.name: np.asarray(getattr(view, f.name)).tolist() for f in fields(view)},
+        "distortion": None if distortion is None else distortion.to_dict(),
+        "field": None if field is None else asdict(field),
     }
 
 
-def _from_dict(entry: dict[str, Any]) -> Fluoroscope:
-    distortion, field = entry["distortion"], entry["field"]
-    return Fluoroscope(
-        View(**entry["view"]),
-        None if distortion is None else Distortion.from_dict(distortion),
-        None if field is None else CircularField(**field),
-    )
+def _from_dict(name: str, entry: Any) -> Fluoroscope:
+    _require_fields(name, entry, {f.name for f in fields(Fluoroscope)})
+    view, distortion, field = entry["view"], entry["distortion"], entry["field"]
+    _require_fields(f"{name}.view", view, {f.name for f in fields(View)})
+    if field is not None:
+        _require_fields(f"{name}.field", field, {f.name for f in fields(CircularField)})
+    try:
+        return Fluoroscope(
+            View(**view),
+            None if distortion is None else Distortion.from_dict(distortion),
+            None if field is None else CircularField(**field),
+        )
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+
+
+def _require_fields(name: str, value: Any, expected: set[str]) -> None:
+    if not isinstance(value, dict):
+        raise InputError(f"{name}: expected an object with {', '.join(sorted(expected))}, found {value!r:.80}")
+    for kind, names in (("missing", expected - value.keys()), ("unknown", value.keys() - expected)):
+        if names:
+            raise InputError(f"{name}: {kind} field(s) {', '.join(sorted(names))}")

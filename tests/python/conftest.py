@@ -13,7 +13,7 @@ from fluoropose import _core
 _ROOT = Path(__file__).resolve().parents[2]
 
 # A shared or slow machine must not fail a test for the time that an example took; the same examples run every time.
-settings.register_profile("fluoropose", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("fluoropose", deadline=None, max_examples=50, derandomize=True, print_blob=True)
 settings.load_profile("fluoropose")
 
 

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fluoropose import _core
-from fluoropose._checks import finite_array, positive
+from fluoropose._checks import finite_array, float_array, positive, whole_positive
 from fluoropose.errors import InputError
 from fluoropose.geometry.pose import Pose
 
-__all__ = ["View"]
+__all__ = ["SddGeometry", "View"]
 
 Beam = Literal["point", "parallel"]
+
+
+class SddGeometry(NamedTuple):
+    """A point-source view in the terms of ``View.from_sdd``, which documents the fields."""
+
+    sdd_mm: float
+    delx_mm: float
+    dely_mm: float
+    x0_mm: float
+    y0_mm: float
+    world_from_plane: Pose
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +64,7 @@ class View:
         if self.beam not in ("point", "parallel"):
             raise InputError(f'beam: expected "point" or "parallel", found {self.beam!r}')
         for name in ("width", "height"):
-            value = getattr(self, name)
-            if int(value) != value or value < 1:
-                raise InputError(f"{name}: expected a positive whole number of pixels, found {value}")
-            object.__setattr__(self, name, int(value))
+            object.__setattr__(self, name, whole_positive(name, getattr(self, name)))
         for name in ("origin", "u_step", "v_step", "source"):
             array = finite_array(name, getattr(self, name), (3,)).copy()
             if name == "source" and self.beam == "parallel":
@@ -114,7 +122,7 @@ class View:
         rays = np.linalg.inv(k) * sdd  # columns: camera mm per px in u, per px in v, and of pixel (0, 0)
         turn = world_from_camera.rotation
         source = world_from_camera.translation_mm
-        return cls(*size_px, turn @ rays[:, 2] + source, turn @ rays[:, 0], turn @ rays[:, 1], source)
+        return cls(*_size(size_px), turn @ rays[:, 2] + source, turn @ rays[:, 0], turn @ rays[:, 1], source)
 
     @classmethod
     def from_sdd(
@@ -146,9 +154,10 @@ class View:
         """
         place = world_from_plane or Pose.identity()
         dx, dy = positive("delx_mm", delx_mm), positive("dely_mm", dely_mm)
-        width, height = size_px
+        width, height = _size(size_px)
         corner = np.array([[-(width - 1) / 2 * dx, -(height - 1) / 2 * dy, 0.0]])
-        source = np.array([[float(x0_mm), float(y0_mm), -positive("sdd_mm", sdd_mm)]])
+        x0, y0 = finite_array("x0_mm, y0_mm", (x0_mm, y0_mm), (2,))
+        source = np.array([[x0, y0, -positive("sdd_mm", sdd_mm)]])
         return cls(
             width,
             height,
@@ -182,7 +191,7 @@ class View:
 
     @property
     def normal(self) -> NDArray[np.float64]:
-        """(3,) unit normal u x v of the plane, away from the source."""
+        """(3,) unit normal u x v of the plane; it points away from the source unless the image is mirrored."""
         n = np.cross(self.u_step, self.v_step)
         return np.asarray(n / np.linalg.norm(n))
 
@@ -245,6 +254,24 @@ class View:
         k[:2, 2] = self.principal_point_px
         return k, rotation, -rotation @ self.source
 
+    def to_sdd(self) -> SddGeometry:
+        """Return what ``from_sdd`` needs, so that ``View.from_sdd(view.size_px, *view.to_sdd())`` is this view.
+
+        Raises
+        ------
+        InputError
+            For a parallel beam, a mirrored image, or pixels that are not rectangular (skewed).
+        """
+        k, rotation, _ = self.to_krt()
+        if abs(k[0, 1]) > 1e-9 * k[0, 0]:
+            raise InputError(f"to_sdd: expected rectangular pixels, found a skew of {k[0, 1] / k[1, 1]:.3g} px per px")
+        pitch_u, pitch_v = self.pixel_pitch_mm
+        offset_px = self.principal_point_px - (np.array(self.size_px) - 1) / 2
+        world_from_plane = Pose(rotation.T, self.centre)
+        return SddGeometry(
+            self.sdd_mm, pitch_u, pitch_v, pitch_u * offset_px[0], pitch_v * offset_px[1], world_from_plane
+        )
+
     # --- projection ---------------------------------------------------------------------------------------------
 
     def project(self, points_mm: ArrayLike) -> NDArray[np.float64]:
@@ -265,9 +292,9 @@ class View:
         steps = np.column_stack([self.u_step, self.v_step])
         return np.asarray((points - self.origin) @ np.linalg.pinv(steps).T)
 
-    def contains(self, pixels: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def contains(self, pixels: ArrayLike) -> NDArray[np.bool_]:
         """Tell for pixels (n, 2) whether they lie inside the image; NaN does not."""
-        u, v = pixels[:, 0], pixels[:, 1]
+        u, v = float_array("pixels", pixels, (None, 2)).T
         return np.asarray((u >= -0.5) & (u < self.width - 0.5) & (v >= -0.5) & (v < self.height - 0.5))
 
     # --- other samplings of the same image ----------------------------------------------------------------------
@@ -284,17 +311,21 @@ class View:
         size_px
             (width, height) of the new image.
         """
-        width, height = size_px
+        width, height = _size(size_px)
         step_u = positive("side_px", side_px[0]) / width
         step_v = positive("side_px", side_px[1]) / height
-        first_u = left_px + 0.5 * step_u - 0.5
-        first_v = top_px + 0.5 * step_v - 0.5
-        origin = self.origin + first_u * self.u_step + first_v * self.v_step
+        left, top = finite_array("left_px, top_px", (left_px, top_px), (2,))
+        origin = self.pixel_to_world([[left + 0.5 * step_u - 0.5, top + 0.5 * step_v - 0.5]]).reshape(3)
         return View(width, height, origin, self.u_step * step_u, self.v_step * step_v, self.source, self.beam)
 
     def resized(self, size_px: tuple[int, int]) -> View:
         """Return the whole image sampled with another size: u' = (u + 0.5) s - 0.5."""
         return self.crop(0.0, 0.0, (float(self.width), float(self.height)), size_px)
+
+
+def _size(size_px: tuple[int, int]) -> tuple[int, int]:
+    width, height = finite_array("size_px", size_px, (2,))
+    return whole_positive("size_px", width), whole_positive("size_px", height)
 
 
 def _orthonormal(name: str, rotation: ArrayLike) -> NDArray[np.float64]:
