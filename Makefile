@@ -96,12 +96,12 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror $(CPP_FILES)
 	$(BIN)/mypy
-	$(BIN)/pybind11-stubgen fluoropose._core -o build/stubs --numpy-array-use-type-var >/dev/null
+	$(BIN)/pybind11-stubgen fluoropose._core -o build/stubs --numpy-array-use-type-var --exit-code >/dev/null
 	@diff -u python/fluoropose/_core.pyi build/stubs/fluoropose/_core.pyi \
 	  || { echo "_core.pyi does not match the compiled module: run 'make stub' and commit it."; exit 1; }
 
 stub: setup
-	$(BIN)/pybind11-stubgen fluoropose._core -o build/stubs --numpy-array-use-type-var
+	$(BIN)/pybind11-stubgen fluoropose._core -o build/stubs --numpy-array-use-type-var --exit-code
 	cp build/stubs/fluoropose/_core.pyi python/fluoropose/_core.pyi
 
 format: setup

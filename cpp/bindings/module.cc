@@ -3,7 +3,8 @@
 PYBIND11_MODULE(_core, m) {
   m.doc() = "Compiled core of fluoropose: rendering, distortion and triangulation.";
   m.attr("__version__") = FLUOROPOSE_VERSION;
+  // The view comes first, because the signatures of the others name it.
+  bind_geometry(m);
   bind_distortion(m);
   bind_drr(m);
-  bind_geometry(m);
 }
