@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +13,14 @@ from fluoropose.geometry import Pose
 __all__ = ["Failure", "Registration", "Status"]
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """Whether there is a pose."""
 
     OK = "ok"
     FAILED = "failed"
 
 
-class Failure(str, Enum):
+class Failure(StrEnum):
     """Why triangulation gave no pose."""
 
     TOO_FEW_POINTS = "too few points"
