@@ -15,7 +15,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; rename it to ``path`` when the block ends well, remove it otherwise."""
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.stem}.{os.getpid()}.partial{final.suffix}")
+    temporary = final.with_name(f".{os.getpid()}.partial.{final.name}")  # ends as the name does: writers look at that
     try:
         yield temporary
         os.replace(temporary, final)
