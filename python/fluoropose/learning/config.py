@@ -1,0 +1,244 @@
+"""What a learning run is made of, as one TOML file: the set, the styles, the training; unknown keys are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from fluoropose._toml import Config, ConfigPath, read_toml
+from fluoropose.learning.preprocess import Preprocessing
+
+__all__ = ["DatasetConfig", "LearningConfig", "Moving", "PoseRange", "StyleConfig", "TrainingConfig", "load_config"]
+
+Triple = tuple[float, float, float]
+Matrix = tuple[Triple, Triple, Triple]
+Range = tuple[float, float]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class PoseRange(Config):
+    """The poses a bone may take: world_from_bone = (nominal turned about ``axis``, then tilted), about a centre.
+
+    Attributes
+    ----------
+    rotation
+        Nominal world_from_bone: the rows of a (3, 3) rotation; its columns are the bone's axes in the world.
+    centre_mm, range_mm
+        Where the bone's origin lies in the world: uniform in centre +- range per axis.
+    axis, turn_deg
+        A large known motion, such as flexion: axis in the bone frame and (least, most) angle, uniform.
+    tilt_deg
+        Free rotation on top, semi-axes about the bone's x, y, z: any direction, the size uniform from zero, so that the
+        nominal orientation is the densest.
+    """
+
+    rotation: Matrix
+    centre_mm: Triple
+    range_mm: Triple
+    axis: Triple = (1.0, 0.0, 0.0)
+    turn_deg: Range = (0.0, 0.0)
+    tilt_deg: Triple = (0.0, 0.0, 0.0)
+
+    @model_validator(mode="after")
+    def _is_rotation(self) -> PoseRange:
+        r = np.array(self.rotation)
+        if np.abs(r @ r.T - np.eye(3)).max() > 0.01 or np.linalg.det(r) < 0:
+            raise ValueError("rotation: expected a proper rotation matrix within 0.01")
+        if np.linalg.norm(self.axis) < 1e-6:
+            raise ValueError("axis: expected a direction, found zero")
+        return self
+
+
+class Moving(Config):
+    """Something beside the bone with a motion of its own: another bone, or what the CT holds beyond a plane.
+
+    Attributes
+    ----------
+    bone
+        Bone file to render; None: part of the trained bone's own surroundings (a neck under a skull).
+    beyond_mm, towards
+        With ``bone`` None: a point and a direction in the bone frame; surroundings on that side of the plane move.
+    centre_mm, range_mm
+        Shift of the part's origin in the bone frame, uniform in centre +- range (for a part of the surroundings: of
+        the pivot ``beyond_mm``).
+    rotation
+        Nominal bone_from_part.
+    tilt_deg
+        As in ``PoseRange``.
+    axis, turn_deg
+        As in ``PoseRange``, the axis in the trained bone's frame.
+    share
+        Share of samples in which the part is present.
+    """
+
+    bone: ConfigPath | None = None
+    beyond_mm: Triple = (0.0, 0.0, 0.0)
+    towards: Triple = (0.0, 0.0, -1.0)
+    rotation: Matrix = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    centre_mm: Triple = (0.0, 0.0, 0.0)
+    range_mm: Triple = (0.0, 0.0, 0.0)
+    axis: Triple = (1.0, 0.0, 0.0)
+    turn_deg: Range = (0.0, 0.0)
+    tilt_deg: Triple = (0.0, 0.0, 0.0)
+    share: Share = 1.0
+
+
+class DatasetConfig(Config):
+    """The artificial radiograph-landmark set.
+
+    Attributes
+    ----------
+    bone, rig
+        Files; relative paths are relative to the TOML file's folder.
+    count, test_count
+        Samples in all, and how many of them (the last ones) are never trained on.
+    segmented_share
+        Share of samples that show the bone alone, cut out by its mask.
+    seed
+        Sample i depends on (seed, i) alone.
+    size, border
+        Side of the network's input; pixels kept around it so that training can shift, turn and scale it.
+    whole_field_share
+        Share of samples whose region is the whole field of the view; the others look at the bone more closely.
+    margin
+        (least, most) side of a close region relative to the landmarks' box; log-uniform.
+    shift
+        Random displacement of a region's centre, as a share of its side.
+    method
+        The renderer.
+    """
+
+    bone: ConfigPath
+    rig: ConfigPath
+    count: int = Field(default=9751, ge=4)
+    test_count: int = Field(default=500, ge=1)
+    segmented_share: Share = 0.2
+    seed: int = Field(default=1, ge=0)
+    size: int = Field(default=128, ge=32, le=1024)
+    border: int = Field(default=24, ge=0, le=512)
+    whole_field_share: Share = 0.3
+    margin: Range = (1.15, 2.0)
+    shift: float = Field(default=0.08, ge=0, le=0.5)
+    method: Literal["shear_warp", "ray_cast"] = "ray_cast"
+    pose: PoseRange
+    moving: tuple[Moving, ...] = ()
+
+    @model_validator(mode="after")
+    def _counts(self) -> DatasetConfig:
+        if self.test_count * 2 > self.count:
+            raise ValueError(f"test_count: expected at most half of count = {self.count}, found {self.test_count}")
+        if not 1 <= self.margin[0] <= self.margin[1]:
+            raise ValueError(f"margin: expected 1 <= least <= most, found {self.margin}")
+        return self
+
+
+class StyleConfig(Config):
+    """Ranges of what is drawn anew for every picture of every epoch; each (least, most), uniform unless said.
+
+    Attributes
+    ----------
+    bone, surroundings
+        Factor on the line integral of the bone and of everything else in the set; log-uniform.
+    turn_deg, scale, shift
+        In-plane turn, log-uniform scale and shift (share of the side) of the picture; needs ``DatasetConfig.border``.
+    tissue
+        Amplitude (line integral) of a smooth random thickness over the whole picture.
+    limbs, shafts, metal, beads
+        Most of each kind of random object: soft thick cylinders, bone-like hollow ones, dense plates, small discs.
+    occluder_share, occluder
+        How often a soft dark half-plane comes from below, and its line integral at its deepest.
+    hardening
+        Beam hardening h in L / (1 + h L).
+    scatter
+        Scattered part of the signal, relative to the open field.
+    glare
+        Share of the signal that veils the whole picture.
+    exposure
+        Signal of the open field relative to saturation; log-uniform.
+    gamma
+        Exponent of the video chain; log-uniform.
+    shading
+        Amplitude of smooth relative brightness changes.
+    blur_px, noise
+        Gaussian blur (sd, pixels of the input) and noise (sd at full scale).
+    field_share, black
+        How often the round field's edge is drawn, and the signal outside it.
+    """
+
+    bone: Range = (0.7, 1.4)
+    surroundings: Range = (0.5, 1.5)
+    turn_deg: float = Field(default=10.0, ge=0, le=180)
+    scale: Range = (0.9, 1.1)
+    shift: float = Field(default=0.05, ge=0, le=0.5)
+    tissue: Range = (0.0, 1.5)
+    limbs: int = Field(default=2, ge=0)
+    shafts: int = Field(default=2, ge=0)
+    metal: int = Field(default=0, ge=0)
+    beads: int = Field(default=2, ge=0)
+    occluder_share: Share = 0.0
+    occluder: Range = (0.5, 3.0)
+    hardening: Range = (0.0, 0.1)
+    scatter: Range = (0.0, 0.2)
+    glare: Range = (0.0, 0.15)
+    exposure: Range = (0.8, 2.5)
+    gamma: Range = (0.5, 1.4)
+    shading: Range = (0.0, 0.3)
+    blur_px: Range = (0.0, 1.2)
+    noise: Range = (0.0, 0.03)
+    field_share: Share = 0.9
+    black: Range = (0.0, 0.06)
+
+
+class TrainingConfig(Config):
+    """How the network is trained.
+
+    Attributes
+    ----------
+    loss
+        "mse" as in the paper, or "smooth_l1" with ``beta``, which far-off landmarks pull less.
+    outside_weight
+        Weight of a landmark outside the crop; its label is kept unclipped.
+    learning_rate
+        Adam's peak rate: a short warm-up, then a cosine to zero over ``epochs``.
+    patience
+        Epochs without a better test loss after which training stops.
+    precision
+        "bf16-mixed" is the fastest where the processor has it (AVX512_BF16, any recent GPU).
+    crop_margin
+        Side of the close region relative to the landmarks' box that registration should use; None: the whole field.
+    """
+
+    epochs: int = Field(default=40, ge=1)
+    batch: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    loss: Literal["mse", "smooth_l1"] = "smooth_l1"
+    beta: float = Field(default=0.03, gt=0)
+    outside_weight: float = Field(default=0.2, ge=0)
+    patience: int = Field(default=15, ge=1)
+    seed: int = Field(default=1, ge=0)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    crop_margin: float | None = Field(default=1.4, gt=1)
+
+
+class LearningConfig(Config):
+    """One learning run."""
+
+    dataset: DatasetConfig
+    style: StyleConfig = StyleConfig()
+    preprocessing: Preprocessing = Preprocessing()
+    training: TrainingConfig = TrainingConfig()
+
+
+def load_config(path: str | Path) -> LearningConfig:
+    """Read a learning run's TOML file; relative file names in it are relative to its folder.
+
+    Raises
+    ------
+    FileFormatError
+        If the file cannot be read, is not TOML, or a key is unknown, missing or out of range; it names the key.
+    """
+    return read_toml(path, LearningConfig)

@@ -1,0 +1,212 @@
+"""The artificial radiograph-landmark set (Zhou et al. 2021, 2.1): one HDF5 file, from a seed, resumable."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from fluoropose.bone import Bone
+from fluoropose.errors import FileFormatError
+from fluoropose.learning.config import LearningConfig
+from fluoropose.learning.scene import Scene
+from fluoropose.learning.style import Samples
+from fluoropose.rig import Rig
+
+__all__ = ["RadiographSet", "make_dataset"]
+
+_FORMAT = "fluoropose-radiographs"
+_VERSION = 1
+_FLUSH_EVERY = 64
+
+
+def make_dataset(config: LearningConfig, out: str | Path) -> Path:
+    """Render the set that ``config.dataset`` describes into one HDF5 file.
+
+    Interrupted, it leaves ``out`` with ".partial" appended and goes on from there when called again with the same
+    configuration; the result is the same.
+
+    Returns
+    -------
+    Path
+        ``out``.
+
+    Raises
+    ------
+    FileFormatError
+        If the bone or rig cannot be read, or a partial file is of another configuration or damaged.
+    """
+    out = Path(out)
+    data = config.dataset
+    bone, rig = Bone.load(data.bone), Rig.load(data.rig)
+    neighbours = tuple(None if m.bone is None else Bone.load(m.bone) for m in data.moving)
+    scene = Scene(bone, rig, data, neighbours)
+    partial = out.with_name(out.name + ".partial")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with _open_partial(partial, config, bone, rig, scene.layers) as file:
+        done = file["done"][:]
+        with _progress() as bar:
+            task = bar.add_task(f"rendering {out.name}", total=data.count, completed=int(done.sum()))
+            try:
+                for i in np.flatnonzero(~done):
+                    _store(file, int(i), scene)
+                    bar.advance(task)
+                    if i % _FLUSH_EVERY == 0:
+                        file.flush()
+            finally:
+                file.flush()
+    os.replace(partial, out)
+    return out
+
+
+def _open_partial(path: Path, config: LearningConfig, bone: Bone, rig: Rig, layers: int) -> h5py.File:
+    recipe = config.dataset.model_dump_json()
+    if path.exists():
+        file = _open(path, "r+")
+        if file.attrs.get("recipe") != recipe or file.attrs.get("bone_fingerprint") != bone.fingerprint:
+            file.close()
+            raise FileFormatError(f"{path}: begun with another configuration or bone; delete it to start afresh")
+        return file
+    data = config.dataset
+    n, c = data.count, data.size + 2 * data.border
+    file = h5py.File(path, "w")
+    file.attrs.update(
+        format=_FORMAT,
+        version=_VERSION,
+        units="line integrals: dimensionless; landmarks, field: pixels of the inner size x size picture; poses: mm",
+        recipe=recipe,
+        config=config.model_dump_json(),
+        bone_name=bone.name,
+        bone_fingerprint=bone.fingerprint,
+        landmark_names=list(bone.landmark_names),
+        views=len(rig.fluoroscopes),
+    )
+    file.create_dataset("layers", (n, layers, c, c), np.float16, chunks=(1, layers, c, c))
+    file.create_dataset("mask", (n, c, c), np.uint8, chunks=(1, c, c), compression="lzf")
+    file.create_dataset("landmarks_px", (n, len(bone.landmark_names), 2), np.float32)
+    file.create_dataset("world_from_bone", (n, 4, 4), np.float64)
+    file.create_dataset("view", (n,), np.uint8)
+    file.create_dataset("region_px", (n, 3), np.float64)
+    file.create_dataset("field_px", (n, 3), np.float32)
+    file.create_dataset("segmented", (n,), np.bool_)
+    file.create_dataset("done", (n,), np.bool_)
+    return file
+
+
+def _store(file: h5py.File, index: int, scene: Scene) -> None:
+    sample = scene.sample(index)
+    file["layers"][index] = sample.layers
+    file["mask"][index] = sample.mask
+    file["landmarks_px"][index] = sample.landmarks_px
+    file["world_from_bone"][index] = sample.world_from_bone.matrix
+    file["view"][index] = sample.view
+    file["region_px"][index] = sample.region
+    file["field_px"][index] = sample.field
+    file["segmented"][index] = sample.segmented
+    file["done"][index] = True
+
+
+@dataclass
+class RadiographSet:
+    """A finished set, in memory.
+
+    Attributes
+    ----------
+    layers, mask, landmarks_px, view, field, segmented
+        As in ``scene.Sample``, one row per sample.
+    config
+        The run that made it.
+    bone_name, bone_fingerprint, landmark_names, views
+        What a network trained on it is good for.
+    """
+
+    layers: Tensor
+    mask: Tensor
+    landmarks_px: Tensor
+    view: Tensor
+    field: Tensor
+    segmented: Tensor
+    config: LearningConfig
+    bone_name: str
+    bone_fingerprint: str
+    landmark_names: tuple[str, ...]
+    views: int
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def samples(self, rows: Tensor) -> Samples:
+        """Return some of the samples as the styles want them."""
+        return Samples(
+            self.layers[rows], self.mask[rows], self.landmarks_px[rows], self.field[rows], self.segmented[rows]
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> RadiographSet:
+        """Read a set that ``make_dataset`` finished.
+
+        Raises
+        ------
+        FileFormatError
+            If the file is missing, cut short, unfinished, of another format, or holds NaN.
+        """
+        path = Path(path)
+        with _open(path, "r") as file:
+            try:
+                if not bool(np.asarray(file["done"][:]).all()):
+                    raise FileFormatError(f"{path}: unfinished; run the same command again to complete it")
+                arrays = {
+                    name: np.asarray(file[name][:])
+                    for name in ("layers", "mask", "landmarks_px", "view", "field_px", "segmented")
+                }
+                config = LearningConfig.model_validate_json(str(file.attrs["config"]))
+                names = tuple(str(name) for name in file.attrs["landmark_names"])
+                facts = str(file.attrs["bone_name"]), str(file.attrs["bone_fingerprint"]), int(file.attrs["views"])
+            except (KeyError, OSError, ValueError) as error:
+                if isinstance(error, FileFormatError):
+                    raise
+                raise FileFormatError(f"{path}: expected a complete set of radiographs: {error}") from error
+        _require_finite(path, arrays)
+        return cls(
+            torch.from_numpy(arrays["layers"]),
+            torch.from_numpy(arrays["mask"]),
+            torch.from_numpy(arrays["landmarks_px"]),
+            torch.from_numpy(arrays["view"]).long(),
+            torch.from_numpy(arrays["field_px"]),
+            torch.from_numpy(arrays["segmented"]),
+            config,
+            facts[0],
+            facts[1],
+            names,
+            facts[2],
+        )
+
+
+def _open(path: Path, mode: str) -> h5py.File:
+    try:
+        file = h5py.File(path, mode)
+    except OSError as error:
+        raise FileFormatError(f"{path}: expected a set of radiographs (HDF5): {error}") from error
+    if file.attrs.get("format") != _FORMAT or file.attrs.get("version") != _VERSION:
+        found = file.attrs.get("format"), file.attrs.get("version")
+        file.close()
+        raise FileFormatError(f"{path}: expected format {_FORMAT!r} version {_VERSION}, found {found}")
+    return file
+
+
+def _require_finite(path: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
+    for name in ("layers", "landmarks_px", "field_px"):
+        bad = ~np.isfinite(arrays[name]).reshape(len(arrays[name]), -1).all(axis=1)
+        if bad.any():
+            raise FileFormatError(f"{path}: {name}: NaN or infinity in sample {int(np.flatnonzero(bad)[0])}")
+
+
+def _progress() -> Progress:
+    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -1,0 +1,84 @@
+"""From a frame to the network's input; the very same arithmetic when training and when registering."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from fluoropose._toml import Config
+from fluoropose.errors import InputError
+from fluoropose.region import Region
+
+__all__ = ["Preprocessing", "crop_frame"]
+
+
+def crop_frame(frame: NDArray[np.float32], region: Region, size: int) -> NDArray[np.float32]:
+    """Cut a region out of a frame and resample it to (size, size).
+
+    Parameters
+    ----------
+    frame
+        (h, w) in [0, 1], bright = attenuating: 0 where the beam is open (full scale), 1 where there is no signal.
+        A stored frame whose background is bright becomes ``1 - pixel / full_scale``.
+    region
+        Window of the frame; what lies past the frame's edge has no signal.
+    size
+        Side of the crop, pixels.
+
+    Raises
+    ------
+    InputError
+        If the frame is not two-dimensional, not finite or not in [0, 1].
+    """
+    if frame.ndim != 2 or frame.size == 0:
+        raise InputError(f"frame: expected shape (h, w), found {frame.shape}")
+    low, high = float(frame.min()), float(frame.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise InputError("frame: expected finite numbers, found NaN or infinity")
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise InputError(f"frame: expected values in [0, 1], found {low:.4g} to {high:.4g}")
+    return region.crop(frame, size, outside=1.0)
+
+
+class Preprocessing(Config):
+    """Logarithm of the signal, then the crop's own range to [-1, 1]; its numbers travel with the network.
+
+    Attributes
+    ----------
+    floor
+        Share of full scale added to the signal before the logarithm, so that black stays finite.
+    low, high
+        Quantiles of the crop that become -1 and 1; what lies outside is clipped.
+    """
+
+    floor: float = Field(default=0.03, gt=0, lt=1)
+    low: float = Field(default=0.02, ge=0, lt=0.5)
+    high: float = Field(default=0.98, gt=0.5, le=1)
+
+    def __call__(self, crops: torch.Tensor) -> torch.Tensor:
+        """Normalise crops (b, h, w) in [0, 1], bright = attenuating, to [-1, 1]; a constant crop becomes -1."""
+        attenuation = -torch.log((1 - crops).clamp_min(0) + self.floor)
+        sample = attenuation[:, ::2, ::2].flatten(1)  # a quarter of the pixels: quantiles sort
+        levels = torch.tensor([self.low, self.high], dtype=sample.dtype, device=sample.device)
+        low, high = torch.quantile(sample, levels, dim=1)[:, :, None, None]
+        scaled: torch.Tensor = 2 * (attenuation - low) / (high - low).clamp_min(1e-3) - 1
+        return scaled.clamp(-1, 1)
+
+    def apply(self, crop: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Normalise one crop (h, w), as ``crop_frame`` returns it.
+
+        Raises
+        ------
+        InputError
+            If the crop is not finite or all one grey: nothing can be seen in it.
+        """
+        image = torch.from_numpy(np.ascontiguousarray(crop, dtype=np.float32))
+        if image.ndim != 2:
+            raise InputError(f"crop: expected shape (h, w), found {tuple(image.shape)}")
+        if not bool(torch.isfinite(image).all()):
+            raise InputError("crop: expected finite numbers, found NaN or infinity")
+        if float(image.max() - image.min()) < 1e-3:
+            raise InputError(f"crop: blank, all pixels near {float(image.mean()):.3f}")
+        return np.asarray(self(image[None])[0].numpy())

@@ -1,0 +1,172 @@
+"""X-ray styles drawn at random: from line integrals to pictures as many different fluoroscopes would show them.
+
+A network that has seen every style in these ranges takes a real frame for one more of them. Everything works on whole
+batches and costs a fraction of a training step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, avg_pool2d, conv2d, grid_sample, interpolate
+
+from fluoropose.learning import shapes
+from fluoropose.learning.config import StyleConfig
+from fluoropose.learning.shapes import uniform
+
+__all__ = ["Samples", "draw"]
+
+
+@dataclass
+class Samples:
+    """A batch of the artificial set.
+
+    Attributes
+    ----------
+    layers
+        (b, k, c, c) line integrals: the bone, then its surroundings; c = size + 2 border.
+    mask
+        (b, c, c) rays that cross the bone, 0 or 1.
+    landmarks_px
+        (b, n, 2) pixels of the inner size x size picture.
+    field
+        (b, 3) centre u, v and radius of the circular field, pixels of the inner picture.
+    segmented
+        (b,) whether to show the bone alone.
+    """
+
+    layers: Tensor
+    mask: Tensor
+    landmarks_px: Tensor
+    field: Tensor
+    segmented: Tensor
+
+
+def draw(samples: Samples, size: int, style: StyleConfig, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw pictures (b, size, size) in [0, 1], bright = attenuating, and their landmarks (b, n, 2) px."""
+    layers, mask, landmarks, field = _move(samples, size, style, rng)
+    integral = _line_integral(layers, style, rng)
+    alone = samples.segmented[:, None, None]
+    integral = torch.where(alone, layers[:, 0], integral)
+    signal = _beam(integral, style, rng)
+    signal = _camera(signal, field, style, rng)
+    pictures = 1 - signal
+    return torch.where(alone, pictures * mask, pictures), landmarks
+
+
+def _move(samples: Samples, size: int, style: StyleConfig, rng: torch.Generator) -> tuple[Tensor, ...]:
+    """Turn, scale and shift the pictures in their plane; labels and field go along."""
+    b, _, canvas, _ = samples.layers.shape
+    angle = uniform((b,), -1, 1, rng) * math.radians(style.turn_deg)
+    zoom = torch.exp(uniform((b,), math.log(style.scale[0]), math.log(style.scale[1]), rng))
+    shift = uniform((b, 2), -1, 1, rng) * style.shift * size
+    c, s = torch.cos(angle), torch.sin(angle)
+    forward = torch.stack([torch.stack([c, -s], 1), torch.stack([s, c], 1)], 1) * zoom[:, None, None]
+    middle = (size - 1) / 2
+
+    def move(points: Tensor) -> Tensor:
+        return (points - middle) @ forward.transpose(1, 2) + middle + shift[:, None]
+
+    # grid_sample wants, for each pixel of the result, where it comes from: in half sides of the canvas from its middle.
+    back = torch.linalg.inv(forward)
+    theta = torch.cat([back * (size / canvas), -(back @ shift[:, :, None]) * (2 / canvas)], 2)
+    grid = affine_grid(theta, [b, 1, size, size], align_corners=False)
+    stack = torch.cat([samples.layers.float(), samples.mask[:, None].float()], 1)
+    moved = grid_sample(stack, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    field = torch.cat([move(samples.field[:, None, :2])[:, 0], samples.field[:, 2:] * zoom[:, None]], 1)
+    return moved[:, :-1], moved[:, -1], move(samples.landmarks_px), field
+
+
+def _line_integral(layers: Tensor, style: StyleConfig, rng: torch.Generator) -> Tensor:
+    """Weigh the set's layers and add what the set does not hold."""
+    b, k, size, _ = layers.shape
+    total = layers[:, 0] * _log_uniform(b, style.bone, rng)
+    for i in range(1, k):
+        total = total + layers[:, i] * _log_uniform(b, style.surroundings, rng)
+    for _ in range(style.metal):
+        total += _some(b, 0.4, 0.5, 5.0, rng) * shapes.plates(b, size, rng)
+    for _ in range(style.beads):
+        total += _some(b, 0.5, 0.1, 3.0, rng) * shapes.beads(b, size, rng)
+    return total + interpolate(_soft_shapes(b, size // 2, style, rng)[:, None], (size, size), mode="bilinear")[:, 0]
+
+
+def _soft_shapes(b: int, size: int, style: StyleConfig, rng: torch.Generator) -> Tensor:
+    """Draw the objects without fine detail; half the resolution is enough for them."""
+    tissue = uniform((b, 1, 1), *style.tissue, rng)
+    total = tissue * 0.5 * (1 + shapes.smooth_noise(b, size, 3, rng)).clamp_min(0)
+    for _ in range(style.limbs):
+        total += _some(b, 0.6, 0.3, 2.0, rng) * shapes.cylinders(b, size, (0.2, 1.2), False, rng)
+    for _ in range(style.shafts):
+        total += _some(b, 0.6, 0.2, 1.5, rng) * shapes.cylinders(b, size, (0.08, 0.35), True, rng)
+    if style.occluder_share > 0:
+        depth = uniform((b, 1, 1), *style.occluder, rng)
+        present = (uniform((b, 1, 1), 0, 1, rng) < style.occluder_share).float()
+        total += present * depth * shapes.half_plane(b, size, (0.05, 0.8), rng)
+    return total
+
+
+def _beam(integral: Tensor, style: StyleConfig, rng: torch.Generator) -> Tensor:
+    """Attenuate the beam and add what reaches the screen on other ways: signal (b, h, w), open field about 1."""
+    b = len(integral)
+    hardened = integral / (1 + uniform((b, 1, 1), *style.hardening, rng) * integral)
+    primary = torch.exp(-hardened)
+    diffuse = _low_pass(primary, 8)
+    scatter = uniform((b, 1, 1), *style.scatter, rng)
+    glare = uniform((b, 1, 1), *style.glare, rng)
+    return (1 - glare) * (primary + scatter * (0.4 + 0.6 * diffuse)) + glare * diffuse
+
+
+def _camera(signal: Tensor, field: Tensor, style: StyleConfig, rng: torch.Generator) -> Tensor:
+    """Turn signal at the screen into a stored picture, 1 = full scale."""
+    b, size, _ = signal.shape
+    shading = uniform((b, 1, 1), *style.shading, rng) * shapes.smooth_noise(b, size, 2, rng)
+    signal = signal * (1 + shading).clamp_min(0.1) * _log_uniform(b, style.exposure, rng)
+    signal = _blur(signal, uniform((b,), *style.blur_px, rng))
+    signal = signal.clamp(1e-4, 1) ** _log_uniform(b, style.gamma, rng)
+    noise = torch.randn(signal.shape, generator=rng, device=rng.device)
+    signal = signal + uniform((b, 1, 1), *style.noise, rng) * noise * signal.sqrt()
+    inside = _inside(field, size, rng)
+    drawn = (uniform((b, 1, 1), 0, 1, rng) < style.field_share).float()
+    inside = drawn * inside + 1 - drawn
+    black = uniform((b, 1, 1), *style.black, rng)
+    return (inside * signal + (1 - inside) * black).clamp(0, 1)
+
+
+def _inside(field: Tensor, size: int, rng: torch.Generator) -> Tensor:
+    """Show where the circular field is, (b, size, size), with an edge about a pixel wide and a few percent of play."""
+    axis = torch.arange(size, device=field.device, dtype=torch.float32)
+    play = 1 + uniform((len(field), 1, 1), -0.04, 0.02, rng)
+    u, v, radius = (field[:, i, None] for i in range(3))
+    distance = (((axis - u) ** 2)[:, None, :] + ((axis - v) ** 2)[:, :, None]).sqrt()
+    return torch.sigmoid((radius[:, None] * play - distance) * 1.5)
+
+
+def _low_pass(images: Tensor, cells: int) -> Tensor:
+    size = images.shape[-1]
+    coarse = avg_pool2d(images[:, None], max(1, size // cells))
+    return interpolate(coarse, (size, size), mode="bilinear", align_corners=False)[:, 0]
+
+
+def _blur(images: Tensor, sd: Tensor) -> Tensor:
+    """Blur each picture (b, h, w) by its own Gaussian, sd (b,) pixels, cut at 3 pixels."""
+    b = len(images)
+    x = torch.arange(-3, 4, device=images.device, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (x / sd.clamp_min(0.05)[:, None]) ** 2)
+    kernel = (kernel / kernel.sum(1, keepdim=True))[:, None]
+    out = conv2d(images[None], kernel[:, :, None], padding=(0, 3), groups=b)
+    weight = conv2d(torch.ones_like(images)[None], kernel[:, :, None], padding=(0, 3), groups=b)
+    out = conv2d(out / weight, kernel[:, :, :, None], padding=(3, 0), groups=b)
+    return (out / weight.transpose(2, 3))[0]
+
+
+def _log_uniform(b: int, low_high: tuple[float, float], rng: torch.Generator) -> Tensor:
+    low, high = low_high
+    return torch.exp(uniform((b, 1, 1), math.log(low), math.log(high), rng))
+
+
+def _some(b: int, share: float, low: float, high: float, rng: torch.Generator) -> Tensor:
+    """Weights (b, 1, 1): zero in most pictures, log-uniform in a ``share`` of them."""
+    return (uniform((b, 1, 1), 0, 1, rng) < share).float() * _log_uniform(b, (low, high), rng)

@@ -1,0 +1,113 @@
+"""Square windows of a recorded frame: where the network looks, and how its pixels map to the frame's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fluoropose._checks import finite_array, positive
+from fluoropose.errors import InputError
+
+__all__ = ["Region"]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A square window of a frame, in its pixels; it may reach past the frame's edge.
+
+    Resampled to ``size`` pixels, the frame's pixel u becomes u' = (u - left_px + 0.5) size / side_px - 0.5, the same
+    rule as ``View.crop``.
+
+    Parameters
+    ----------
+    left_px, top_px
+        Pixel that would become the window's first one without resampling.
+    side_px
+        Side of the square, > 0.
+
+    Raises
+    ------
+    InputError
+        If a number is not finite or the side is not positive.
+    """
+
+    left_px: float
+    top_px: float
+    side_px: float
+
+    def __post_init__(self) -> None:
+        positive("side_px", self.side_px)
+        finite_array("left_px, top_px", [self.left_px, self.top_px], (2,))
+
+    @classmethod
+    def of_image(cls, width: int, height: int) -> Region:
+        """Return the smallest centred square that holds a whole image."""
+        side = float(max(width, height))
+        return cls((width - side) / 2, (height - side) / 2, side)
+
+    @classmethod
+    def of_circle(cls, u: float, v: float, radius: float) -> Region:
+        """Return the square around a circle: centre (u, v) and radius, pixels."""
+        return cls(u + 0.5 - radius, v + 0.5 - radius, 2 * positive("radius", radius))
+
+    @classmethod
+    def around(cls, points_px: NDArray[np.float64], margin: float) -> Region:
+        """Return the square around points (n, 2), NaN rows ignored, ``margin`` times as large as their box.
+
+        Raises
+        ------
+        InputError
+            If fewer than two points are finite or all lie in one place.
+        """
+        points = np.asarray(points_px, dtype=np.float64)
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise InputError(f"points_px: expected shape (n, 2), found {points.shape}")
+        known = points[np.isfinite(points).all(axis=1)]
+        if len(known) < 2:
+            raise InputError(f"points_px: expected at least two finite points, found {len(known)}")
+        low, high = known.min(axis=0), known.max(axis=0)
+        side = float((high - low).max()) * positive("margin", margin)
+        left, top = (low + high) / 2 + 0.5 - side / 2
+        return cls(float(left), float(top), side)
+
+    def from_frame(self, points_px: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+        """Map frame pixels (n, 2) to pixels of the window resampled to ``size``; NaN stays NaN."""
+        scale = size / self.side_px
+        return np.asarray((points_px - (self.left_px, self.top_px) + 0.5) * scale - 0.5)
+
+    def to_frame(self, points_px: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+        """Map pixels (n, 2) of the window resampled to ``size`` back to frame pixels; NaN stays NaN."""
+        scale = self.side_px / size
+        return np.asarray((points_px + 0.5) * scale - 0.5 + (self.left_px, self.top_px))
+
+    def crop(self, frame: NDArray[np.float32], size: int, outside: float = 0.0) -> NDArray[np.float32]:
+        """Resample the window of a frame (h, w) to (size, size), each pixel the mean over its area.
+
+        Parameters
+        ----------
+        frame
+            (h, w) image.
+        size
+            Side of the result, pixels.
+        outside
+            Value where the window reaches past the frame.
+        """
+        if frame.ndim != 2:
+            raise InputError(f"frame: expected shape (h, w), found {frame.shape}")
+        # Bilinear samples on a grid no coarser than the frame's, then their means: area averaging for any window.
+        fine = max(1, int(np.ceil(self.side_px / size)))
+        step = self.side_px / (size * fine)
+        shift = (0.5 * step - 0.5) + np.array([self.left_px, self.top_px])
+        matrix = np.array([[step, 0.0, shift[0]], [0.0, step, shift[1]]])
+        samples = cv2.warpAffine(
+            np.ascontiguousarray(frame, dtype=np.float32),
+            matrix,
+            (size * fine, size * fine),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=outside,
+        )
+        return np.asarray(samples.reshape(size, fine, size, fine).mean(axis=(1, 3)), dtype=np.float32)
