@@ -13,3 +13,4 @@ using DoubleArray = py::array_t<double, py::array::c_style | py::array::forcecas
 void bind_distortion(py::module_& m);
 void bind_drr(py::module_& m);
 void bind_geometry(py::module_& m);
+void bind_triangulation(py::module_& m);

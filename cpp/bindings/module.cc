@@ -7,4 +7,5 @@ PYBIND11_MODULE(_core, m) {
   bind_geometry(m);
   bind_distortion(m);
   bind_drr(m);
+  bind_triangulation(m);
 }

@@ -2,10 +2,11 @@
 Compiled core of fluoropose: rendering, distortion and triangulation.
 """
 from __future__ import annotations
+import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Distortion', 'PlanePolynomial', 'Renderer', 'View', 'max_polynomial_order']
+__all__: list[str] = ['Distortion', 'Loss', 'PlanePolynomial', 'Renderer', 'Triangulation', 'TriangulationStatus', 'View', 'max_polynomial_order', 'neutral_start', 'triangulate']
 class View:
     """
     Plain view geometry handed to the compiled core; see fluoropose.geometry.View.
@@ -46,5 +47,146 @@ class Renderer:
         ...
     def with_bone(self, view: View, world_from_bone: typing.Annotated[numpy.typing.ArrayLike, numpy.float64]) -> tuple:
         ...
+class Loss:
+    """
+    Members:
+    
+      norm
+    
+      squared
+    
+      huber
+    
+      cauchy
+    """
+    __members__: typing.ClassVar[dict[str, Loss]]
+    cauchy: typing.ClassVar[Loss]
+    huber: typing.ClassVar[Loss]
+    norm: typing.ClassVar[Loss]
+    squared: typing.ClassVar[Loss]
+    @typing.overload
+    def __eq__(self, other: Loss) -> bool:
+        ...
+    @typing.overload
+    def __eq__(self, other: typing.Any) -> bool:
+        ...
+    def __getstate__(self) -> int:
+        ...
+    def __hash__(self) -> int:
+        ...
+    def __index__(self) -> int:
+        ...
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def __int__(self) -> int:
+        ...
+    @typing.overload
+    def __ne__(self, other: Loss) -> bool:
+        ...
+    @typing.overload
+    def __ne__(self, other: typing.Any) -> bool:
+        ...
+    def __repr__(self) -> str:
+        ...
+    def __setstate__(self, state: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def __str__(self) -> str:
+        ...
+    @property
+    def name(self) -> str:
+        ...
+    @property
+    def value(self) -> int:
+        ...
+class TriangulationStatus:
+    """
+    Members:
+    
+      ok
+    
+      too_few_points
+    
+      collinear_points
+    
+      behind_source
+    
+      no_convergence
+    """
+    __members__: typing.ClassVar[dict[str, TriangulationStatus]]
+    behind_source: typing.ClassVar[TriangulationStatus]
+    collinear_points: typing.ClassVar[TriangulationStatus]
+    no_convergence: typing.ClassVar[TriangulationStatus]
+    ok: typing.ClassVar[TriangulationStatus]
+    too_few_points: typing.ClassVar[TriangulationStatus]
+    @typing.overload
+    def __eq__(self, other: TriangulationStatus) -> bool:
+        ...
+    @typing.overload
+    def __eq__(self, other: typing.Any) -> bool:
+        ...
+    def __getstate__(self) -> int:
+        ...
+    def __hash__(self) -> int:
+        ...
+    def __index__(self) -> int:
+        ...
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def __int__(self) -> int:
+        ...
+    @typing.overload
+    def __ne__(self, other: TriangulationStatus) -> bool:
+        ...
+    @typing.overload
+    def __ne__(self, other: typing.Any) -> bool:
+        ...
+    def __repr__(self) -> str:
+        ...
+    def __setstate__(self, state: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def __str__(self) -> str:
+        ...
+    @property
+    def name(self) -> str:
+        ...
+    @property
+    def value(self) -> int:
+        ...
+class Triangulation:
+    """
+    See fluoropose.registration.Registration.
+    """
+    @property
+    def cost(self) -> float:
+        ...
+    @property
+    def costs(self) -> numpy.typing.NDArray[numpy.float64]:
+        ...
+    @property
+    def covariance(self) -> typing.Any:
+        ...
+    @property
+    def mirrored(self) -> int:
+        ...
+    @property
+    def n_used(self) -> int:
+        ...
+    @property
+    def residuals(self) -> numpy.typing.NDArray[numpy.float64]:
+        ...
+    @property
+    def status(self) -> TriangulationStatus:
+        ...
+    @property
+    def world_from_bone(self) -> numpy.typing.NDArray[numpy.float64]:
+        ...
+def neutral_start(views: collections.abc.Sequence[View]) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    (4, 4) world_from_bone of Zhou et al. 2021's start.
+    """
+def triangulate(landmarks: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], partner: typing.Annotated[numpy.typing.ArrayLike, numpy.int32], px: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], visible: typing.Annotated[numpy.typing.ArrayLike, numpy.bool], weights: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None, views: collections.abc.Sequence[View], loss: Loss, loss_scale_mm: typing.SupportsFloat | typing.SupportsIndex, use_all: bool, start: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None) -> Triangulation:
+    """
+    See fluoropose.registration.triangulate.
+    """
 __version__: str = '0.1.0'
 max_polynomial_order: int = 15
