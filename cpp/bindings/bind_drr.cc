@@ -7,6 +7,7 @@
 namespace {
 
 using fluoropose::Affine3;
+using fluoropose::Method;
 using fluoropose::Renderer;
 using fluoropose::View;
 using FloatVolume = py::array_t<float, py::array::c_style>;
@@ -23,7 +24,7 @@ Affine3<double> to_affine(const DoubleArray& a, const char* name) {
 }
 
 std::unique_ptr<Renderer> make_renderer(const FloatVolume& mu, const DoubleArray& bone_from_voxel,
-                                        const std::optional<MaskVolume>& bone) {
+                                        const std::optional<MaskVolume>& bone, const std::string& method) {
   if (mu.ndim() != 3) throw py::value_error("mu: expected shape (nz, ny, nx)");
   if (bone && (bone->ndim() != 3 || bone->shape(0) != mu.shape(0) || bone->shape(1) != mu.shape(1) ||
                bone->shape(2) != mu.shape(2))) {
@@ -33,12 +34,16 @@ std::unique_ptr<Renderer> make_renderer(const FloatVolume& mu, const DoubleArray
     if (mu.shape(axis) > (1 << 30)) throw py::value_error("mu: a side is too long");
     return static_cast<int>(mu.shape(axis));
   };
+  if (method != "ray_cast" && method != "shear_warp") {
+    throw py::value_error("method: expected \"ray_cast\" or \"shear_warp\", found \"" + method + "\"");
+  }
+  const Method kind = method == "ray_cast" ? Method::kRayCast : Method::kShearWarp;
   const int nz = side(0), ny = side(1), nx = side(2);
   const Affine3<double> map = to_affine(bone_from_voxel, "bone_from_voxel");
   const float* values = mu.data();
   const std::uint8_t* mask = bone ? reinterpret_cast<const std::uint8_t*>(bone->data()) : nullptr;
   const py::gil_scoped_release release;
-  return std::make_unique<Renderer>(fluoropose::Grid(values, mask, nx, ny, nz, map));
+  return std::make_unique<Renderer>(values, mask, nx, ny, nz, map, kind);
 }
 
 py::array_t<float> line_integral(const Renderer& renderer, const View& view, const DoubleArray& world_from_bone) {
@@ -69,7 +74,7 @@ py::tuple with_bone(const Renderer& renderer, const View& view, const DoubleArra
 
 void bind_drr(py::module_& m) {
   py::class_<Renderer>(m, "Renderer", "DRR renderer of the compiled core; see fluoropose.drr.")
-      .def(py::init(&make_renderer), py::arg("mu"), py::arg("bone_from_voxel"), py::arg("bone") = py::none())
+      .def(py::init(&make_renderer), py::arg("mu"), py::arg("bone_from_voxel"), py::arg("bone"), py::arg("method"))
       .def("line_integral", &line_integral, py::arg("view"), py::arg("world_from_bone"))
       .def("with_bone", &with_bone, py::arg("view"), py::arg("world_from_bone"));
 }

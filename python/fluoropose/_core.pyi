@@ -41,7 +41,7 @@ class Renderer:
     """
     DRR renderer of the compiled core; see fluoropose.drr.
     """
-    def __init__(self, mu: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], bone_from_voxel: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], bone: typing.Annotated[numpy.typing.ArrayLike, numpy.bool] | None = None) -> None:
+    def __init__(self, mu: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], bone_from_voxel: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], bone: typing.Annotated[numpy.typing.ArrayLike, numpy.bool] | None, method: str) -> None:
         ...
     def line_integral(self, view: View, world_from_bone: typing.Annotated[numpy.typing.ArrayLike, numpy.float64]) -> numpy.typing.NDArray[numpy.float32]:
         ...

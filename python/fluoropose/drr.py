@@ -26,8 +26,8 @@ Method = Literal["shear_warp", "ray_cast"]
 
 
 def _require_known(method: Method) -> None:
-    if method != "ray_cast":
-        raise InputError(f'method: expected "ray_cast", found {method!r}')
+    if method not in ("ray_cast", "shear_warp"):
+        raise InputError(f'method: expected "ray_cast" or "shear_warp", found {method!r}')
 
 
 class Renderer:
@@ -43,7 +43,7 @@ class Renderer:
 
     def __init__(self, volume: Volume, method: Method = "ray_cast") -> None:
         _require_known(method)
-        self._core = _core.Renderer(volume.mu, volume.bone_from_voxel, None)
+        self._core = _core.Renderer(volume.mu, volume.bone_from_voxel, None, method)
 
     def render(self, view: View, world_from_bone: Pose) -> NDArray[np.float32]:
         """Return the (height, width) line integrals, dimensionless, of the view's ideal image."""
@@ -86,7 +86,7 @@ class BoneRenderer:
     def __init__(self, bone: Bone, method: Method = "ray_cast") -> None:
         _require_known(method)
         volume = bone.volume
-        self._core = _core.Renderer(volume.mu, volume.bone_from_voxel, checked_mask(bone.mask, volume.shape))
+        self._core = _core.Renderer(volume.mu, volume.bone_from_voxel, checked_mask(bone.mask, volume.shape), method)
         self._landmarks_mm = np.array(bone.landmarks_mm, dtype=np.float64)
 
     def render(self, view: View, world_from_bone: Pose) -> Drr:

@@ -1,8 +1,11 @@
-// FLUOROPOSE_HD marks the bodies that are compiled for both the CPU and CUDA.
 #pragma once
 
+// Marks the bodies that are compiled for both the CPU and CUDA. They are always inlined, so that each instruction set's
+// copy of a CPU driver gets its own.
 #if defined(__CUDACC__)
 #define FLUOROPOSE_HD __host__ __device__ __forceinline__
+#elif defined(__GNUC__)
+#define FLUOROPOSE_HD inline __attribute__((always_inline))
 #else
 #define FLUOROPOSE_HD inline
 #endif

@@ -5,7 +5,7 @@
 
 namespace fluoropose {
 
-// Fills the images of out that are not null, each (height, width), with all threads of OpenMP.
-void ray_cast_cpu(const GridView& grid, const VoxelView& view, int width, int height, const DrrImages& out);
+// Fills the images of out that are not null, each (view.height, view.width), with all threads of OpenMP.
+void ray_cast_cpu(const Grid& grid, const VoxelView& view, const DrrImages& out);
 
 }  // namespace fluoropose

@@ -2,12 +2,13 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 
 #include "fluoropose/geometry/view.h"
 #include "fluoropose/volume/grid.h"
 
 namespace fluoropose {
+
+enum class Method { kRayCast, kShearWarp };
 
 // Where a rendering goes: each (height, width), row by row. The two of the bone are null where no bone is asked for.
 struct DrrImages {
@@ -18,16 +19,20 @@ struct DrrImages {
 
 class Renderer {
  public:
-  explicit Renderer(Grid grid) : grid_(std::move(grid)) {}
+  // mu, bone, nx, ny, nz, bone_from_voxel: see Grid.
+  Renderer(const float* mu, const std::uint8_t* bone, int nx, int ny, int nz, const Affine3<double>& bone_from_voxel,
+           Method method)
+      : grid_(mu, bone, nx, ny, nz, bone_from_voxel), method_(method) {}
 
   bool has_bone() const { return grid_.has_bone(); }
 
   // world_from_bone: rigid. Throws std::invalid_argument, naming the argument, for a bad view or a pose that is not
-  // rigid.
+  // rigid. Shear-warp gives way to ray casting where plan_shear() says that it must.
   void render(const View& view, const Affine3<double>& world_from_bone, const DrrImages& out) const;
 
  private:
   Grid grid_;
+  Method method_;
 };
 
 }  // namespace fluoropose

@@ -55,25 +55,77 @@ Grid::Grid(const float* mu, const std::uint8_t* bone, int nx, int ny, int nz, co
   const auto rimmed = [](int first, int end) { return end - first + 2; };
   nx_ = rimmed(box.x0, box.x1), ny_ = rimmed(box.y0, box.y1), nz_ = rimmed(box.z0, box.z1);
   const std::size_t count = static_cast<std::size_t>(nx_) * ny_ * nz_;
-  if (count > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
+  if (count > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max() - kReadAhead)) {
     throw std::invalid_argument("mu: more than 2^31 voxels; crop or resample the volume");
   }
   voxel_from_bone_.offset = voxel_from_bone_.offset + Vec3<double>{1.0 - box.x0, 1.0 - box.y0, 1.0 - box.z0};
-  mu_.assign(count, 0.0f);
-  if (bone) bone_.assign(count, 0.0f);
+  xyz_.mu.assign(count + kReadAhead, 0.0f);
+  if (bone) xyz_.bone.assign(count + kReadAhead, 0.0f);
   for (int z = box.z0; z < box.z1; ++z) {
     for (int y = box.y0; y < box.y1; ++y) {
       const std::size_t from = (static_cast<std::size_t>(z) * ny + y) * nx;
       const std::size_t to = (static_cast<std::size_t>(z - box.z0 + 1) * ny_ + (y - box.y0 + 1)) * nx_ + 1;
-      std::copy(mu + from + box.x0, mu + from + box.x1, mu_.begin() + static_cast<std::ptrdiff_t>(to));
+      std::copy(mu + from + box.x0, mu + from + box.x1, xyz_.mu.begin() + static_cast<std::ptrdiff_t>(to));
       if (!bone) continue;
       for (int x = box.x0; x < box.x1; ++x) {
         // The smallest normal number keeps a bone voxel without attenuation visible to the mask and to nothing else.
         const float inside = std::max(mu[from + x], std::numeric_limits<float>::min());
-        bone_[to + x - box.x0] = bone[from + x] ? inside : 0.0f;
+        xyz_.bone[to + x - box.x0] = bone[from + x] ? inside : 0.0f;
       }
     }
   }
+  xyz_.find_extents(nx_);
+}
+
+Slices Grid::slices(int axis) const {
+  const float* bone = has_bone_ ? xyz_.bone.data() : nullptr;
+  const int plane = nx_ * ny_;
+  if (axis == 0) return {xyz_.mu.data(), bone, {nx_, plane, 1, ny_, nz_, nx_}};
+  if (axis == 1) return {xyz_.mu.data(), bone, {1, plane, nx_, nx_, nz_, ny_}};
+  return {xyz_.mu.data(), bone, {1, nx_, plane, nx_, ny_, nz_}};
+}
+
+SliceRows Grid::rows(int axis) const {
+  if (axis != 0) {
+    const Extent* bone = has_bone_ ? xyz_.bone_extents.data() : nullptr;
+    return {slices(axis), xyz_.mu_extents.data(), bone, axis == 1 ? ny_ : 1, axis == 1 ? 1 : ny_};
+  }
+  std::call_once(yxz_once_, [this] { order_y_fastest(); });
+  const Slices slices{yxz_.mu.data(), has_bone_ ? yxz_.bone.data() : nullptr, {1, nx_ * ny_, ny_, ny_, nz_, nx_}};
+  return {slices, yxz_.mu_extents.data(), has_bone_ ? yxz_.bone_extents.data() : nullptr, nx_, 1};
+}
+
+void Grid::order_y_fastest() const {
+  const auto reorder = [this](const std::vector<float>& from, std::vector<float>& to) {
+    to.assign(from.size(), 0.0f);
+#pragma omp parallel for
+    for (int z = 0; z < nz_; ++z) {
+      const std::size_t plane = static_cast<std::size_t>(z) * ny_ * nx_;
+      for (int x = 0; x < nx_; ++x) {
+        float* row = to.data() + plane + static_cast<std::size_t>(x) * ny_;
+        for (int y = 0; y < ny_; ++y) row[y] = from[plane + static_cast<std::size_t>(y) * nx_ + x];
+      }
+    }
+  };
+  reorder(xyz_.mu, yxz_.mu);
+  if (has_bone_) reorder(xyz_.bone, yxz_.bone);
+  yxz_.find_extents(ny_);
+}
+
+void OrderedVoxels::find_extents(int row_length) {
+  const auto find = [row_length](const std::vector<float>& values, std::vector<Extent>& extents) {
+    if (values.empty()) return;
+    extents.resize((values.size() - Grid::kReadAhead) / row_length);
+    for (std::size_t r = 0; r < extents.size(); ++r) {
+      const float* row = values.data() + r * row_length;
+      Extent e{0, row_length};
+      while (e.last > 0 && row[e.last - 1] == 0.0f) --e.last;
+      while (e.first < e.last && row[e.first] == 0.0f) ++e.first;
+      extents[r] = e.last > e.first ? e : Extent{0, 0};
+    }
+  };
+  find(mu, mu_extents);
+  find(bone, bone_extents);
 }
 
 }  // namespace fluoropose

@@ -1,0 +1,70 @@
+// The sample that Joseph's method takes in a slice (P. M. Joseph, IEEE Trans. Med. Imaging 1982), shared by both
+// renderers: bilinear interpolation among the four voxels around the ray.
+#pragma once
+
+#include "fluoropose/volume/grid.h"
+
+namespace fluoropose {
+
+// Where a sample falls: the element before it, and how far towards the next in a and in b. Positions beyond the grid
+// move onto the rim, which is zero.
+struct Tap {
+  int index;
+  float wa, wb;
+};
+
+FLUOROPOSE_HD float clamp(float x, float high) {
+  x = x > 0.0f ? x : 0.0f;
+  return x < high ? x : high;
+}
+
+FLUOROPOSE_HD Tap joseph_tap(const SliceStrides& s, float a, float b, int k) {
+  a = clamp(a, static_cast<float>(s.na - 1));
+  b = clamp(b, static_cast<float>(s.nb - 1));
+  k = k > 0 ? k : 0;
+  k = k < s.nk - 1 ? k : s.nk - 1;
+  int ia = static_cast<int>(a), ib = static_cast<int>(b);
+  ia = ia < s.na - 2 ? ia : s.na - 2;
+  ib = ib < s.nb - 2 ? ib : s.nb - 2;
+  return {ia * s.a + ib * s.b + k * s.k, a - static_cast<float>(ia), b - static_cast<float>(ib)};
+}
+
+// The four voxels of a sample: q10 is one further than q00 in a, q01 in b.
+struct Corners {
+  float q00, q10, q01, q11;
+};
+
+FLUOROPOSE_HD Corners corners(const float* values, const SliceStrides& s, const Tap& tap) {
+  const float* q = values + tap.index;
+  return {q[0], q[s.a], q[s.b], q[s.a + s.b]};
+}
+
+FLUOROPOSE_HD float bilinear(const Corners& q, float wa, float wb) {
+  const float low = q.q00 + wa * (q.q10 - q.q00);
+  const float high = q.q01 + wa * (q.q11 - q.q01);
+  return low + wb * (high - low);
+}
+
+FLUOROPOSE_HD float nearest(const Corners& q, float wa, float wb) {
+  const float low = wa < 0.5f ? q.q00 : q.q10, high = wa < 0.5f ? q.q01 : q.q11;
+  return wb < 0.5f ? low : high;
+}
+
+// What a ray gathers: sums over slices, and the largest bone voxel among the nearest of each slice.
+struct RaySums {
+  float line, bone, nearest_bone;
+};
+
+template <bool kBone>
+FLUOROPOSE_HD void add_sample(const Slices& slices, float a, float b, int k, RaySums& sums) {
+  const Tap tap = joseph_tap(slices.strides, a, b, k);
+  sums.line += bilinear(corners(slices.mu, slices.strides, tap), tap.wa, tap.wb);
+  if constexpr (kBone) {
+    const Corners q = corners(slices.bone, slices.strides, tap);
+    sums.bone += bilinear(q, tap.wa, tap.wb);
+    const float near = nearest(q, tap.wa, tap.wb);
+    sums.nearest_bone = near > sums.nearest_bone ? near : sums.nearest_bone;
+  }
+}
+
+}  // namespace fluoropose

@@ -1,0 +1,232 @@
+#include "fluoropose/drr/shear_rows.h"
+
+#include <cstring>
+
+#include "fluoropose/core/cpu_level.h"
+
+namespace fluoropose {
+namespace {
+
+constexpr int kPad = ShearRows::kPad;
+constexpr int kTail = 2 * kPad;  // zeros behind a blended row, so that whole vectors can be read across its end
+
+// Where the pixels of an intermediate row fall in a slice: the voxel before each, and how far towards the next.
+struct Columns {
+  int* voxel;  // rising
+  float* weight;
+  float da;  // voxels from pixel to pixel
+};
+
+// Sums row[voxel] + weight (row[voxel + 1] - row[voxel]) into sum[first .. last], and on to a multiple of kLanes.
+template <int kLanes>
+struct Reader;
+
+// One pixel at a time, for any machine.
+template <>
+struct Reader<1> {
+  static bool fits(const Columns&) { return true; }
+
+  static FLUOROPOSE_HD void add(const float* row, const Columns& c, int first, int last, float* sum) {
+    for (int i = first; i <= last; ++i) {
+      const float* q = row + c.voxel[i];
+      sum[i] += q[0] + c.weight[i] * (q[1] - q[0]);
+    }
+  }
+
+  static FLUOROPOSE_HD void keep_nearest(const float* row, const Columns& c, int first, int last, float* near) {
+    for (int i = first; i <= last; ++i) {
+      const float found = row[c.voxel[i] + (c.weight[i] < 0.5f ? 0 : 1)];
+      near[i] = found > near[i] ? found : near[i];
+    }
+  }
+};
+
+#if FLUOROPOSE_X86_LEVELS
+template <int kLanes>
+struct Vectors;
+template <>
+struct Vectors<8> {
+  typedef float Floats __attribute__((vector_size(32)));
+  typedef int Ints __attribute__((vector_size(32)));
+};
+template <>
+struct Vectors<16> {
+  typedef float Floats __attribute__((vector_size(64)));
+  typedef int Ints __attribute__((vector_size(64)));
+};
+
+// kLanes pixels at a time. The voxels that they need lie within two vectors, so that a permutation of these replaces
+// the gather, which is slow on every x86-64.
+template <int kLanes>
+struct Reader {
+  using Floats = typename Vectors<kLanes>::Floats;
+  using Ints = typename Vectors<kLanes>::Ints;
+
+  // The last lane's second voxel is the highest read.
+  static FLUOROPOSE_HD bool fits(const Columns& c) {
+    return static_cast<float>(kLanes - 1) * c.da + 2.0f < static_cast<float>(2 * kLanes - 1);
+  }
+
+  static FLUOROPOSE_HD void add(const float* row, const Columns& c, int first, int last, float* sum) {
+    Floats low, high, weight, total;
+    Ints at;
+    for (int i = first; i <= last; i += kLanes) {
+      std::memcpy(&low, row + c.voxel[i], sizeof(low));
+      std::memcpy(&high, row + c.voxel[i] + kLanes, sizeof(high));
+      std::memcpy(&at, c.voxel + i, sizeof(at));
+      std::memcpy(&weight, c.weight + i, sizeof(weight));
+      std::memcpy(&total, sum + i, sizeof(total));
+      at -= c.voxel[i];
+      const Floats q0 = __builtin_shuffle(low, high, at), q1 = __builtin_shuffle(low, high, at + 1);
+      total += q0 + weight * (q1 - q0);
+      std::memcpy(sum + i, &total, sizeof(total));
+    }
+  }
+
+  static FLUOROPOSE_HD void keep_nearest(const float* row, const Columns& c, int first, int last, float* near) {
+    Floats low, high, weight, kept;
+    Ints at;
+    for (int i = first; i <= last; i += kLanes) {
+      std::memcpy(&low, row + c.voxel[i], sizeof(low));
+      std::memcpy(&high, row + c.voxel[i] + kLanes, sizeof(high));
+      std::memcpy(&at, c.voxel + i, sizeof(at));
+      std::memcpy(&weight, c.weight + i, sizeof(weight));
+      std::memcpy(&kept, near + i, sizeof(kept));
+      at -= c.voxel[i];
+      at -= weight >= 0.5f;  // a comparison gives -1 where it holds
+      const Floats found = __builtin_shuffle(low, high, at);
+      kept = found > kept ? found : kept;
+      std::memcpy(near + i, &kept, sizeof(kept));
+    }
+  }
+};
+#endif
+
+struct Scratch {
+  float* blended;
+  Columns columns;
+};
+
+FLUOROPOSE_HD Scratch divide(float* scratch, const ShearPlan& plan) {
+  float* weight = scratch;
+  float* voxel = weight + plan.width + kPad;
+  return {voxel + plan.width + kPad, {reinterpret_cast<int*>(voxel), weight, 0.0f}};
+}
+
+FLUOROPOSE_HD void place_columns(const SliceMap& map, int na, int count, Columns& c) {
+  c.da = map.da;
+  const float end = static_cast<float>(na - 1);
+#pragma omp simd
+  for (int i = 0; i < count; ++i) {
+    const float a = clamp(map.a + static_cast<float>(i) * map.da, end);
+    const int voxel = static_cast<int>(a);
+    c.voxel[i] = voxel;
+    c.weight[i] = a - static_cast<float>(voxel);
+  }
+}
+
+// Pixels of the row whose sample can touch voxels [first, last), cut to the image.
+FLUOROPOSE_HD Extent touched(const Extent& e, const SliceMap& map, int width) {
+  const float lowest = (static_cast<float>(e.first - 1) - map.a) / map.da;
+  const float highest = (static_cast<float>(e.last) - map.a) / map.da;
+  if (e.last <= e.first || !(highest >= 0.0f) || !(lowest <= static_cast<float>(width - 1))) return {0, -1};
+  const int first = lowest > 0.0f ? static_cast<int>(lowest) : 0;
+  const int last = highest < static_cast<float>(width - 1) ? static_cast<int>(highest) + 1 : width - 1;
+  return {first, last < width ? last : width - 1};
+}
+
+FLUOROPOSE_HD Extent join(const Extent& e, const Extent& f) {
+  if (e.last <= e.first) return f;
+  if (f.last <= f.first) return e;
+  return {e.first < f.first ? e.first : f.first, e.last > f.last ? e.last : f.last};
+}
+
+// blended = row0 + w (row1 - row0) on the voxels that pixels of the extent read.
+FLUOROPOSE_HD void blend(const float* row0, const float* row1, float w, const Extent& e, float* blended) {
+  const int first = e.first > 0 ? e.first - 1 : 0;
+#pragma omp simd
+  for (int x = first; x < e.last; ++x) blended[x] = row0[x] + w * (row1[x] - row0[x]);
+  for (int x = e.last; x < e.last + kTail; ++x) blended[x] = 0.0f;
+}
+
+template <typename Read>
+FLUOROPOSE_HD void add_slice(const SliceRows& rows, const ShearPlan& plan, int k, int j0, int j1, const ShearRows& out,
+                             Scratch& scratch) {
+  const SliceStrides& s = rows.slices.strides;
+  const SliceMap map = slice_map(plan, k);
+  bool placed = false;
+  for (int j = j0; j < j1; ++j) {
+    const float b = map.b + static_cast<float>(j) * map.db;
+    if (!(b >= 0.0f && b < static_cast<float>(s.nb - 1))) continue;
+    const int ib = static_cast<int>(b);
+    const float wb = b - static_cast<float>(ib);
+    const int number = ib * rows.row_b + k * rows.row_k, next = number + rows.row_b;
+    const Extent voxels = join(rows.mu_extents[number], rows.mu_extents[next]);
+    const Extent pixels = touched(voxels, map, plan.width);
+    if (pixels.last < pixels.first) continue;
+    if (!placed) place_columns(map, s.na, plan.width + kPad, scratch.columns);
+    placed = true;
+    const Columns& columns = scratch.columns;
+    const std::ptrdiff_t row0 = static_cast<std::ptrdiff_t>(number) * s.na;
+    const std::ptrdiff_t row1 = static_cast<std::ptrdiff_t>(next) * s.na;
+    const std::ptrdiff_t to = static_cast<std::ptrdiff_t>(j) * out.stride;
+    blend(rows.slices.mu + row0, rows.slices.mu + row1, wb, voxels, scratch.blended);
+    Read::add(scratch.blended, columns, pixels.first, pixels.last, out.line + to);
+    if (!out.bone) continue;
+
+    const Extent bone_voxels = join(rows.bone_extents[number], rows.bone_extents[next]);
+    const Extent bone_pixels = touched(bone_voxels, map, plan.width);
+    if (bone_pixels.last < bone_pixels.first) continue;
+    blend(rows.slices.bone + row0, rows.slices.bone + row1, wb, bone_voxels, scratch.blended);
+    Read::add(scratch.blended, columns, bone_pixels.first, bone_pixels.last, out.bone + to);
+    Read::keep_nearest(rows.slices.bone + (wb < 0.5f ? row0 : row1), columns, bone_pixels.first, bone_pixels.last,
+                       out.nearest_bone + to);
+  }
+}
+
+template <int kLanes>
+FLUOROPOSE_HD void add_slices(const SliceRows& rows, const ShearPlan& plan, int j0, int j1, const ShearRows& out,
+                              float* memory) {
+  Scratch scratch = divide(memory, plan);
+  for (int k = 1; k < rows.slices.strides.nk - 1; ++k) {
+    const Columns step{nullptr, nullptr, slice_map(plan, k).da};
+    if (Reader<kLanes>::fits(step)) {
+      add_slice<Reader<kLanes>>(rows, plan, k, j0, j1, out, scratch);
+    } else {
+      add_slice<Reader<1>>(rows, plan, k, j0, j1, out, scratch);
+    }
+  }
+}
+
+void baseline(const SliceRows& rows, const ShearPlan& plan, int j0, int j1, const ShearRows& out, float* memory) {
+  add_slices<1>(rows, plan, j0, j1, out, memory);
+}
+
+#if FLUOROPOSE_X86_LEVELS
+FLUOROPOSE_TARGET_V3 void v3(const SliceRows& rows, const ShearPlan& plan, int j0, int j1, const ShearRows& out,
+                             float* memory) {
+  add_slices<8>(rows, plan, j0, j1, out, memory);
+}
+
+FLUOROPOSE_TARGET_V4 void v4(const SliceRows& rows, const ShearPlan& plan, int j0, int j1, const ShearRows& out,
+                             float* memory) {
+  add_slices<16>(rows, plan, j0, j1, out, memory);
+}
+#endif
+
+}  // namespace
+
+std::size_t shear_scratch_size(const SliceRows& rows, const ShearPlan& plan) {
+  return static_cast<std::size_t>(2 * (plan.width + kPad) + rows.slices.strides.na + kTail);
+}
+
+void shear_rows(const SliceRows& rows, const ShearPlan& plan, int j0, int j1, const ShearRows& out, float* scratch) {
+#if FLUOROPOSE_X86_LEVELS
+  const CpuLevel level = cpu_level();
+  if (level == CpuLevel::kV4) return v4(rows, plan, j0, j1, out, scratch);
+  if (level == CpuLevel::kV3) return v3(rows, plan, j0, j1, out, scratch);
+#endif
+  baseline(rows, plan, j0, j1, out, scratch);
+}
+
+}  // namespace fluoropose

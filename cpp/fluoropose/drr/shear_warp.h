@@ -1,0 +1,117 @@
+// Shear-warp (P. Lacroute and M. Levoy, SIGGRAPH 1994) for parallel beams and, because slices parallel to each other
+// are seen through one similarity each, for a point source: slices are resampled onto an intermediate image on a plane
+// parallel to them and summed there, which is Joseph's method for the rays of that image; one homography then carries
+// the sums to the detector. Bodies for CPU and CUDA.
+#pragma once
+
+#include "fluoropose/drr/joseph.h"
+#include "fluoropose/drr/voxel_view.h"
+
+namespace fluoropose {
+
+// Intermediate pixel (i, j) stands on the plane k = plane at a = a0 + i step_a, b = b0 + j step_b voxels.
+struct ShearPlan {
+  int axis;                             // of k
+  int width, height;                    // px of the intermediate image
+  double a0, b0, step_a, step_b;        // voxel
+  double plane;                         // voxel
+  double source_a, source_b, source_k;  // voxel: the source; parallel: slopes da/dk and db/dk, and nothing
+  bool parallel;
+  // Intermediate pixel of the detector's (u, v): i = row_i . (u, v, 1) / w, j = row_j . (u, v, 1) / w with
+  // w = row_w . (u, v, 1), positive where the ray goes towards the slices.
+  Vec3<float> row_i, row_j, row_w;
+  Vec3<float> ray, ray_u, ray_v;  // mm along the grid's axes: direction of pixel (0, 0)'s ray, its change per pixel
+  float slice_mm;                 // between two slices
+};
+
+// False where the rays cannot be sheared well: the source within the slices or close to them, or rays that run so
+// nearly along the slices that one sample per slice is too coarse. size: voxels along x, y, z, rim included.
+bool plan_shear(const Vec3<int>& size, const VoxelView& view, ShearPlan& plan);
+
+// Where the intermediate pixels fall in one slice: pixel (i, j) at (a + i da, b + j db).
+struct SliceMap {
+  float a, b, da, db;
+};
+
+FLUOROPOSE_HD SliceMap slice_map(const ShearPlan& p, int k) {
+  if (p.parallel) {
+    const double shift = k - p.plane;
+    return {static_cast<float>(p.a0 + shift * p.source_a), static_cast<float>(p.b0 + shift * p.source_b),
+            static_cast<float>(p.step_a), static_cast<float>(p.step_b)};
+  }
+  const double scale = (k - p.source_k) / (p.plane - p.source_k);
+  return {static_cast<float>(p.source_a + (p.a0 - p.source_a) * scale),
+          static_cast<float>(p.source_b + (p.b0 - p.source_b) * scale), static_cast<float>(p.step_a * scale),
+          static_cast<float>(p.step_b * scale)};
+}
+
+// One pixel of the intermediate image, counted in samples.
+template <bool kBone>
+FLUOROPOSE_HD RaySums shear_pixel(const Slices& slices, const ShearPlan& plan, int i, int j) {
+  RaySums sums{};
+  for (int k = 1; k < slices.strides.nk - 1; ++k) {
+    const SliceMap map = slice_map(plan, k);
+    add_sample<kBone>(slices, map.a + static_cast<float>(i) * map.da, map.b + static_cast<float>(j) * map.db, k, sums);
+  }
+  return sums;
+}
+
+// The cubic convolution kernel with a = -1/2 (R. G. Keys, IEEE Trans. Acoust. 1981, Eq. 4) at the four pixels around t.
+struct CubicWeights {
+  float w[4];
+};
+
+FLUOROPOSE_HD CubicWeights cubic_weights(float t) {
+  const float t2 = t * t, t3 = t2 * t;
+  return {{0.5f * (-t3 + 2.0f * t2 - t), 0.5f * (3.0f * t3 - 5.0f * t2 + 2.0f), 0.5f * (-3.0f * t3 + 4.0f * t2 + t),
+           0.5f * (t3 - t2)}};
+}
+
+// Where a detector pixel falls in the intermediate image: the first of its 4 x 4 pixels and the position among them;
+// inside is false where no slice is seen.
+struct WarpTap {
+  int index;
+  float ti, tj;
+  float step_mm;
+  bool inside;
+};
+
+FLUOROPOSE_HD WarpTap warp_tap(const ShearPlan& p, int stride, int u, int v) {
+  const Vec3<float> px{static_cast<float>(u), static_cast<float>(v), 1.0f};
+  const float w = dot(p.row_w, px);
+  const float i = dot(p.row_i, px) / w, j = dot(p.row_j, px) / w;
+  WarpTap tap{};
+  // The plan leaves two pixels around whatever is seen.
+  tap.inside =
+      w > 0.0f && i >= 1.0f && j >= 1.0f && i < static_cast<float>(p.width - 2) && j < static_cast<float>(p.height - 2);
+  if (!tap.inside) return tap;
+  const int ii = static_cast<int>(i), jj = static_cast<int>(j);
+  tap.index = (jj - 1) * stride + ii - 1;
+  tap.ti = i - static_cast<float>(ii);
+  tap.tj = j - static_cast<float>(jj);
+  const Vec3<float> ray = p.ray + p.ray_u * px.x + p.ray_v * px.y;
+  const float along = p.axis == 0 ? ray.x : p.axis == 1 ? ray.y : ray.z;
+  tap.step_mm = p.slice_mm * norm(ray) / fabsf(along);
+  return tap;
+}
+
+// The intermediate image between its pixels; at: the first of the tap's 4 x 4 pixels.
+FLUOROPOSE_HD float warp_sum(const float* at, int stride, const WarpTap& tap) {
+  const CubicWeights wi = cubic_weights(tap.ti), wj = cubic_weights(tap.tj);
+  float sum = 0.0f;
+  for (int r = 0; r < 4; ++r) {
+    const float* q = at + r * stride;
+    sum += wj.w[r] * (wi.w[0] * q[0] + wi.w[1] * q[1] + wi.w[2] * q[2] + wi.w[3] * q[3]);
+  }
+  return sum > 0.0f ? sum : 0.0f;  // cubic interpolation overshoots at edges, attenuation does not
+}
+
+// Whether more than half of the bilinear weight lies on pixels whose ray meets the bone.
+FLUOROPOSE_HD bool warp_mask(const float* at, int stride, const WarpTap& tap) {
+  const float* q = at + stride + 1;
+  const auto met = [](float value) { return value > 0.0f ? 1.0f : 0.0f; };
+  const Corners c{met(q[0]), met(q[1]), met(q[stride]), met(q[stride + 1])};
+  return bilinear(c, tap.ti, tap.tj) >= 0.5f;
+}
+
+}  // namespace fluoropose

@@ -1,0 +1,34 @@
+// A view as the grid sees it: positions in voxel indices.
+#pragma once
+
+#include "fluoropose/geometry/view.h"
+
+namespace fluoropose {
+
+struct VoxelView {
+  int width, height;                    // px
+  Vec3<double> origin, u_step, v_step;  // voxel: pixel (0, 0) and the steps to the next pixels
+  Vec3<double> source;                  // voxel: the source (point beam) or the beam's direction (parallel)
+  Vec3<double> spacing;                 // mm per voxel along the grid's orthogonal axes
+  bool parallel;
+
+  FLUOROPOSE_HD Vec3<double> pixel(double u, double v) const { return origin + u_step * u + v_step * v; }
+  // Along the ray of a pixel, away from the source; any length.
+  FLUOROPOSE_HD Vec3<double> direction(double u, double v) const { return parallel ? source : pixel(u, v) - source; }
+};
+
+FLUOROPOSE_HD double component(const Vec3<double>& p, int axis) { return axis == 0 ? p.x : axis == 1 ? p.y : p.z; }
+// The two axes across a slice axis, in the order x, y, z.
+FLUOROPOSE_HD int first_axis(int slice_axis) { return slice_axis == 0 ? 1 : 0; }
+FLUOROPOSE_HD int second_axis(int slice_axis) { return slice_axis == 2 ? 1 : 2; }
+
+// The axis that a direction follows most closely, counted in voxels.
+FLUOROPOSE_HD int dominant_axis(const Vec3<double>& d) {
+  const double x = fabs(d.x), y = fabs(d.y), z = fabs(d.z);
+  return x > y ? (x > z ? 0 : 2) : (y > z ? 1 : 2);
+}
+
+// world_from_bone: rigid; voxel_from_bone: orthogonal axes.
+VoxelView voxel_view(const View& view, const Affine3<double>& world_from_bone, const Affine3<double>& voxel_from_bone);
+
+}  // namespace fluoropose
