@@ -31,8 +31,8 @@ ConfigPath = Annotated[Path, AfterValidator(_beside_the_file)]
 C = TypeVar("C", bound=Config)
 
 
-def read_toml(path: str | Path, model: type[C]) -> C:
-    """Read a TOML file into ``model``.
+def read_toml(path: str | Path, model: type[C], folder: str | Path | None = None) -> C:
+    """Read a TOML file into ``model``; its relative paths start at ``folder``, by default the file's own.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def read_toml(path: str | Path, model: type[C]) -> C:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FileFormatError(f"{path}: expected a TOML file: {error}") from error
     try:
-        return model.model_validate(document, context={"folder": path.parent})
+        return model.model_validate(document, context={"folder": path.parent if folder is None else Path(folder)})
     except ValidationError as error:
         problems = "; ".join(_describe(entry, model) for entry in error.errors())
         raise FileFormatError(f"{path}: {problems}") from error

@@ -1,0 +1,247 @@
+"""From a CT or a mesh, and a configuration, to a `Bone`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from fluoropose._toml import Config, ConfigPath, read_toml
+from fluoropose.bone import Bone
+from fluoropose.bone_model.cut import cut_from_neighbours
+from fluoropose.bone_model.landmarks import place_landmarks
+from fluoropose.bone_model.surface import even_points, surface_of_mask
+from fluoropose.errors import FileFormatError, InputError
+from fluoropose.geometry import Pose
+from fluoropose.io.ct import MU_WATER_PER_MM, attenuation_from_hu, read_ct, read_labels
+from fluoropose.io.markups import read_markups
+from fluoropose.io.mesh import read_mesh, voxelise
+from fluoropose.volume import Volume
+
+__all__ = ["BoneConfig", "build_bone", "read_bone_config"]
+
+Point = tuple[float, float, float]
+_SURFACE_POINTS = 40000
+
+
+class CtSource(Config):
+    """A bone in a CT.
+
+    Attributes
+    ----------
+    path
+        DICOM folder, NIfTI, NRRD or MetaImage.
+    threshold_hu, keep, remove, seed_radius_mm
+        The cut: what is bone at all, and seeds (LPS mm) in the bone and in its neighbours.
+    label_map, labels
+        Instead of the cut: a label map in the CT's grid, and the labels that are the bone.
+    crop_low_mm, crop_high_mm
+        Box (LPS mm) that is kept of the volume; everything by default.
+    mu_water_per_mm, air_below_hu
+        The scale from Hounsfield units to attenuation.
+    """
+
+    path: ConfigPath
+    threshold_hu: float = 250.0
+    keep: tuple[Point, ...] = ()
+    remove: tuple[Point, ...] = ()
+    seed_radius_mm: PositiveFloat = 4.0
+    label_map: ConfigPath | None = None
+    labels: tuple[PositiveInt, ...] = ()
+    crop_low_mm: Point | None = None
+    crop_high_mm: Point | None = None
+    mu_water_per_mm: PositiveFloat = MU_WATER_PER_MM
+    air_below_hu: float = -900.0
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.label_map is None) == (not self.keep):
+            raise ValueError("keep, label_map: expected either seeds or a label map")
+        if (self.label_map is None) != (not self.labels):
+            raise ValueError("label_map, labels: expected both or neither")
+        return self
+
+
+class MeshSource(Config):
+    """An implant (or bone) given by its closed surface and one attenuation."""
+
+    path: ConfigPath
+    attenuation_per_mm: PositiveFloat
+    spacing_mm: PositiveFloat = 0.75
+
+
+class HalfSpace(Config):
+    """The points x with normal . x >= offset_mm, in the frame of the CT or mesh."""
+
+    normal: Point
+    offset_mm: float
+
+
+class LandmarkConfig(Config):
+    """Where landmarks come from.
+
+    Attributes
+    ----------
+    count, pairs
+        Automatic landmarks: how many, and how many symmetric pairs among them.
+    within
+        Half-spaces in which automatic landmarks must lie, all of them at once.
+    file, symmetric_pairs
+        Instead: a 3D Slicer markups file, and the names that a mirror exchanges.
+    """
+
+    count: PositiveInt = 33
+    pairs: int = Field(default=13, ge=0)
+    within: tuple[HalfSpace, ...] = ()
+    file: ConfigPath | None = None
+    symmetric_pairs: tuple[tuple[str, str], ...] = ()
+
+
+class BoneConfig(Config):
+    """What ``fluoropose bone`` needs to know; read from a TOML file, paths relative to that file.
+
+    Attributes
+    ----------
+    name
+        What the bone is called in files and reports.
+    ct, mesh
+        Where it comes from: one of the two.
+    landmarks
+        How its landmarks are placed.
+    surface_spacing_mm
+        Edge of the cubes from which the surface of a CT's bone is made.
+    """
+
+    name: str = Field(min_length=1)
+    ct: CtSource | None = None
+    mesh: MeshSource | None = None
+    landmarks: LandmarkConfig = LandmarkConfig()
+    surface_spacing_mm: PositiveFloat = 2.0
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.ct is None) == (self.mesh is None):
+            raise ValueError("ct, mesh: expected one of them")
+        return self
+
+
+def read_bone_config(path: str | Path, folder: str | Path | None = None) -> BoneConfig:
+    """Read a bone's TOML file, its paths relative to ``folder`` (by default to the file).
+
+    Raises FileFormatError naming the file and every wrong or unknown field.
+    """
+    return read_toml(path, BoneConfig, folder)
+
+
+def build_bone(config: BoneConfig, progress: Callable[[str], None] = lambda step: None) -> Bone:
+    """Make the bone that a configuration describes.
+
+    Parameters
+    ----------
+    config
+        As read by `read_bone_config`.
+    progress
+        Told the name of every step before it begins.
+
+    Raises
+    ------
+    FileFormatError, InputError
+        If a file cannot be used, or seeds, labels or landmarks do not fit it.
+    """
+    progress("reading")
+    if config.ct is not None:
+        mu, mask, place = _from_ct(config.ct, progress)
+        progress("surface")
+        mesh = surface_of_mask(mask, place, config.surface_spacing_mm)
+    else:
+        assert config.mesh is not None  # the configuration's own check; narrows the type
+        mesh = read_mesh(config.mesh.path)
+        progress("voxels")
+        share, place = voxelise(mesh, config.mesh.spacing_mm)
+        mu, mask = share * np.float32(config.mesh.attenuation_per_mm), share >= 0.5
+    progress("landmarks")
+    names, points, pairs = _landmarks(config.landmarks, mesh)
+    origin = points.mean(axis=0)
+    bone_from_source = Pose(np.eye(3), -origin)
+    place = bone_from_source.matrix @ place
+    return Bone(
+        name=config.name,
+        volume=Volume(mu, place),
+        mask=mask,
+        vertices=np.asarray(mesh.vertices) - origin,
+        faces=np.asarray(mesh.faces, dtype=np.int32),
+        landmarks_mm=points - origin,
+        landmark_names=names,
+        symmetric_pairs=pairs,
+        bone_from_source=bone_from_source,
+    )
+
+
+def _from_ct(
+    source: CtSource, progress: Callable[[str], None]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:
+    ct = read_ct(source.path)
+    mu = attenuation_from_hu(ct.hu, mu_water_per_mm=source.mu_water_per_mm, air_below_hu=source.air_below_hu)
+    voxel_from_ct = np.linalg.inv(ct.ct_from_voxel)
+
+    def voxels(points: tuple[Point, ...]) -> NDArray[np.float64]:
+        lps = np.asarray(points, dtype=np.float64).reshape(-1, 3)
+        return np.asarray(lps @ voxel_from_ct[:3, :3].T + voxel_from_ct[:3, 3])
+
+    progress("cut")
+    if source.label_map is not None:
+        labels = read_labels(source.label_map)
+        if labels.hu.shape != ct.hu.shape or not np.allclose(labels.ct_from_voxel, ct.ct_from_voxel, atol=1e-3):
+            raise FileFormatError(f"{source.label_map}: expected the grid of {source.path}, found another one")
+        mask = np.isin(labels.hu, source.labels)
+        if not mask.any():
+            raise FileFormatError(f"{source.label_map}: labels: none of {list(source.labels)} occurs")
+    else:
+        edge = float(np.linalg.norm(ct.ct_from_voxel[:3, :3], axis=0).mean())
+        mask = cut_from_neighbours(
+            ct.hu, source.threshold_hu, voxels(source.keep), voxels(source.remove), source.seed_radius_mm / edge
+        )
+    box = _crop_box(source, voxels, ct.hu.shape)
+    if mask.sum() != mask[box].sum():
+        raise InputError("crop_low_mm, crop_high_mm: expected a box that holds the whole bone")
+    place = ct.ct_from_voxel.copy()
+    place[:3, 3] = (place @ np.array([box[2].start, box[1].start, box[0].start, 1.0]))[:3]
+    return mu[box].copy(), mask[box].copy(), place
+
+
+def _crop_box(
+    source: CtSource, voxels: Callable[[tuple[Point, ...]], NDArray[np.float64]], shape: tuple[int, ...]
+) -> tuple[slice, slice, slice]:
+    """Return the [z, y, x] slices of the configured box; its corners may come in any order along rotated axes."""
+    if source.crop_low_mm is None or source.crop_high_mm is None:
+        return slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2])
+    corners = np.sort(voxels((source.crop_low_mm, source.crop_high_mm)), axis=0)
+    low = np.clip(np.floor(corners[0]).astype(int), 0, None)[::-1]
+    high = np.minimum(np.ceil(corners[1]).astype(int) + 1, np.array(shape[::-1]))[::-1]
+    if (high - low < 2).any():
+        raise InputError("crop_low_mm, crop_high_mm: expected a box that lies in the CT")
+    return slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2])
+
+
+def _landmarks(
+    config: LandmarkConfig, mesh: trimesh.Trimesh
+) -> tuple[tuple[str, ...], NDArray[np.float64], NDArray[np.intp]]:
+    if config.file is None:
+        surface = even_points(mesh, _SURFACE_POINTS)
+        allowed = np.ones(len(surface), dtype=bool)
+        for half in config.within:
+            allowed &= surface @ np.asarray(half.normal) >= half.offset_mm
+        placed = place_landmarks(surface, allowed, config.count, config.pairs)
+        return placed.names, placed.points_mm, placed.pairs
+    markups = read_markups(config.file)
+    index = {name: i for i, name in enumerate(markups.names)}
+    unknown = [name for pair in config.symmetric_pairs for name in pair if name not in index]
+    if unknown:
+        raise FileFormatError(f"{config.file}: symmetric_pairs: no landmark is called {unknown[0]!r}")
+    pairs = np.array([[index[a], index[b]] for a, b in config.symmetric_pairs], dtype=np.intp).reshape(-1, 2)
+    return markups.names, markups.points_mm, pairs

@@ -1,0 +1,75 @@
+"""Cutting one bone out of a CT: a threshold, and seeds that say what is the bone and what are its neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+from fluoropose.errors import InputError
+
+__all__ = ["cut_from_neighbours"]
+
+_DENSEST_HU = 900.0  # beyond it a voxel is as sure to be inside a bone as it gets
+
+
+def cut_from_neighbours(
+    hu: NDArray[np.number],
+    threshold_hu: float,
+    keep: NDArray[np.float64],
+    remove: NDArray[np.float64],
+    radius_vox: float,
+) -> NDArray[np.bool_]:
+    """Return the mask of the bone in which the ``keep`` seeds lie, cut from the bones of the ``remove`` seeds.
+
+    All voxels above the threshold are flooded from the seeds (marker-based watershed) through dense and thick bone
+    first, so that two bones meet where the bridge between them is thin or faint: in the joint. What no seed reaches
+    (a head rest, fillings beside the jaw) is dropped.
+
+    Parameters
+    ----------
+    hu
+        (nz, ny, nx) Hounsfield units.
+    threshold_hu
+        Lowest value that counts as bone.
+    keep, remove
+        (n, 3) and (m, 3) seeds, voxel indices (x, y, z).
+    radius_vox
+        Radius of a seed, voxels.
+
+    Raises
+    ------
+    InputError
+        If a seed lies outside the volume or has no bone within its radius.
+    """
+    bone = np.asarray(hu > threshold_hu)
+    box = tuple(slice(max(0, int(i.min()) - 1), int(i.max()) + 2) for i in np.nonzero(bone)) if bone.any() else ()
+    if not box:
+        raise InputError(f"threshold_hu: expected some voxels above {threshold_hu:g} HU, found none")
+    markers = np.zeros(bone.shape, dtype=np.int32)
+    for name, seeds, label in (("keep", keep, 1), ("remove", remove, 2)):
+        for seed in seeds:
+            markers[_seed(name, seed, bone, radius_vox)] = label
+    inside = bone[box]
+    depth = ndimage.distance_transform_edt(inside)
+    density = np.clip((hu[box].astype(np.float32) - threshold_hu) / (_DENSEST_HU - threshold_hu), 0, 1)
+    labels = watershed(-(np.minimum(depth, 4) / 4 + density), markers[box], mask=inside)
+    mask = np.zeros(bone.shape, dtype=bool)
+    mask[box] = labels == 1
+    return mask
+
+
+def _seed(name: str, seed: NDArray[np.float64], bone: NDArray[np.bool_], radius: float) -> tuple[NDArray[np.intp], ...]:
+    """Return the indices [z, y, x] of the bone voxels within ``radius`` of a seed (x, y, z)."""
+    centre = seed[::-1]
+    shape = np.array(bone.shape)
+    if (centre < -0.5).any() or (centre > shape - 0.5).any():
+        raise InputError(f"{name}: expected seeds inside the CT, found voxel {np.round(seed, 1).tolist()}")
+    low = np.maximum(np.floor(centre - radius).astype(int), 0)
+    high = np.minimum(np.ceil(centre + radius).astype(int) + 1, shape)
+    grid = np.stack(np.meshgrid(*(np.arange(a, b) for a, b in zip(low, high, strict=True)), indexing="ij"), axis=-1)
+    near = (np.linalg.norm(grid - centre, axis=-1) <= radius) & bone[tuple(map(slice, low, high))]
+    if not near.any():
+        raise InputError(f"{name}: expected bone within {radius:g} voxels of the seed at voxel {np.round(seed, 1)}")
+    return tuple(grid[near].T)

@@ -1,0 +1,133 @@
+"""Computed tomography: reading volumes in Hounsfield units, and turning these into attenuation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from fluoropose._checks import positive
+from fluoropose.errors import FileFormatError
+
+__all__ = ["MU_WATER_PER_MM", "Ct", "attenuation_from_hu", "read_ct", "read_labels"]
+
+MU_WATER_PER_MM = 0.02059
+"""Linear attenuation of water at 60 keV (NIST XCOM: 0.2059 cm2/g), near the mean energy behind a head at 70-80 kVp."""
+
+_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+_FINEST_MM, _COARSEST_MM = 0.02, 20.0
+_POSITION = "0020|0032"  # DICOM tag of Image Position (Patient)
+_UNEVEN = 0.01  # share of the slice distance by which DICOM positions may differ; a missing slice doubles it
+
+
+@dataclass(frozen=True, eq=False)
+class Ct:
+    """A CT volume.
+
+    Attributes
+    ----------
+    hu
+        (nz, ny, nx) Hounsfield units, in the file's number type.
+    ct_from_voxel
+        (4, 4) affine map of voxel indices (x, y, z) to DICOM LPS mm.
+    """
+
+    hu: NDArray[np.number]
+    ct_from_voxel: NDArray[np.float64]
+
+
+def read_ct(path: str | Path) -> Ct:
+    """Read a CT.
+
+    Parameters
+    ----------
+    path
+        A folder with one DICOM series, or a NIfTI, NRRD or MetaImage file.
+
+    Raises
+    ------
+    FileFormatError
+        If it cannot be read, is no three-dimensional scalar volume, holds NaN, has voxels too small or large for
+        millimetres, misses DICOM slices, or cannot be in Hounsfield units.
+    """
+    hu, place = _read(Path(path))
+    low, high = float(np.min(hu)), float(np.max(hu))
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise FileFormatError(f"{path}: expected finite Hounsfield units, found NaN or infinity")
+    if low < -33000 or high > 70000 or high - low < 50:
+        raise FileFormatError(f"{path}: expected Hounsfield units, found values from {low:g} to {high:g}")
+    return Ct(hu, place)
+
+
+def read_labels(path: str | Path) -> Ct:
+    """Read a label map (whole numbers) in the same formats as `read_ct`; ``hu`` then holds the labels."""
+    labels, place = _read(Path(path))
+    if labels.dtype.kind not in "iu" and not np.array_equal(labels, np.round(labels.astype(np.float64))):
+        raise FileFormatError(f"{path}: expected whole numbers as labels, found {labels.dtype}")
+    return Ct(np.round(labels.astype(np.float64)).astype(np.int32), place)
+
+
+def attenuation_from_hu(
+    hu: NDArray[np.number], *, mu_water_per_mm: float = MU_WATER_PER_MM, air_below_hu: float = -900.0
+) -> NDArray[np.float32]:
+    """Return linear attenuation in 1/mm: mu = mu_water (1 + HU / 1000), zero below ``air_below_hu``.
+
+    Bone attenuates more than this linear scale says at low energies; networks are trained over a range of contrasts.
+    """
+    water = positive("mu_water_per_mm", mu_water_per_mm)
+    values = hu.astype(np.float32)
+    mu = np.maximum(np.float32(water) * (1 + values / 1000), 0)
+    mu[values < air_below_hu] = 0
+    return np.asarray(mu, dtype=np.float32)
+
+
+def _read(path: Path) -> tuple[NDArray[np.number], NDArray[np.float64]]:
+    if not path.exists():
+        raise FileFormatError(f"{path}: no such file or folder")
+    try:
+        image = _read_series(path) if path.is_dir() else _read_file(path)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise FileFormatError(f"{path}: cannot be read as a volume: {reason}") from error
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise FileFormatError(f"{path}: expected one three-dimensional scalar volume, found {image.GetSize()}")
+    spacing = np.array(image.GetSpacing())
+    if spacing.min() < _FINEST_MM or spacing.max() > _COARSEST_MM:
+        raise FileFormatError(
+            f"{path}: spacing: expected millimetres between {_FINEST_MM} and {_COARSEST_MM}, found {spacing.tolist()}"
+        )
+    place = np.eye(4)
+    place[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * spacing
+    place[:3, 3] = image.GetOrigin()
+    return sitk.GetArrayFromImage(image), place
+
+
+def _read_file(path: Path) -> sitk.Image:
+    if not path.name.lower().endswith(_SUFFIXES):
+        raise FileFormatError(f"{path}: expected a DICOM folder or a file ending in {', '.join(_SUFFIXES)}")
+    image: sitk.Image = sitk.ReadImage(str(path))
+    return image
+
+
+def _read_series(folder: Path) -> sitk.Image:
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if len(series) != 1:
+        raise FileFormatError(f"{folder}: expected one DICOM series, found {len(series)}")
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    reader.MetaDataDictionaryArrayUpdateOn()
+    image: sitk.Image = reader.Execute()
+    count = image.GetSize()[2]
+    normal = np.array(image.GetDirection()).reshape(3, 3)[:, 2]
+    positions = [reader.GetMetaData(i, _POSITION) for i in range(count) if reader.HasMetaDataKey(i, _POSITION)]
+    heights = np.array([[float(x) for x in p.split("\\")] for p in positions]) @ normal if positions else np.empty(0)
+    gaps = np.diff(heights)
+    if len(gaps) and gaps.max() - gaps.min() > _UNEVEN * abs(float(np.median(gaps))):
+        raise FileFormatError(
+            f"{folder}: expected evenly spaced slices, found distances from {gaps.min():.4g} to {gaps.max():.4g} mm: "
+            "a slice is missing or doubled"
+        )
+    return image
