@@ -10,10 +10,9 @@ from fluoropose._checks import finite_array
 from fluoropose.errors import InputError
 from fluoropose.rig import Fluoroscope
 
-__all__ = ["outline", "silhouette"]
+__all__ = ["field_mask", "outline", "silhouette"]
 
-_FINE = 5  # rasterised this much finer, because OpenCV's triangles are half a pixel too fat
-_SHIFT = 4  # fractional bits of OpenCV's vertices
+_POINTS = 4_000_000  # tested at once
 
 
 def silhouette(fluoroscope: Fluoroscope, vertices_world_mm: ArrayLike, faces: ArrayLike) -> NDArray[np.bool_]:
@@ -45,21 +44,44 @@ def silhouette(fluoroscope: Fluoroscope, vertices_world_mm: ArrayLike, faces: Ar
         raise InputError(f"faces: expected indices of {len(vertices)} vertices, found up to {triangles.max()}")
     view = fluoroscope.view
     mask = np.zeros((view.height, view.width), dtype=bool)
-    pixels = fluoroscope.project(vertices)
-    corners = pixels[triangles]
-    seen = np.isfinite(corners).all(axis=(1, 2)) & ~_outside(corners, view.width, view.height)
-    corners = corners[seen]
-    if not len(corners):
-        return mask
-    low = np.clip(np.floor(corners.min(axis=(0, 1))).astype(int) - 1, 0, [view.width - 1, view.height - 1])
-    high = np.clip(np.ceil(corners.max(axis=(0, 1))).astype(int) + 2, 1, [view.width, view.height])
-    fine = np.zeros(((high[1] - low[1]) * _FINE, (high[0] - low[0]) * _FINE), dtype=np.uint8)
-    at = (corners - low + 0.5) * _FINE - 0.5
-    for triangle in np.round(at * 2**_SHIFT).astype(np.int32):
-        cv2.fillConvexPoly(fine, triangle, 1, lineType=cv2.LINE_8, shift=_SHIFT)
-    middle = _FINE // 2
-    mask[low[1] : high[1], low[0] : high[0]] = fine[middle::_FINE, middle::_FINE].astype(bool)
+    corners = fluoroscope.project(vertices)[triangles]
+    corners = corners[np.isfinite(corners).all(axis=(1, 2))]
+    first = np.ceil(np.clip(corners.min(axis=1), 0, None))
+    last = np.floor(np.minimum(corners.max(axis=1), [view.width - 1, view.height - 1]))
+    size = (last - first).max(axis=1, initial=-1) + 1
+    covers = ((last - first) >= 0).all(axis=1)  # some pixel centres, inside the image
+    corners, first, size = corners[covers], first[covers], size[covers]
+    # Triangles of about the same size together, each tested at a square block of pixel centres.
+    sides = 2 ** np.ceil(np.log2(np.maximum(size, 1))).astype(int)
+    for side in np.unique(sides):
+        alike = np.flatnonzero(sides == side)
+        at_once = max(1, _POINTS // int(side) ** 2)
+        for start in range(0, len(alike), at_once):
+            some = alike[start : start + at_once]
+            _fill(mask, corners[some], first[some], int(side))
     return mask
+
+
+def _fill(mask: NDArray[np.bool_], corners: NDArray[np.float64], first: NDArray[np.float64], side: int) -> None:
+    """Set the pixels whose centre lies in a triangle; ``first`` (t, 2) is the least pixel of each side x side block."""
+    v, u = np.mgrid[:side, :side]
+    centres = first[:, None, :] + np.column_stack([u.ravel(), v.ravel()])
+    turns = []
+    for k in range(3):
+        edge, offset = corners[:, (k + 1) % 3] - corners[:, k], centres - corners[:, None, k]
+        turns.append(edge[:, None, 0] * offset[..., 1] - edge[:, None, 1] * offset[..., 0])
+    inside = centres[(np.min(turns, axis=0) >= 0) | (np.max(turns, axis=0) <= 0)].astype(int)
+    kept = inside[(inside[:, 0] < mask.shape[1]) & (inside[:, 1] < mask.shape[0])]
+    mask[kept[:, 1], kept[:, 0]] = True
+
+
+def field_mask(fluoroscope: Fluoroscope) -> NDArray[np.bool_]:
+    """Return the recorded pixels (h, w) inside the circular field; all of them where there is none."""
+    view, field = fluoroscope.view, fluoroscope.field
+    if field is None:
+        return np.ones((view.height, view.width), dtype=bool)
+    v, u = np.ogrid[: view.height, : view.width]
+    return np.asarray(np.hypot(u - field.u, v - field.v) <= field.radius)
 
 
 def outline(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
@@ -67,8 +89,3 @@ def outline(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
     image = np.ascontiguousarray(mask, dtype=np.uint8)
     found, _ = cv2.findContours(image, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     return [c[:, 0, :].astype(np.float64) for c in found if len(c) >= 3]
-
-
-def _outside(corners: NDArray[np.float64], width: int, height: int) -> NDArray[np.bool_]:
-    low, high = corners.min(axis=1), corners.max(axis=1)
-    return np.asarray((high < 0).any(axis=1) | (low[:, 0] > width) | (low[:, 1] > height))

@@ -204,6 +204,12 @@ FAULTS = {
 }
 
 
+def test_values_beyond_full_scale_are_told() -> None:
+    frame = stack(1, np.uint16)[0]
+    assert "expected 0 to 4095" in why_unusable(frame, 12, (64, 48))
+    assert "expected 0 to 1" in why_unusable(frame.astype(np.float32), None, (64, 48))
+
+
 @pytest.mark.parametrize("reason", FAULTS)
 def test_faults_of_a_frame_are_told(reason: str) -> None:
     frame = FAULTS[reason](stack(1)[0])

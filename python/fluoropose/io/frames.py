@@ -291,6 +291,8 @@ def why_unusable(
         if high >= _full_scale(bits):
             return "saturated: every pixel has the highest value"
         return f"constant: every pixel has the value {low:g}"
+    if low < 0 or high > _full_scale(bits):
+        return f"values from {low:g} to {high:g}: expected 0 to {_full_scale(bits):g}; see bit_depth"
     # The open field may saturate beside the subject, so only a frame with next to nothing else is unusable.
     share = float(np.mean(values == high))
     if share > 0.98:

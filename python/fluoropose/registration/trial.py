@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -13,7 +15,7 @@ from fluoropose._toml import Config, ConfigPath, read_toml
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.io.frames import FrameSource, Polarity, open_frames
 
-__all__ = ["Checks", "Trial", "TrialFrames", "load_trial"]
+__all__ = ["Checks", "Trial", "TrialFrames", "frame_range", "load_trial", "read_times"]
 
 
 class Checks(Config):
@@ -82,10 +84,22 @@ class Trial(Config):
 
 @dataclass(frozen=True)
 class TrialFrames:
-    """The opened frames of a trial: one source per view, the same number in each, and their times."""
+    """The opened frames of a trial: one source per view, the same number in each.
+
+    Attributes
+    ----------
+    sources
+        One per view.
+    times_s
+        Per pair, s.
+    numbers
+        Per pair the number its row will carry: the one at the end of the first view's file names where these grow
+        from frame to frame ("run7_0138.tif" is 138), else the position, 0 first.
+    """
 
     sources: tuple[FrameSource, ...]
     times_s: tuple[float, ...]
+    numbers: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.times_s)
@@ -103,10 +117,18 @@ class TrialFrames:
             found = ", ".join(f"{n} in {source.path}" for n, source in zip(counts, sources, strict=True))
             raise FileFormatError(f"frames: expected the same number of frames in every view, found {found}")
         names = [sources[0].name(i) for i in range(counts[0])]
+        numbers = _numbers(names)
         if trial.times is not None:
-            return cls(sources, read_times(trial.times, names))
+            return cls(sources, read_times(trial.times, names), numbers)
         rate = trial.frame_rate_hz or 30.0
-        return cls(sources, tuple(i / rate for i in range(counts[0])))
+        return cls(sources, tuple(i / rate for i in range(counts[0])), numbers)
+
+
+def _numbers(names: list[str]) -> tuple[int, ...]:
+    ends = [re.search(r"(\d+)$", name) for name in names]
+    numbers = tuple(int(end[1]) for end in ends if end is not None)
+    growing = all(before < after for before, after in pairwise(numbers))
+    return numbers if growing and len(numbers) == len(names) else tuple(range(len(names)))
 
 
 def load_trial(path: str | Path) -> Trial:
@@ -130,17 +152,22 @@ def read_times(path: Path, names: list[str]) -> tuple[float, ...]:
     if not rows or not {"frame", "time_s"} <= set(rows[0]):
         raise FileFormatError(f"{path}: expected rows with the columns frame, time_s")
     try:
-        time_of = {row["frame"]: float(row["time_s"]) for row in rows}
+        time_of = {_key(row["frame"]): float(row["time_s"]) for row in rows}
     except (TypeError, ValueError) as error:
         raise FileFormatError(f"{path}: time_s: expected seconds: {error}") from error
-    missing = [name for name in names if name not in time_of]
+    missing = [name for name in names if _key(name) not in time_of]
     if missing:
         raise FileFormatError(f"{path}: no time for {len(missing)} of {len(names)} frames, the first is {missing[0]}")
-    times = tuple(time_of[name] for name in names)
+    times = tuple(time_of[_key(name)] for name in names)
     for name, before, after in zip(names[1:], times, times[1:], strict=False):
         if not after > before:
             raise FileFormatError(f"{path}: time_s: frame {name}: expected more than {before:g} s, found {after:g} s")
     return times
+
+
+def _key(name: str) -> str:
+    """Make "7" and "0007" the same frame."""
+    return str(int(name)) if name.isdigit() else name
 
 
 def frame_range(text: str | None, count: int) -> range:

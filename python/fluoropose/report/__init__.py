@@ -1,1 +1,5 @@
-"""Pictures and reports of what was registered."""
+"""Reports as pages that need no network."""
+
+from fluoropose.report.report import write_report
+
+__all__ = ["write_report"]

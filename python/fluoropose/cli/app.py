@@ -1,0 +1,269 @@
+"""The commands of ``fluoropose``; each is a thin call into its module, and modules are imported only when called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from typer.core import TyperGroup
+
+from fluoropose import __version__
+from fluoropose.errors import FluoroposeError
+
+if TYPE_CHECKING:
+    from fluoropose.registration.summary import Summary
+
+__all__ = ["app"]
+
+console = Console()
+_errors = Console(stderr=True)
+
+
+class _OneLineErrors(TyperGroup):
+    """Shows what is wrong with an input as one red line and exit code 2; --debug shows where it was found."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (FluoroposeError, OSError) as error:
+            if ctx.params.get("debug"):
+                raise
+            message = " ".join(str(error).split())
+            _errors.print("error: ", style="bold red", end="")
+            _errors.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    cls=_OneLineErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help=r"""Find where a bone is, in six degrees of freedom, in every frame pair of two X-ray fluoroscopes.
+
+[bold]The way from images to poses[/bold]
+
+  1  [cyan]fluoropose calibrate[/cyan] calibration.toml --out rig.json
+     from images of a bead plate and of an alignment tool; once per set-up
+
+  2  [cyan]fluoropose bone[/cyan] bone.toml --out skull.h5
+     from a CT or a surface model; once per bone
+
+  3  [cyan]fluoropose dataset[/cyan] learn.toml --out set.h5
+     [cyan]fluoropose train landmarks[/cyan] set.h5 --out skull.fpbundle
+     a network for this bone, from artificial radiographs; once per bone
+
+  4  [cyan]fluoropose register[/cyan] walking.toml
+     frames in; poses.csv, summary.json and report.html out; once per trial
+
+  5  [cyan]fluoropose evaluate[/cyan] walking.toml --reference poses.csv
+     where reference poses exist
+
+[bold]A trial[/bold], here walking.toml; paths are relative to the file:
+
+  rig = "rig.json"
+  bone = "skull.h5"
+  bundle = "skull.fpbundle"
+  frames = \["walking/view1", "walking/view2"]
+  frame_rate_hz = 30
+  out = "out/walking"
+
+Frames are folders of PNG or TIFF, TIFF stacks, DICOM runs or videos.
+
+No data at hand? [cyan]fluoropose demo[/cyan] simulates a laboratory and goes
+the whole way.""",
+)
+train_app = typer.Typer(no_args_is_help=True, help="Train the networks.")
+app.add_typer(train_app, name="train")
+
+TomlFile = Annotated[Path, typer.Argument(help="configuration file", show_default=False)]
+TrialFile = Annotated[Path, typer.Argument(help="the trial's TOML file", show_default=False)]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        console.print(__version__, highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="folder for the results")] = Path("out/demo"),
+) -> None:
+    """Simulate a laboratory and go the whole way: calibrate, register, evaluate, report. Needs no data."""
+    from fluoropose.demo import run_demo
+
+    run_demo(out)
+
+
+@app.command()
+def calibrate(
+    config: TomlFile,
+    out: Annotated[Path, typer.Option(help="the rig to write")] = Path("rig.json"),
+) -> None:
+    """Calibrate a rig from bead plates (distortion, pixel size) and an alignment tool (views and sources)."""
+    from fluoropose.calibration import calibrate as run
+
+    run(config, out)
+    console.print(f"rig: [bold]{out}[/bold]")
+
+
+@app.command()
+def bone(
+    config: TomlFile,
+    out: Annotated[Path, typer.Option(help="the bone to write")] = Path("bone.h5"),
+) -> None:
+    """Build a bone from a CT or a surface: attenuation, mask, surface and landmarks in symmetric pairs."""
+    from fluoropose.bone_model.build import build_bone, read_bone_config
+
+    with console.status("reading") as status:
+        built = build_bone(read_bone_config(config), status.update)
+        built.save(out)
+    console.print(
+        f"bone: [bold]{out}[/bold], {len(built.landmarks_mm)} landmarks, {len(built.symmetric_pairs)} symmetric pairs"
+    )
+
+
+@app.command()
+def dataset(
+    config: TomlFile,
+    out: Annotated[Path, typer.Option(help="the set to write")] = Path("set.h5"),
+) -> None:
+    """Render an artificial set of radiographs with their landmarks. Goes on where it was stopped."""
+    from fluoropose.learning.config import load_config
+    from fluoropose.learning.dataset import make_dataset
+
+    make_dataset(load_config(config), out)
+    console.print(f"set: [bold]{out}[/bold]")
+
+
+@train_app.command()
+def landmarks(
+    samples: Annotated[Path, typer.Argument(help="the set that fluoropose dataset wrote", show_default=False)],
+    out: Annotated[Path, typer.Option(help="the bundle to write")] = Path("landmarks.fpbundle"),
+    config: Annotated[Path | None, typer.Option(help="other settings than those stored in the set")] = None,
+) -> None:
+    """Train the landmark network of one bone and export it as one file. Goes on where it was stopped."""
+    from fluoropose.learning.config import load_config
+    from fluoropose.learning.train import train_landmarks
+
+    train_landmarks(samples, out, None if config is None else load_config(config))
+    console.print(f"bundle: [bold]{out}[/bold]")
+
+
+@app.command()
+def register(
+    trial: TrialFile,
+    frames: Annotated[str | None, typer.Option(help="A:B, only these positions (without B)")] = None,
+) -> None:
+    """Find the bone in every frame pair of a trial. Goes on where it was stopped.
+
+    Writes poses.csv, summary.json and report.html to the trial's folder "out". A pair in which the bone cannot be found
+    has a row that says why.
+    """
+    from fluoropose.registration.register import register_trial
+    from fluoropose.registration.trial import load_trial
+    from fluoropose.report import write_report
+
+    loaded = load_trial(trial)
+    columns = (TextColumn("registering"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[failed]}"))
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task("", total=None, failed="")
+
+        def show(done: int, total: int, failed: int) -> None:
+            bar.update(task, completed=done, total=total, failed=f"[red]{failed} failed[/red]" if failed else "")
+
+        try:
+            result = register_trial(loaded, frames, show)
+        except KeyboardInterrupt:
+            bar.stop()
+            console.print(f"stopped; what was found is in {loaded.out / 'poses.csv'}, a rerun goes on from there")
+            raise typer.Exit(130) from None
+    if result.resumed:
+        console.print(f"{result.resumed} pairs were there from an earlier run")
+    write_report(loaded.out / "report.html", loaded, result.rows, result.summary)
+    _show(result.summary, loaded.out)
+
+
+@app.command()
+def evaluate(
+    trial: TrialFile,
+    reference: Annotated[Path, typer.Option(help="poses.csv, or CSV with frame, m00 ... m33", show_default=False)],
+    source_frame: Annotated[
+        bool, typer.Option("--source-frame", help="the reference moves the CT's (or mesh's) own frame, not the bone's")
+    ] = False,
+    align: Annotated[
+        bool, typer.Option("--align", help="the reference lives in another world: align it once for the whole trial")
+    ] = False,
+    limit_deg: Annotated[float, typer.Option(help="success: largest angle")] = 5.0,
+    limit_mm: Annotated[float, typer.Option(help="success: largest distance")] = 5.0,
+) -> None:
+    """Compare a registered trial with reference poses; rewrites its summary.json and report.html."""
+    from fluoropose.registration.trial import load_trial
+    from fluoropose.report.compare import compare_trial
+
+    loaded = load_trial(trial)
+    summary = compare_trial(
+        loaded,
+        reference,
+        source_frame=source_frame,
+        align=align,
+        success_deg=limit_deg,
+        success_mm=limit_mm,
+    )
+    _show(summary, loaded.out)
+
+
+@app.command()
+def report(trial: TrialFile) -> None:
+    """Write a registered trial's report.html again."""
+    from fluoropose.registration.poses_file import read_poses
+    from fluoropose.registration.summary import Summary
+    from fluoropose.registration.trial import load_trial
+    from fluoropose.report import write_report
+
+    loaded = load_trial(trial)
+    path = loaded.out / "report.html"
+    write_report(path, loaded, read_poses(loaded.out / "poses.csv"), Summary.read(loaded.out / "summary.json"))
+    console.print(f"report: [bold]{path}[/bold]")
+
+
+def _show(summary: Summary, out: Path) -> None:
+    """Print the table of a summary, and where the files are."""
+    table = Table(title=f"{summary.pairs - summary.failed} of {summary.pairs} pairs have a pose", title_justify="left")
+    for heading in ("", "mean", "sd", "median", "95 %", "largest"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    named = {
+        "rotation error, degrees": summary.rotation_error_deg,
+        "translation error, mm": summary.translation_error_mm,
+        "geodesic angle, degrees": summary.geodesic_error_deg,
+        "distance of the origin, mm": summary.translation_norm_mm,
+        "target registration error, mm": summary.mtre_mm,
+        "overlap (IoU)": summary.iou,
+    }
+    for name, s in named.items():
+        if s is not None:
+            table.add_row(name, *(f"{value:.3f}" for value in (s.mean, s.sd, s.median, s.p95, s.max)))
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print(table.title, style="bold")
+    if summary.success_rate is not None:
+        rate = summary.success_rate
+        console.print(f"{rate.value:.1%} of all pairs within {rate.deg:g} degrees and {rate.mm:g} mm")
+    if summary.seconds_per_pair is not None:
+        console.print(f"{summary.seconds:.1f} s, {1000 * summary.seconds_per_pair:.0f} ms per pair")
+    console.print(f"results: [bold]{out}[/bold] (poses.csv, summary.json, report.html)")

@@ -1,0 +1,205 @@
+"""Registering a whole trial: every frame gets a row, and a rerun goes on where the last one stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluoropose._files import write_text
+from fluoropose.bone import Bone
+from fluoropose.errors import FileFormatError, InputError
+from fluoropose.geometry import Pose
+from fluoropose.io.frames import attenuating, why_unusable
+from fluoropose.learning.bundle import Bundle
+from fluoropose.registration.poses_file import PoseRow, read_poses, write_poses
+from fluoropose.registration.registrar import Registrar
+from fluoropose.registration.registration import Status
+from fluoropose.registration.summary import Summary, summarise
+from fluoropose.registration.trial import Trial, TrialFrames, frame_range
+from fluoropose.rig import Rig
+from fluoropose.silhouette import field_mask
+
+__all__ = ["TrialResult", "register_trial"]
+
+_BATCH = 8  # frame pairs per call of the network
+_FORMAT = "fluoropose-run"
+
+
+@dataclass(frozen=True, eq=False)
+class TrialResult:
+    """What a run left in the trial's ``out`` folder."""
+
+    rows: tuple[PoseRow, ...]
+    summary: Summary
+    resumed: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Inputs:
+    frames: TrialFrames
+    rig: Rig
+    fields: tuple[NDArray[np.bool_], ...]
+    registrar: Registrar
+    starts: dict[int, Pose]
+    manual: dict[int, PoseRow]
+
+
+def register_trial(
+    trial: Trial, frames: str | None = None, progress: Callable[[int, int, int], None] | None = None
+) -> TrialResult:
+    """Register the frames of a trial; writes poses.csv and summary.json to ``trial.out`` as it goes.
+
+    Rows that an earlier run of the same trial left are kept, unless an input has changed since. Poses set by hand are
+    taken as they are.
+
+    Parameters
+    ----------
+    trial
+        What to register.
+    frames
+        "A:B": only these positions (A up to but without B).
+    progress
+        Called with (rows done, rows in all, rows failed) after every batch.
+
+    Raises
+    ------
+    FileFormatError, InputError
+        If an input is missing or does not fit the others. A frame that is damaged, blank or shows no bone is no error:
+        it gets a failed row with the reason.
+    """
+    inputs = _open(trial)
+    chosen = frame_range(frames, len(inputs.frames))
+    trial.out.mkdir(parents=True, exist_ok=True)
+    poses_path, run_path = trial.out / "poses.csv", trial.out / "run.json"
+    fingerprint = _fingerprint(trial)
+    rows, seconds = _earlier(poses_path, run_path, fingerprint)
+    resumed = sum(1 for i in chosen if inputs.frames.numbers[i] in rows)
+    rows.update(inputs.manual)
+    wanted = [inputs.frames.numbers[i] for i in chosen]
+    todo = [i for i in chosen if inputs.frames.numbers[i] not in rows]
+    started = time.perf_counter()
+    for batch in [todo[k : k + _BATCH] for k in range(0, len(todo), _BATCH)] or [[]]:
+        for row in _register_batch(inputs, trial, batch):
+            rows[row.frame] = row
+        done = [rows[n] for n in sorted(rows)]
+        write_poses(poses_path, done)
+        spent = seconds + time.perf_counter() - started
+        write_text(run_path, json.dumps({"format": _FORMAT, "fingerprint": fingerprint, "seconds": spent}) + "\n")
+        if progress is not None:
+            finished = [rows[n] for n in wanted if n in rows]
+            progress(len(finished), len(wanted), sum(row.status is Status.FAILED for row in finished))
+    kept = tuple(rows[n] for n in sorted(rows))
+    failed = sum(row.status is Status.FAILED for row in kept)
+    summary = summarise(len(kept), failed, seconds=seconds + time.perf_counter() - started)
+    summary.write(trial.out / "summary.json")
+    return TrialResult(kept, summary, resumed)
+
+
+def _open(trial: Trial) -> _Inputs:
+    rig, bone, bundle = Rig.load(trial.rig), Bone.load(trial.bone), Bundle.load(trial.bundle)
+    if len(trial.frames) != len(rig.fluoroscopes):
+        raise FileFormatError(
+            f"frames: expected one source of frames for each of the {len(rig.fluoroscopes)} views of {trial.rig}, "
+            f"found {len(trial.frames)}"
+        )
+    frames = TrialFrames.open(trial)
+    starts = {} if trial.start_poses is None else _poses_of(trial.start_poses)
+    manual = {} if trial.manual_poses is None else {row.frame: row for row in _by_hand(trial.manual_poses)}
+    for path, given in ((trial.start_poses, starts), (trial.manual_poses, manual)):
+        unknown = sorted(set(given) - set(frames.numbers))
+        if unknown:
+            raise FileFormatError(f"{path}: frame {unknown[0]}: the trial has no such frame")
+    time_of = dict(zip(frames.numbers, frames.times_s, strict=True))
+    manual = {number: replace(row, time_s=time_of[number]) for number, row in manual.items()}
+    fields = tuple(field_mask(fluoroscope) for fluoroscope in rig.fluoroscopes)
+    return _Inputs(frames, rig, fields, Registrar(rig, bone, bundle, trial.checks), starts, manual)
+
+
+def _poses_of(path: Path) -> dict[int, Pose]:
+    return {row.frame: row.world_from_bone for row in read_poses(path) if row.world_from_bone is not None}
+
+
+def _by_hand(path: Path) -> Iterator[PoseRow]:
+    for row in read_poses(path):
+        # A copy of an earlier run's file, corrected here and there, must say which of its rows were set by hand.
+        if row.source == "network":
+            raise FileFormatError(
+                f'{path}: frame {row.frame}: source: expected "manual" or another word for where the pose comes from, '
+                'found "network"'
+            )
+        yield row
+
+
+def _register_batch(inputs: _Inputs, trial: Trial, batch: list[int]) -> list[PoseRow]:
+    """Return a row for every frame of the batch; damaged ones never reach the network."""
+    rows: list[PoseRow] = []
+    good: list[int] = []
+    pairs: list[list[NDArray[np.float32]]] = []
+    for i in batch:
+        pair, reason = _read_pair(inputs, trial, i)
+        if reason:
+            rows.append(PoseRow.failed(inputs.frames.numbers[i], inputs.frames.times_s[i], reason))
+        else:
+            good.append(i)
+            pairs.append(pair)
+    if not good:
+        return rows
+    starts = [inputs.starts.get(inputs.frames.numbers[i]) for i in good]
+    for i, start, found in zip(good, starts, inputs.registrar.register(pairs, starts), strict=True):
+        source = "network" if start is None else "start"
+        rows.append(PoseRow.from_registration(inputs.frames.numbers[i], inputs.frames.times_s[i], found, source))
+    return rows
+
+
+def _read_pair(inputs: _Inputs, trial: Trial, index: int) -> tuple[list[NDArray[np.float32]], str]:
+    pair, reasons = [], []
+    views = zip(inputs.frames.sources, inputs.rig.views, inputs.fields, strict=True)
+    for k, (source, view, field) in enumerate(views, start=1):
+        try:
+            stored = source.read(index)
+        except FileFormatError as error:
+            reasons.append(f"view {k}: {error}")
+            continue
+        reason = why_unusable(stored, source.bits, view.size_px, field)
+        if reason:
+            reasons.append(f"view {k}: {reason}")
+        else:
+            pair.append(attenuating(stored, source.bits, trial.polarity))
+    return pair, "; ".join(reasons)
+
+
+def _earlier(poses_path: Path, run_path: Path, fingerprint: str) -> tuple[dict[int, PoseRow], float]:
+    """Return the rows and seconds of an earlier run with the same inputs."""
+    try:
+        run: Any = json.loads(run_path.read_text(encoding="utf-8"))
+        if run["format"] != _FORMAT or run["fingerprint"] != fingerprint:
+            return {}, 0.0
+        rows = {row.frame: row for row in read_poses(poses_path)}
+        return {n: row for n, row in rows.items() if row.source in ("network", "start")}, float(run["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}, 0.0
+
+
+def _fingerprint(trial: Trial) -> str:
+    """Return a digest of everything that a row depends on, except for the frames' pixels."""
+    digest = hashlib.sha256()
+    for path in (trial.rig, trial.bone, trial.bundle, trial.start_poses):
+        digest.update(b"-" if path is None else hashlib.sha256(_bytes(path)).digest())
+    rest = trial.model_dump_json(include={"frames", "times", "frame_rate_hz", "polarity", "bit_depth", "checks"})
+    digest.update(rest.encode())
+    return digest.hexdigest()
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -1,0 +1,110 @@
+"""Line charts over time as inline SVG, without a plotting library and without anything from the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Series", "line_chart", "ticks"]
+
+_WIDTH, _HEIGHT = 560, 190
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 12, 26
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One curve: values over the chart's times, NaN where there is none; ``kind`` is its CSS class."""
+
+    values: NDArray[np.float64]
+    kind: str = "estimate"
+    label: str = ""
+
+
+def line_chart(
+    times_s: NDArray[np.float64],
+    series: Sequence[Series],
+    unit: str,
+    names: Sequence[str],
+    limit: float | None = None,
+) -> str:
+    """Draw curves with gaps where values are NaN.
+
+    Parameters
+    ----------
+    times_s
+        (n,) s, increasing.
+    series
+        Curves of n values each; the first one gets a dot with a tooltip per frame.
+    unit
+        Unit of the values, shown in tooltips.
+    names
+        n frame names for the tooltips.
+    limit
+        A level to draw as a dashed line, such as the largest accepted value.
+    """
+    drawn = np.concatenate([s.values for s in series] + ([np.array([limit])] if limit is not None else []))
+    drawn = drawn[np.isfinite(drawn)]
+    low, high = (float(drawn.min()), float(drawn.max())) if drawn.size else (0.0, 1.0)
+    pad = max(0.06 * (high - low), 1e-3 * max(abs(low), abs(high)), 1e-6)
+    low, high = low - pad, high + pad
+    start, end = float(times_s[0]), float(times_s[-1])
+    if end <= start:
+        start, end = start - 0.5, end + 0.5
+    span_x, span_y = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+    x = _LEFT + (times_s - start) / (end - start) * span_x
+
+    def y(value: NDArray[np.float64] | float) -> NDArray[np.float64]:
+        return np.asarray(_TOP + (high - np.asarray(value)) / (high - low) * span_y)
+
+    parts = [f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">']
+    for value in ticks(low, high, 5):
+        at = float(y(value))
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
+        parts.append(f'<text class="tick" x="{_LEFT - 7}" y="{at + 3.5:.1f}" text-anchor="end">{value:.6g}</text>')
+    for value in ticks(start, end, 7):
+        at = _LEFT + (value - start) / (end - start) * span_x
+        parts.append(f'<text class="tick" x="{at:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{value:.6g} s</text>')
+    if limit is not None:
+        at = float(y(limit))
+        parts.append(f'<line class="limit" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
+    missing = np.flatnonzero(~np.isfinite(series[0].values)).tolist()
+    half = 0.5 * span_x / max(len(times_s) - 1, 1)
+    parts += [
+        f'<rect class="gap" x="{max(x[i] - half, _LEFT):.1f}" y="{_TOP}" height="{span_y}" '
+        f'width="{min(x[i] + half, _WIDTH - _RIGHT) - max(x[i] - half, _LEFT):.1f}">'
+        f"<title>{escape(names[i])}: failed</title></rect>"
+        for i in missing
+    ]
+    for one in reversed(series):  # the first curve lies on top
+        path = _path(x, y(one.values))
+        parts.append(f'<path class="{escape(one.kind)}" d="{path}"/>')
+    dots = series[0]
+    parts += [
+        f'<circle class="{escape(dots.kind)}" cx="{x[i]:.1f}" cy="{float(y(dots.values[i])):.1f}" r="1.8">'
+        f"<title>{escape(names[i])}, {times_s[i]:.3f} s: {dots.values[i]:.2f} {escape(unit)}</title></circle>"
+        for i in np.flatnonzero(np.isfinite(dots.values)).tolist()
+    ]
+    return "".join([*parts, "</svg>"])
+
+
+def ticks(low: float, high: float, about: int) -> list[float]:
+    """Return round values between ``low`` and ``high``, about ``about`` of them."""
+    raw = (high - low) / about
+    power = 10.0 ** np.floor(np.log10(raw))
+    step = float(next(m * power for m in (1, 2, 5, 10) if m * power >= raw))
+    first = np.ceil(low / step)
+    count = int(np.floor(high / step) - first) + 1
+    return [float((first + i) * step) for i in range(count)]
+
+
+def _path(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
+    commands, pen_down = [], False
+    for px, py in zip(x, y, strict=True):
+        if np.isfinite(py):
+            commands.append(f"{'L' if pen_down else 'M'}{px:.1f} {py:.1f}")
+        pen_down = bool(np.isfinite(py))
+    return "".join(commands)

@@ -1,0 +1,94 @@
+"""Comparing a registered trial with reference poses, in numbers and in its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluoropose.bone import Bone
+from fluoropose.evaluation import iou
+from fluoropose.geometry import Pose
+from fluoropose.registration.evaluate import evaluate, read_reference
+from fluoropose.registration.poses_file import read_poses
+from fluoropose.registration.summary import Statistics, Summary
+from fluoropose.registration.trial import Trial
+from fluoropose.report.report import write_report
+from fluoropose.rig import Rig
+from fluoropose.silhouette import field_mask, silhouette
+
+__all__ = ["compare_trial", "overlap"]
+
+
+def compare_trial(
+    trial: Trial,
+    reference_path: Path,
+    *,
+    source_frame: bool = False,
+    align: bool = False,
+    world_from_reference: Pose | None = None,
+    success_deg: float = 5.0,
+    success_mm: float = 5.0,
+) -> Summary:
+    """Compare the trial's poses.csv with reference poses; rewrites its summary.json and report.html.
+
+    Parameters
+    ----------
+    trial
+        A trial that has been registered.
+    reference_path
+        A poses file, or CSV with the columns frame, m00 ... m33.
+    source_frame
+        The reference carries the frame that the bone was made from (the CT's or the mesh's), not the bone's own.
+    align
+        Estimate how the reference's world lies in the trial's, once for all pairs.
+    world_from_reference
+        The same where it is known; identity by default.
+    success_deg, success_mm
+        Limits of the success rate.
+
+    Raises
+    ------
+    FileFormatError, InputError
+        As ``fluoropose.registration.evaluate.evaluate``.
+    """
+    bone, rig = Bone.load(trial.bone), Rig.load(trial.rig)
+    bone_from_reference_bone = bone.bone_from_source if source_frame else Pose.identity()
+    result = evaluate(
+        trial.out / "poses.csv",
+        reference_path,
+        landmarks_mm=bone.landmarks_mm,
+        bone_from_reference_bone=bone_from_reference_bone,
+        world_from_reference=world_from_reference,
+        align=align,
+        success_deg=success_deg,
+        success_mm=success_mm,
+    )
+    rows = read_poses(trial.out / "poses.csv")
+    stored = read_reference(reference_path)
+    truth = {
+        frame: result.world_from_reference * stored[frame] * bone_from_reference_bone.inverse()
+        for frame in result.frames
+    }
+    pairs = [(row.world_from_bone, truth[row.frame]) for row in rows if row.frame in truth]
+    shared = np.array([overlap(rig, bone, found, right) for found, right in pairs if found is not None])
+    timed = Summary.read(trial.out / "summary.json")
+    summary = result.summary.model_copy(
+        update={"iou": Statistics.of(shared), "seconds": timed.seconds, "seconds_per_pair": timed.seconds_per_pair}
+    )
+    summary.write(trial.out / "summary.json")
+    write_report(trial.out / "report.html", trial, rows, summary, truth)
+    return summary
+
+
+def overlap(rig: Rig, bone: Bone, found: Pose, right: Pose) -> float:
+    """Return the overlap (IoU) of the bone's shadow under two poses, inside the fields, mean over the views."""
+    shares: list[float] = []
+    for fluoroscope in rig.fluoroscopes:
+        shadows: list[NDArray[np.bool_]] = [
+            silhouette(fluoroscope, pose.apply(bone.vertices), bone.faces) & field_mask(fluoroscope)
+            for pose in (found, right)
+        ]
+        shares.append(iou(*shadows))
+    return float(np.nanmean(shares)) if np.isfinite(shares).any() else float("nan")
