@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from fluoropose.bone import Bone
 from fluoropose.bone_model import build_bone
 from fluoropose.bone_model.build import BoneConfig, read_bone_config
-from fluoropose.bone_model.cut import cut_from_neighbours
+from fluoropose.bone_model.cut import cut_from_neighbours, in_body
 from fluoropose.bone_model.landmarks import place_landmarks
 from fluoropose.bone_model.surface import even_points, surface_of_mask
 from fluoropose.bone_model.symmetry import find_symmetry_plane
@@ -152,6 +152,14 @@ class TestCut:
         hu[2:6, 2:6, 2:6] = 500
         with pytest.raises(InputError, match=message):
             cut_from_neighbours(hu, 250.0, np.array([seed]), np.empty((0, 3)), 1.0)
+
+    def test_head_rest_is_not_of_the_body(self) -> None:
+        hu = np.full((30, 30, 30), -1000, dtype=np.int16)
+        hu[5:20, 5:20, 5:20] = 40
+        hu[:, 25:27, :] = 100
+        body = in_body(hu)
+        assert body[5:20, 5:20, 5:20].all()
+        assert not body[:, 25:27, :].any()
 
     def test_surface_of_a_ball(self) -> None:
         grid = np.stack(np.meshgrid(*[np.arange(60.0)] * 3, indexing="ij"), axis=-1)

@@ -13,7 +13,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from fluoropose._toml import Config, ConfigPath, read_toml
 from fluoropose.bone import Bone
-from fluoropose.bone_model.cut import cut_from_neighbours
+from fluoropose.bone_model.cut import cut_from_neighbours, in_body
 from fluoropose.bone_model.landmarks import place_landmarks
 from fluoropose.bone_model.surface import even_points, surface_of_mask
 from fluoropose.errors import FileFormatError, InputError
@@ -206,6 +206,7 @@ def _from_ct(
         mask = cut_from_neighbours(
             ct.hu, source.threshold_hu, voxels(source.keep), voxels(source.remove), source.seed_radius_mm / edge
         )
+    mu[~(in_body(ct.hu) | mask)] = 0
     box = _crop_box(source, voxels, ct.hu.shape)
     if mask.sum() != mask[box].sum():
         raise InputError("crop_low_mm, crop_high_mm: expected a box that holds the whole bone")

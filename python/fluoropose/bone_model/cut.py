@@ -9,9 +9,20 @@ from skimage.segmentation import watershed
 
 from fluoropose.errors import InputError
 
-__all__ = ["cut_from_neighbours"]
+__all__ = ["cut_from_neighbours", "in_body"]
 
+_TISSUE_HU = -300.0
 _DENSEST_HU = 900.0  # beyond it a voxel is as sure to be inside a bone as it gets
+
+
+def in_body(hu: NDArray[np.number]) -> NDArray[np.bool_]:
+    """Return the (nz, ny, nx) voxels that lie in or at the largest connected body: the table and head rest do not."""
+    solid = ndimage.binary_opening(np.asarray(hu > _TISSUE_HU))
+    labels, count = ndimage.label(solid)
+    if count == 0:
+        return np.ones(hu.shape, dtype=bool)
+    largest = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+    return np.asarray(ndimage.binary_dilation(largest, iterations=2))
 
 
 def cut_from_neighbours(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,8 +111,39 @@ def _read(path: Path) -> tuple[NDArray[np.number], NDArray[np.float64]]:
 def _read_file(path: Path) -> sitk.Image:
     if not path.name.lower().endswith(_SUFFIXES):
         raise FileFormatError(f"{path}: expected a DICOM folder or a file ending in {', '.join(_SUFFIXES)}")
+    if path.name.lower().endswith(".gz"):
+        _require_whole_gzip(path)
+    elif path.name.lower().endswith(".nii"):
+        _require_whole_nifti(path)
     image: sitk.Image = sitk.ReadImage(str(path))
     return image
+
+
+def _require_whole_gzip(path: Path) -> None:
+    """Raise unless a compressed file is complete: ITK fills what is missing with whatever lies in memory."""
+    try:
+        with gzip.open(path) as file:
+            while file.read(1 << 24):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise FileFormatError(f"{path}: truncated or damaged: {error}") from error
+
+
+def _require_whole_nifti(path: Path) -> None:
+    """Raise unless a NIfTI-1 file holds all the voxels that its header announces; ITK does not mind."""
+    with path.open("rb") as file:
+        header = file.read(348)
+    if len(header) < 348:
+        raise FileFormatError(f"{path}: truncated: expected a NIfTI header of 348 bytes, found {len(header)}")
+    order = "<" if struct.unpack_from("<i", header)[0] == 348 else ">"
+    if struct.unpack_from(order + "i", header)[0] != 348:
+        return  # not NIfTI-1: left to the reader
+    dimensions = struct.unpack_from(order + "8h", header, 40)
+    bits = struct.unpack_from(order + "h", header, 72)[0]
+    offset = int(struct.unpack_from(order + "f", header, 108)[0])
+    expected = offset + int(np.prod([max(n, 1) for n in dimensions[1:]], dtype=np.int64)) * bits // 8
+    if path.stat().st_size < expected:
+        raise FileFormatError(f"{path}: truncated: expected {expected} bytes, found {path.stat().st_size}")
 
 
 def _read_series(folder: Path) -> sitk.Image:
