@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -62,7 +63,7 @@ def _draw_cut(axes: Axes, bone: Bone, axis: int) -> None:
     plane = int(np.argmax(area))
     mu: NDArray[np.float32] = np.take(bone.volume.mu, plane, axis=array_axis)
     mask = np.take(bone.mask, plane, axis=array_axis)
-    origin = "upper" if axis == 2 else "lower"
+    origin: Literal["upper", "lower"] = "upper" if axis == 2 else "lower"
     axes.imshow(mu, cmap="gray", origin=origin, vmin=0, vmax=float(np.percentile(bone.volume.mu, 99.9)) or 1.0)
     if 0 < mask.sum() < mask.size:
         axes.contour(mask, levels=[0.5], colors=[_CUT], linewidths=0.8)
