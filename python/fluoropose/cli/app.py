@@ -125,15 +125,24 @@ def calibrate(
 def bone(
     config: TomlFile,
     out: Annotated[Path, typer.Option(help="the bone to write")] = Path("bone.h5"),
+    data: Annotated[
+        Path | None, typer.Option(help="folder where the file's relative paths start", show_default="the file's own")
+    ] = None,
 ) -> None:
-    """Build a bone from a CT or a surface: attenuation, mask, surface and landmarks in symmetric pairs."""
+    """Build a bone from a CT or a surface: attenuation, mask, surface and landmarks in symmetric pairs.
+
+    A picture of the surface with its landmarks, and of the cut, is written beside it: look at it.
+    """
     from fluoropose.bone_model.build import build_bone, read_bone_config
+    from fluoropose.bone_model.picture import save_picture
 
     with console.status("reading") as status:
-        built = build_bone(read_bone_config(config), status.update)
+        built = build_bone(read_bone_config(config, data), status.update)
         built.save(out)
+        save_picture(built, out.with_suffix(".png"))
     console.print(
-        f"bone: [bold]{out}[/bold], {len(built.landmarks_mm)} landmarks, {len(built.symmetric_pairs)} symmetric pairs"
+        f"bone: [bold]{out}[/bold], {len(built.landmarks_mm)} landmarks, {len(built.symmetric_pairs)} symmetric pairs; "
+        f"picture: {out.with_suffix('.png')}"
     )
 
 
