@@ -79,6 +79,29 @@ class TestReadMesh:
         with pytest.raises(FileFormatError, match=r"open\.stl.*closed"):
             read_mesh(tmp_path / "open.stl")
 
+    def test_tube_open_at_both_ends(self, tmp_path: Path) -> None:
+        """The two holes' area vectors cancel, and rays along the tube meet nothing: each hole must count by itself."""
+        tube = trimesh.creation.cylinder(10.0, 40.0)
+        wall = tube.faces[np.abs(tube.face_normals[:, 2]) < 0.9]
+        trimesh.Trimesh(tube.vertices, wall).export(tmp_path / "tube.stl")
+        with pytest.raises(FileFormatError, match=r"tube\.stl: expected a closed surface, found 2 hole"):
+            read_mesh(tmp_path / "tube.stl")
+
+    def test_an_open_sliver_is_harmless(self, tmp_path: Path) -> None:
+        ball = trimesh.creation.icosphere(5, 30.0)
+        trimesh.Trimesh(ball.vertices, ball.faces[1:]).export(tmp_path / "sliver.stl")
+        share, _ = voxelise(read_mesh(tmp_path / "sliver.stl"), 1.0)
+        assert share.sum() == pytest.approx(ball.volume, rel=1e-3)
+
+    def test_inside_out(self, tmp_path: Path) -> None:
+        box, cavity, beside = (trimesh.creation.box((edge,) * 3) for edge in (30.0, 10.0, 10.0))
+        cavity.invert()
+        beside.invert()
+        beside.apply_translation([40.0, 0, 0])
+        assert voxelise(box + cavity, 1.0)[0].sum() == pytest.approx(30**3 - 10**3, rel=1e-6)
+        with pytest.raises(InputError, match="inside out"):
+            voxelise(box + beside, 1.0)
+
     def test_metres(self, tmp_path: Path) -> None:
         trimesh.creation.icosphere(2, 0.03).export(tmp_path / "metres.stl")
         with pytest.raises(FileFormatError, match=r"metres\.stl.*millimetres"):
