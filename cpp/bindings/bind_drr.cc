@@ -7,6 +7,7 @@
 namespace {
 
 using fluoropose::Affine3;
+using fluoropose::Device;
 using fluoropose::Method;
 using fluoropose::Renderer;
 using fluoropose::View;
@@ -24,7 +25,8 @@ Affine3<double> to_affine(const DoubleArray& a, const char* name) {
 }
 
 std::unique_ptr<Renderer> make_renderer(const FloatVolume& mu, const DoubleArray& bone_from_voxel,
-                                        const std::optional<MaskVolume>& bone, const std::string& method) {
+                                        const std::optional<MaskVolume>& bone, const std::string& method,
+                                        const std::string& device) {
   if (mu.ndim() != 3) throw py::value_error("mu: expected shape (nz, ny, nx)");
   if (bone && (bone->ndim() != 3 || bone->shape(0) != mu.shape(0) || bone->shape(1) != mu.shape(1) ||
                bone->shape(2) != mu.shape(2))) {
@@ -37,13 +39,17 @@ std::unique_ptr<Renderer> make_renderer(const FloatVolume& mu, const DoubleArray
   if (method != "ray_cast" && method != "shear_warp") {
     throw py::value_error("method: expected \"ray_cast\" or \"shear_warp\", found \"" + method + "\"");
   }
+  if (device != "cpu" && device != "cuda") {
+    throw py::value_error("device: expected \"cpu\" or \"cuda\", found \"" + device + "\"");
+  }
+  const Device where = device == "cpu" ? Device::kCpu : Device::kCuda;
   const Method kind = method == "ray_cast" ? Method::kRayCast : Method::kShearWarp;
   const int nz = side(0), ny = side(1), nx = side(2);
   const Affine3<double> map = to_affine(bone_from_voxel, "bone_from_voxel");
   const float* values = mu.data();
   const std::uint8_t* mask = bone ? reinterpret_cast<const std::uint8_t*>(bone->data()) : nullptr;
   const py::gil_scoped_release release;
-  return std::make_unique<Renderer>(values, mask, nx, ny, nz, map, kind);
+  return std::make_unique<Renderer>(values, mask, nx, ny, nz, map, kind, where);
 }
 
 py::array_t<float> line_integral(const Renderer& renderer, const View& view, const DoubleArray& world_from_bone) {
@@ -73,8 +79,12 @@ py::tuple with_bone(const Renderer& renderer, const View& view, const DoubleArra
 }  // namespace
 
 void bind_drr(py::module_& m) {
+  m.def("built_with_cuda", &fluoropose::built_with_cuda, "Whether the compiled core holds CUDA kernels.");
+  m.def("cuda_device_count", &fluoropose::cuda_device_count,
+        "Number of CUDA devices that can be used; 0 without a device, a driver or CUDA kernels.");
   py::class_<Renderer>(m, "Renderer", "DRR renderer of the compiled core; see fluoropose.drr.")
-      .def(py::init(&make_renderer), py::arg("mu"), py::arg("bone_from_voxel"), py::arg("bone"), py::arg("method"))
+      .def(py::init(&make_renderer), py::arg("mu"), py::arg("bone_from_voxel"), py::arg("bone"), py::arg("method"),
+           py::arg("device"))
       .def("line_integral", &line_integral, py::arg("view"), py::arg("world_from_bone"))
       .def("with_bone", &with_bone, py::arg("view"), py::arg("world_from_bone"));
 }

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Distortion', 'Loss', 'PlanePolynomial', 'Renderer', 'Triangulation', 'TriangulationStatus', 'View', 'max_polynomial_order', 'neutral_start', 'triangulate']
+__all__: list[str] = ['Distortion', 'Loss', 'PlanePolynomial', 'Renderer', 'Triangulation', 'TriangulationStatus', 'View', 'built_with_cuda', 'cuda_device_count', 'max_polynomial_order', 'neutral_start', 'triangulate']
 class View:
     """
     Plain view geometry handed to the compiled core; see fluoropose.geometry.View.
@@ -41,7 +41,7 @@ class Renderer:
     """
     DRR renderer of the compiled core; see fluoropose.drr.
     """
-    def __init__(self, mu: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], bone_from_voxel: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], bone: typing.Annotated[numpy.typing.ArrayLike, numpy.bool] | None, method: str) -> None:
+    def __init__(self, mu: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], bone_from_voxel: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], bone: typing.Annotated[numpy.typing.ArrayLike, numpy.bool] | None, method: str, device: str) -> None:
         ...
     def line_integral(self, view: View, world_from_bone: typing.Annotated[numpy.typing.ArrayLike, numpy.float64]) -> numpy.typing.NDArray[numpy.float32]:
         ...
@@ -180,6 +180,14 @@ class Triangulation:
     @property
     def world_from_bone(self) -> numpy.typing.NDArray[numpy.float64]:
         ...
+def built_with_cuda() -> bool:
+    """
+    Whether the compiled core holds CUDA kernels.
+    """
+def cuda_device_count() -> int:
+    """
+    Number of CUDA devices that can be used; 0 without a device, a driver or CUDA kernels.
+    """
 def neutral_start(views: collections.abc.Sequence[View]) -> numpy.typing.NDArray[numpy.float64]:
     """
     (4, 4) world_from_bone of Zhou et al. 2021's start.

@@ -7,7 +7,7 @@ may stand anywhere along them); a parallel beam's rays are whole lines.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +20,10 @@ from fluoropose.volume import Volume, checked_mask
 if TYPE_CHECKING:
     from fluoropose.bone import Bone
 
-__all__ = ["BoneRenderer", "Drr", "Method", "Renderer"]
+__all__ = ["BoneRenderer", "Device", "Drr", "Method", "Renderer"]
 
 Method = Literal["shear_warp", "ray_cast"]
-
-
-def _require_known(method: Method) -> None:
-    if method not in ("ray_cast", "shear_warp"):
-        raise InputError(f'method: expected "ray_cast" or "shear_warp", found {method!r}')
+Device = Literal["cpu", "cuda"]
 
 
 class Renderer:
@@ -38,12 +34,22 @@ class Renderer:
     volume
         What attenuates.
     method
-        "ray_cast": Joseph's method (IEEE TMI 1982), one bilinear sample per slice.
+        "ray_cast": one bilinear sample per slice and ray (Joseph, IEEE TMI 1982); within 0.1 % RMS of the image's range
+        of the exact integral of the interpolated volume on a head CT. "shear_warp": the same sums on a grid along
+        the slices, carried to the detector by one homography (after Lacroute and Levoy, SIGGRAPH 1994); several times
+        faster, within 1 % RMS. Where rays cannot be sheared (the source within or close to the volume's slices, or an
+        opening of the beam beyond about 65 degrees) it casts rays instead.
+    device
+        "cpu", on all threads of OpenMP, or "cuda".
+
+    Raises
+    ------
+    InputError
+        If ``method`` or ``device`` is unknown, or "cuda" is asked for and cannot be had.
     """
 
-    def __init__(self, volume: Volume, method: Method = "ray_cast") -> None:
-        _require_known(method)
-        self._core = _core.Renderer(volume.mu, volume.bone_from_voxel, None, method)
+    def __init__(self, volume: Volume, method: Method = "ray_cast", device: Device = "cpu") -> None:
+        self._core = _core_renderer(volume, None, method, device)
 
     def render(self, view: View, world_from_bone: Pose) -> NDArray[np.float32]:
         """Return the (height, width) line integrals, dimensionless, of the view's ideal image."""
@@ -79,17 +85,32 @@ class BoneRenderer:
     ----------
     bone
         Volume, mask and landmarks are used.
-    method
+    method, device
         As for `Renderer`.
+
+    Raises
+    ------
+    InputError
+        As for `Renderer`, and if the mask does not have the volume's shape.
     """
 
-    def __init__(self, bone: Bone, method: Method = "ray_cast") -> None:
-        _require_known(method)
-        volume = bone.volume
-        self._core = _core.Renderer(volume.mu, volume.bone_from_voxel, checked_mask(bone.mask, volume.shape), method)
+    def __init__(self, bone: Bone, method: Method = "ray_cast", device: Device = "cpu") -> None:
+        self._core = _core_renderer(bone.volume, checked_mask(bone.mask, bone.volume.shape), method, device)
         self._landmarks_mm = np.array(bone.landmarks_mm, dtype=np.float64)
 
     def render(self, view: View, world_from_bone: Pose) -> Drr:
         """Return the ideal image of ``view`` with the bone at ``world_from_bone``."""
         line, bone, mask = self._core.with_bone(view.core(), world_from_bone.matrix)
         return Drr(line, bone, mask, view.project(world_from_bone.apply(self._landmarks_mm)))
+
+
+def _core_renderer(volume: Volume, mask: NDArray[np.bool_] | None, method: Method, device: Device) -> _core.Renderer:
+    if method not in get_args(Method):
+        raise InputError(f'method: expected "shear_warp" or "ray_cast", found {method!r}')
+    if device not in get_args(Device):
+        raise InputError(f'device: expected "cpu" or "cuda", found {device!r}')
+    if device == "cuda" and not _core.built_with_cuda():
+        raise InputError('device: "cuda" needs a build with CUDA; this one was made without (FLUOROPOSE_CUDA)')
+    if device == "cuda" and _core.cuda_device_count() == 0:
+        raise InputError('device: "cuda" was asked for, but no usable CUDA device or driver was found')
+    return _core.Renderer(volume.mu, volume.bone_from_voxel, mask, method, device)

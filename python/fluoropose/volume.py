@@ -45,7 +45,8 @@ class Volume:
             raise InputError(f"mu: expected shape (nz, ny, nx) with at least one voxel, found {mu.shape}")
         if mu.dtype.kind not in "fiu":
             raise InputError(f"mu: expected real numbers, found {mu.dtype}")
-        mu = np.ascontiguousarray(mu, dtype=np.float32)
+        # A view, so that only this volume's handle on the numbers becomes read-only.
+        mu = np.ascontiguousarray(mu, dtype=np.float32).view()
         low, high = float(mu.min()), float(mu.max())
         if not (np.isfinite(low) and np.isfinite(high)):
             raise InputError("mu: expected finite numbers, found NaN or infinity")

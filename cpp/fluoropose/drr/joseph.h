@@ -2,6 +2,7 @@
 // renderers: bilinear interpolation among the four voxels around the ray.
 #pragma once
 
+#include "fluoropose/drr/images.h"
 #include "fluoropose/volume/grid.h"
 
 namespace fluoropose {
@@ -64,6 +65,16 @@ FLUOROPOSE_HD void add_sample(const Slices& slices, float a, float b, int k, Ray
     sums.bone += bilinear(q, tap.wa, tap.wb);
     const float near = nearest(q, tap.wa, tap.wb);
     sums.nearest_bone = near > sums.nearest_bone ? near : sums.nearest_bone;
+  }
+}
+
+// step_mm: ray length between two slices.
+template <bool kBone>
+FLUOROPOSE_HD void store_pixel(const RaySums& sums, float step_mm, int index, const DrrImages& out) {
+  out.line_integral[index] = sums.line * step_mm;
+  if constexpr (kBone) {
+    out.bone_line_integral[index] = sums.bone * step_mm;
+    out.mask[index] = sums.nearest_bone > 0.0f;
   }
 }
 

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "fluoropose/core/cpu_level.h"
-
 namespace fluoropose {
 namespace {
 
@@ -87,9 +85,8 @@ FLUOROPOSE_TARGET_V4 void march_v4(const Slices& slices, bool with_bone, int cou
 
 using March = void (*)(const Slices&, bool, int, Packet&);
 
-March march_for_this_machine() {
+March march_for([[maybe_unused]] CpuLevel level) {
 #if FLUOROPOSE_X86_LEVELS
-  const CpuLevel level = cpu_level();
   if (level == CpuLevel::kV4) return march_v4;
   if (level == CpuLevel::kV3) return march_v3;
 #endif
@@ -115,21 +112,20 @@ void cast_packet(const Slices slices[3], const Vec3<int>& size, const VoxelView&
     }
     march_packet(slices[axis], out.mask != nullptr, longest[axis], p);
   }
-  const std::ptrdiff_t first = static_cast<std::ptrdiff_t>(v) * view.width + u0;
   for (int l = 0; l < lanes; ++l) {
-    out.line_integral[first + l] = p.line[l] * rays[l].step_mm;
-    if (!out.mask) continue;
-    out.bone_line_integral[first + l] = p.bone[l] * rays[l].step_mm;
-    out.mask[first + l] = p.nearest_bone[l] > 0.0f;
+    const RaySums sums{p.line[l], p.bone[l], p.nearest_bone[l]};
+    const int index = v * view.width + u0 + l;
+    out.mask ? store_pixel<true>(sums, rays[l].step_mm, index, out)
+             : store_pixel<false>(sums, rays[l].step_mm, index, out);
   }
 }
 
 }  // namespace
 
-void ray_cast_cpu(const Grid& grid, const VoxelView& view, const DrrImages& out) {
+void ray_cast_cpu(const Grid& grid, const VoxelView& view, const DrrImages& out, CpuLevel level) {
   const Slices slices[3] = {grid.slices(0), grid.slices(1), grid.slices(2)};
   const Vec3<int> size = grid.size();
-  const March march_packet = march_for_this_machine();
+  const March march_packet = march_for(level);
 #pragma omp parallel for schedule(dynamic, 2)
   for (int v = 0; v < view.height; ++v) {
     for (int u = 0; u < view.width; u += kLanes) cast_packet(slices, size, view, march_packet, u, v, out);

@@ -1,11 +1,13 @@
 #pragma once
 
+#include "fluoropose/core/cpu_level.h"
+#include "fluoropose/drr/images.h"
 #include "fluoropose/drr/ray_cast.h"
-#include "fluoropose/drr/renderer.h"
 
 namespace fluoropose {
 
 // Fills the images of out that are not null, each (view.height, view.width), with all threads of OpenMP.
-void ray_cast_cpu(const Grid& grid, const VoxelView& view, const DrrImages& out);
+// level: at most the machine's.
+void ray_cast_cpu(const Grid& grid, const VoxelView& view, const DrrImages& out, CpuLevel level = cpu_level());
 
 }  // namespace fluoropose

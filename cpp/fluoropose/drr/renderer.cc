@@ -1,5 +1,6 @@
 #include "fluoropose/drr/renderer.h"
 
+#include <limits>
 #include <stdexcept>
 
 #include "fluoropose/drr/ray_cast_cpu.h"
@@ -19,16 +20,26 @@ void require_rigid(const Affine3<double>& pose) {
 
 }  // namespace
 
+Renderer::Renderer(const float* mu, const std::uint8_t* bone, int nx, int ny, int nz,
+                   const Affine3<double>& bone_from_voxel, Method method, Device device)
+    : grid_(mu, bone, nx, ny, nz, bone_from_voxel), method_(method) {
+  if (device == Device::kCuda) cuda_ = std::make_unique<CudaRenderer>(grid_);
+}
+
 void Renderer::render(const View& view, const Affine3<double>& world_from_bone, const DrrImages& out) const {
   validate(view);
+  if (static_cast<std::int64_t>(view.width) * view.height > std::numeric_limits<std::int32_t>::max()) {
+    throw std::invalid_argument("view: more than 2^31 pixels");
+  }
   require_rigid(world_from_bone);
   if (out.mask && !has_bone()) throw std::invalid_argument("bone: the renderer was built without a bone");
   const VoxelView seen = voxel_view(view, world_from_bone, grid_.voxel_from_bone());
   ShearPlan plan;
-  if (method_ == Method::kShearWarp && plan_shear(grid_.size(), seen, plan)) {
-    shear_warp_cpu(grid_, plan, view.width, view.height, out);
+  const bool shear = method_ == Method::kShearWarp && plan_shear(grid_.size(), seen, plan);
+  if (cuda_) {
+    shear ? cuda_->shear_warp(plan, view.width, view.height, out) : cuda_->ray_cast(seen, out);
   } else {
-    ray_cast_cpu(grid_, seen, out);
+    shear ? shear_warp_cpu(grid_, plan, view.width, view.height, out) : ray_cast_cpu(grid_, seen, out);
   }
 }
 

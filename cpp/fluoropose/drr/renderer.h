@@ -2,27 +2,24 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
+#include "fluoropose/drr/cuda_renderer.h"
+#include "fluoropose/drr/images.h"
 #include "fluoropose/geometry/view.h"
 #include "fluoropose/volume/grid.h"
 
 namespace fluoropose {
 
 enum class Method { kRayCast, kShearWarp };
-
-// Where a rendering goes: each (height, width), row by row. The two of the bone are null where no bone is asked for.
-struct DrrImages {
-  float* line_integral;       // whole volume, dimensionless
-  float* bone_line_integral;  // bone alone
-  std::uint8_t* mask;         // 1 where a ray crosses a voxel of the bone
-};
+enum class Device { kCpu, kCuda };
 
 class Renderer {
  public:
-  // mu, bone, nx, ny, nz, bone_from_voxel: see Grid.
+  // mu, bone, nx, ny, nz, bone_from_voxel: see Grid. Throws std::invalid_argument as Grid does, and std::runtime_error
+  // where a CUDA device is asked for and there is none.
   Renderer(const float* mu, const std::uint8_t* bone, int nx, int ny, int nz, const Affine3<double>& bone_from_voxel,
-           Method method)
-      : grid_(mu, bone, nx, ny, nz, bone_from_voxel), method_(method) {}
+           Method method, Device device);
 
   bool has_bone() const { return grid_.has_bone(); }
 
@@ -33,6 +30,7 @@ class Renderer {
  private:
   Grid grid_;
   Method method_;
+  std::unique_ptr<CudaRenderer> cuda_;  // null on the CPU
 };
 
 }  // namespace fluoropose

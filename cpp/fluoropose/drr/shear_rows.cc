@@ -7,7 +7,7 @@
 namespace fluoropose {
 namespace {
 
-constexpr int kPad = ShearRows::kPad;
+constexpr int kPad = kShearPad;
 constexpr int kTail = 2 * kPad;  // zeros behind a blended row, so that whole vectors can be read across its end
 
 // Where the pixels of an intermediate row fall in a slice: the voxel before each, and how far towards the next.
@@ -107,10 +107,10 @@ struct Scratch {
   Columns columns;
 };
 
-FLUOROPOSE_HD Scratch divide(float* scratch, const ShearPlan& plan) {
+FLUOROPOSE_HD Scratch divide(float* scratch, int width) {
   float* weight = scratch;
-  float* voxel = weight + plan.width + kPad;
-  return {voxel + plan.width + kPad, {reinterpret_cast<int*>(voxel), weight, 0.0f}};
+  float* voxel = weight + width + kPad;
+  return {voxel + width + kPad, {reinterpret_cast<int*>(voxel), weight, 0.0f}};
 }
 
 FLUOROPOSE_HD void place_columns(const SliceMap& map, int na, int count, Columns& c) {
@@ -130,7 +130,7 @@ FLUOROPOSE_HD Extent touched(const Extent& e, const SliceMap& map, int width) {
   const float lowest = (static_cast<float>(e.first - 1) - map.a) / map.da;
   const float highest = (static_cast<float>(e.last) - map.a) / map.da;
   if (e.last <= e.first || !(highest >= 0.0f) || !(lowest <= static_cast<float>(width - 1))) return {0, -1};
-  const int first = lowest > 0.0f ? static_cast<int>(lowest) : 0;
+  const int first = lowest > 0.0f ? static_cast<int>(lowest) + 1 : 0;
   const int last = highest < static_cast<float>(width - 1) ? static_cast<int>(highest) + 1 : width - 1;
   return {first, last < width ? last : width - 1};
 }
@@ -141,19 +141,20 @@ FLUOROPOSE_HD Extent join(const Extent& e, const Extent& f) {
   return {e.first < f.first ? e.first : f.first, e.last > f.last ? e.last : f.last};
 }
 
-// blended = row0 + w (row1 - row0) on the voxels that pixels of the extent read.
+// blended = row0 + w (row1 - row0) on the voxels that pixels touched by the extent read; a pixel at its start may be
+// rounded to one voxel before.
 FLUOROPOSE_HD void blend(const float* row0, const float* row1, float w, const Extent& e, float* blended) {
-  const int first = e.first > 0 ? e.first - 1 : 0;
+  const int first = e.first > 2 ? e.first - 2 : 0;
 #pragma omp simd
   for (int x = first; x < e.last; ++x) blended[x] = row0[x] + w * (row1[x] - row0[x]);
   for (int x = e.last; x < e.last + kTail; ++x) blended[x] = 0.0f;
 }
 
 template <typename Read>
-FLUOROPOSE_HD void add_slice(const SliceRows& rows, const ShearPlan& plan, int k, int j0, int j1, const ShearRows& out,
-                             Scratch& scratch) {
+FLUOROPOSE_HD void add_slice(const SliceRows& rows, const SliceMap* maps, int width, int k, int j0, int j1,
+                             const ShearSums& sums, Scratch& scratch) {
   const SliceStrides& s = rows.slices.strides;
-  const SliceMap map = slice_map(plan, k);
+  const SliceMap& map = maps[k];
   bool placed = false;
   for (int j = j0; j < j1; ++j) {
     const float b = map.b + static_cast<float>(j) * map.db;
@@ -162,71 +163,72 @@ FLUOROPOSE_HD void add_slice(const SliceRows& rows, const ShearPlan& plan, int k
     const float wb = b - static_cast<float>(ib);
     const int number = ib * rows.row_b + k * rows.row_k, next = number + rows.row_b;
     const Extent voxels = join(rows.mu_extents[number], rows.mu_extents[next]);
-    const Extent pixels = touched(voxels, map, plan.width);
+    const Extent pixels = touched(voxels, map, width);
     if (pixels.last < pixels.first) continue;
-    if (!placed) place_columns(map, s.na, plan.width + kPad, scratch.columns);
+    if (!placed) place_columns(map, s.na, width + kPad, scratch.columns);
     placed = true;
     const Columns& columns = scratch.columns;
     const std::ptrdiff_t row0 = static_cast<std::ptrdiff_t>(number) * s.na;
     const std::ptrdiff_t row1 = static_cast<std::ptrdiff_t>(next) * s.na;
-    const std::ptrdiff_t to = static_cast<std::ptrdiff_t>(j) * out.stride;
+    const std::ptrdiff_t to = static_cast<std::ptrdiff_t>(j) * sums.stride;
     blend(rows.slices.mu + row0, rows.slices.mu + row1, wb, voxels, scratch.blended);
-    Read::add(scratch.blended, columns, pixels.first, pixels.last, out.line + to);
-    if (!out.bone) continue;
+    Read::add(scratch.blended, columns, pixels.first, pixels.last, sums.line + to);
+    if (!sums.bone) continue;
 
     const Extent bone_voxels = join(rows.bone_extents[number], rows.bone_extents[next]);
-    const Extent bone_pixels = touched(bone_voxels, map, plan.width);
+    const Extent bone_pixels = touched(bone_voxels, map, width);
     if (bone_pixels.last < bone_pixels.first) continue;
     blend(rows.slices.bone + row0, rows.slices.bone + row1, wb, bone_voxels, scratch.blended);
-    Read::add(scratch.blended, columns, bone_pixels.first, bone_pixels.last, out.bone + to);
+    Read::add(scratch.blended, columns, bone_pixels.first, bone_pixels.last, sums.bone + to);
     Read::keep_nearest(rows.slices.bone + (wb < 0.5f ? row0 : row1), columns, bone_pixels.first, bone_pixels.last,
-                       out.nearest_bone + to);
+                       sums.nearest_bone + to);
   }
 }
 
 template <int kLanes>
-FLUOROPOSE_HD void add_slices(const SliceRows& rows, const ShearPlan& plan, int j0, int j1, const ShearRows& out,
-                              float* memory) {
-  Scratch scratch = divide(memory, plan);
+FLUOROPOSE_HD void add_slices(const SliceRows& rows, const SliceMap* maps, int width, int j0, int j1,
+                              const ShearSums& sums, float* memory) {
+  Scratch scratch = divide(memory, width);
   for (int k = 1; k < rows.slices.strides.nk - 1; ++k) {
-    const Columns step{nullptr, nullptr, slice_map(plan, k).da};
+    const Columns step{nullptr, nullptr, maps[k].da};
     if (Reader<kLanes>::fits(step)) {
-      add_slice<Reader<kLanes>>(rows, plan, k, j0, j1, out, scratch);
+      add_slice<Reader<kLanes>>(rows, maps, width, k, j0, j1, sums, scratch);
     } else {
-      add_slice<Reader<1>>(rows, plan, k, j0, j1, out, scratch);
+      add_slice<Reader<1>>(rows, maps, width, k, j0, j1, sums, scratch);
     }
   }
 }
 
-void baseline(const SliceRows& rows, const ShearPlan& plan, int j0, int j1, const ShearRows& out, float* memory) {
-  add_slices<1>(rows, plan, j0, j1, out, memory);
+void baseline(const SliceRows& rows, const SliceMap* maps, int width, int j0, int j1, const ShearSums& sums,
+              float* memory) {
+  add_slices<1>(rows, maps, width, j0, j1, sums, memory);
 }
 
 #if FLUOROPOSE_X86_LEVELS
-FLUOROPOSE_TARGET_V3 void v3(const SliceRows& rows, const ShearPlan& plan, int j0, int j1, const ShearRows& out,
-                             float* memory) {
-  add_slices<8>(rows, plan, j0, j1, out, memory);
+FLUOROPOSE_TARGET_V3 void v3(const SliceRows& rows, const SliceMap* maps, int width, int j0, int j1,
+                             const ShearSums& sums, float* memory) {
+  add_slices<8>(rows, maps, width, j0, j1, sums, memory);
 }
 
-FLUOROPOSE_TARGET_V4 void v4(const SliceRows& rows, const ShearPlan& plan, int j0, int j1, const ShearRows& out,
-                             float* memory) {
-  add_slices<16>(rows, plan, j0, j1, out, memory);
+FLUOROPOSE_TARGET_V4 void v4(const SliceRows& rows, const SliceMap* maps, int width, int j0, int j1,
+                             const ShearSums& sums, float* memory) {
+  add_slices<16>(rows, maps, width, j0, j1, sums, memory);
 }
 #endif
 
 }  // namespace
 
-std::size_t shear_scratch_size(const SliceRows& rows, const ShearPlan& plan) {
-  return static_cast<std::size_t>(2 * (plan.width + kPad) + rows.slices.strides.na + kTail);
+std::size_t shear_scratch_size(const SliceRows& rows, int width) {
+  return static_cast<std::size_t>(2 * (width + kPad) + rows.slices.strides.na + kTail);
 }
 
-void shear_rows(const SliceRows& rows, const ShearPlan& plan, int j0, int j1, const ShearRows& out, float* scratch) {
+void shear_rows(const SliceRows& rows, const SliceMap* maps, int width, int j0, int j1, const ShearSums& sums,
+                float* scratch, [[maybe_unused]] CpuLevel level) {
 #if FLUOROPOSE_X86_LEVELS
-  const CpuLevel level = cpu_level();
-  if (level == CpuLevel::kV4) return v4(rows, plan, j0, j1, out, scratch);
-  if (level == CpuLevel::kV3) return v3(rows, plan, j0, j1, out, scratch);
+  if (level == CpuLevel::kV4) return v4(rows, maps, width, j0, j1, sums, scratch);
+  if (level == CpuLevel::kV3) return v3(rows, maps, width, j0, j1, sums, scratch);
 #endif
-  baseline(rows, plan, j0, j1, out, scratch);
+  baseline(rows, maps, width, j0, j1, sums, scratch);
 }
 
 }  // namespace fluoropose

@@ -3,22 +3,20 @@
 // at evenly spaced positions. Rows are skipped where they are air.
 #pragma once
 
+#include "fluoropose/core/cpu_level.h"
 #include "fluoropose/drr/shear_warp.h"
 
 namespace fluoropose {
 
-// Rows of the intermediate image, counted in samples; kPad elements behind a row may be written.
-struct ShearRows {
-  static constexpr int kPad = 16;
-  float* line;
-  float* bone;          // null where no bone is asked for
-  float* nearest_bone;  // null likewise
-  int stride;           // elements from row to row
-};
+// Elements behind a row of the sums that may be written.
+constexpr int kShearPad = 16;
 
-// Adds all slices to rows j0 .. j1 - 1. scratch: shear_scratch_size() floats.
-void shear_rows(const SliceRows& rows, const ShearPlan& plan, int j0, int j1, const ShearRows& out, float* scratch);
+// Adds all slices to rows j0 .. j1 - 1, width pixels wide, of the intermediate image. maps: of every slice; scratch:
+// shear_scratch_size() floats;
+// level: at most the machine's.
+void shear_rows(const SliceRows& rows, const SliceMap* maps, int width, int j0, int j1, const ShearSums& sums,
+                float* scratch, CpuLevel level);
 
-std::size_t shear_scratch_size(const SliceRows& rows, const ShearPlan& plan);
+std::size_t shear_scratch_size(const SliceRows& rows, int width);
 
 }  // namespace fluoropose

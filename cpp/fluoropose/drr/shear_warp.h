@@ -4,6 +4,8 @@
 // the sums to the detector. Bodies for CPU and CUDA.
 #pragma once
 
+#include <vector>
+
 #include "fluoropose/drr/joseph.h"
 #include "fluoropose/drr/voxel_view.h"
 
@@ -33,24 +35,23 @@ struct SliceMap {
   float a, b, da, db;
 };
 
-FLUOROPOSE_HD SliceMap slice_map(const ShearPlan& p, int k) {
-  if (p.parallel) {
-    const double shift = k - p.plane;
-    return {static_cast<float>(p.a0 + shift * p.source_a), static_cast<float>(p.b0 + shift * p.source_b),
-            static_cast<float>(p.step_a), static_cast<float>(p.step_b)};
-  }
-  const double scale = (k - p.source_k) / (p.plane - p.source_k);
-  return {static_cast<float>(p.source_a + (p.a0 - p.source_a) * scale),
-          static_cast<float>(p.source_b + (p.b0 - p.source_b) * scale), static_cast<float>(p.step_a * scale),
-          static_cast<float>(p.step_b * scale)};
-}
+// The maps of slices 0 .. count - 1.
+std::vector<SliceMap> slice_maps(const ShearPlan& plan, int count);
 
-// One pixel of the intermediate image, counted in samples.
+// The intermediate image, counted in samples.
+struct ShearSums {
+  float* line;
+  float* bone;          // null where no bone is asked for
+  float* nearest_bone;  // null likewise
+  int stride;           // elements from row to row
+};
+
+// One pixel of it. maps: of every slice.
 template <bool kBone>
-FLUOROPOSE_HD RaySums shear_pixel(const Slices& slices, const ShearPlan& plan, int i, int j) {
+FLUOROPOSE_HD RaySums shear_pixel(const Slices& slices, const SliceMap* maps, int i, int j) {
   RaySums sums{};
   for (int k = 1; k < slices.strides.nk - 1; ++k) {
-    const SliceMap map = slice_map(plan, k);
+    const SliceMap& map = maps[k];
     add_sample<kBone>(slices, map.a + static_cast<float>(i) * map.da, map.b + static_cast<float>(j) * map.db, k, sums);
   }
   return sums;
@@ -112,6 +113,22 @@ FLUOROPOSE_HD bool warp_mask(const float* at, int stride, const WarpTap& tap) {
   const auto met = [](float value) { return value > 0.0f ? 1.0f : 0.0f; };
   const Corners c{met(q[0]), met(q[1]), met(q[stride]), met(q[stride + 1])};
   return bilinear(c, tap.ti, tap.tj) >= 0.5f;
+}
+
+// One detector pixel of an image that is width pixels wide.
+template <bool kBone>
+FLUOROPOSE_HD void warp_pixel(const ShearPlan& plan, const ShearSums& sums, int u, int v, int width,
+                              const DrrImages& out) {
+  const WarpTap tap = warp_tap(plan, sums.stride, u, v);
+  RaySums ray{};
+  if (tap.inside) {
+    ray.line = warp_sum(sums.line + tap.index, sums.stride, tap);
+    if constexpr (kBone) {
+      ray.bone = warp_sum(sums.bone + tap.index, sums.stride, tap);
+      ray.nearest_bone = warp_mask(sums.nearest_bone + tap.index, sums.stride, tap) ? 1.0f : 0.0f;
+    }
+  }
+  store_pixel<kBone>(ray, tap.step_mm, v * width + u, out);
 }
 
 }  // namespace fluoropose

@@ -1,0 +1,22 @@
+// What stands in for cuda/fluoropose/cuda_renderer.cu where it is not built.
+#include <stdexcept>
+
+#include "fluoropose/drr/cuda_renderer.h"
+
+namespace fluoropose {
+
+struct CudaRenderer::State {};
+
+bool built_with_cuda() { return false; }
+
+int cuda_device_count() { return 0; }
+
+CudaRenderer::CudaRenderer(const Grid&) { throw std::runtime_error("device: fluoropose was built without CUDA"); }
+
+CudaRenderer::~CudaRenderer() = default;
+
+void CudaRenderer::ray_cast(const VoxelView&, const DrrImages&) const {}
+
+void CudaRenderer::shear_warp(const ShearPlan&, int, int, const DrrImages&) const {}
+
+}  // namespace fluoropose
