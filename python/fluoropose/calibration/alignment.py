@@ -65,6 +65,14 @@ class Alignment:
         return np.asarray(np.sqrt(np.diag(self.covariance)))
 
     @property
+    def source_sd_mm(self) -> NDArray[np.float64]:
+        """(views, 3) mm, standard deviations of the sources' coordinates; NaN for those that were given."""
+        views = len(self.setting.world_from_plane)
+        known = dict(zip(self.names, self.standard_deviations, strict=True))
+        names = [f"view {v + 1}: {name}" for v in range(views) for name in _SOURCE]
+        return np.array([known.get(name, np.nan) for name in names]).reshape(views, 3)
+
+    @property
     def angles_deg(self) -> NDArray[np.float64]:
         """(views - 1,) degrees between the axis of the first view and of each other."""
         axes = np.array([pose.rotation[:, 2] for pose in self.setting.world_from_plane])
