@@ -1,4 +1,4 @@
-"""Errors of a calibrated rig against the truth of the lab_head data."""
+"""Errors of a calibrated rig against the truth that a simulated laboratory, such as lab_head, comes with."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ class TrueView:
         return np.asarray(self.source_mm[:2] - away[:, :2] * (self.source_mm[2] / away[:, 2])[:, None])
 
 
-def true_views(data_dir: Path) -> list[TrueView]:
-    """Read lab_head's truth."""
-    document = json.loads((data_dir / "lab_head" / "truth" / "rig.json").read_text(encoding="utf-8"))
+def true_views(truth: Path) -> list[TrueView]:
+    """Read a laboratory's truth/rig.json."""
+    document = json.loads(truth.read_text(encoding="utf-8"))
     return [TrueView(entry) for entry in document["views"]]
 
 
-def calibration_errors(rig: Rig, data_dir: Path) -> dict[str, Any]:
-    """Compare a rig with the truth, whatever the turn and offset of the plates that define its image planes.
+def calibration_errors(rig: Rig, truth: Path) -> dict[str, Any]:
+    """Compare a rig with a laboratory's truth/rig.json, whatever the turn and offset of the plates.
 
-    Returns per view the error of undistorted positions over the field (ideal pixels, after the rigid motion in the plane
-    that a plate leaves open), of the source and the principal point (mm); of the second view's pose (degrees, mm); and
-    how far points about the isocentre, seen through the true rig and triangulated with this one, miss after one rigid
-    motion (mm).
+    Returns per view the error of undistorted positions over the field (ideal pixels, after the rigid motion in the
+    plane that a plate leaves open), of the source and the principal point (mm); of the second view's pose (degrees,
+    mm); and how far points about the isocentre, seen through the true rig and triangulated with this one, miss after
+    one rigid motion (mm).
     """
-    views = true_views(data_dir)
+    views = true_views(truth)
     compared = [_compare(f, true) for f, true in zip(rig.fluoroscopes, views, strict=True)]
     ours_from_true = [c["ours_from_true"] for c in compared]
     planes = [_plane_pose(f) for f in rig.fluoroscopes]
@@ -139,5 +139,3 @@ def _nearest_point(origins: NDArray[np.float64], directions: NDArray[np.float64]
     """Return the point (3,) nearest to lines through ``origins`` (k, 3) along unit ``directions`` (k, 3)."""
     across = np.eye(3) - directions[:, :, None] * directions[:, None, :]
     return np.asarray(np.linalg.solve(across.sum(axis=0), np.einsum("kij,kj->i", across, origins)))
-
-

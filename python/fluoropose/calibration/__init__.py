@@ -8,6 +8,7 @@ from rich.console import Console
 
 from fluoropose.calibration.alignment import Alignment, align
 from fluoropose.calibration.calibrate_rig import RigCalibration, calibrate_rig
+from fluoropose.calibration.layout import write_config
 from fluoropose.calibration.plate import PlateCalibration, calibrate_plate
 from fluoropose.calibration.report import notes, summary_table, write_picture, write_report
 from fluoropose.calibration.tool import AlignmentTool, SeenBeads
@@ -22,6 +23,7 @@ __all__ = [
     "calibrate",
     "calibrate_plate",
     "calibrate_rig",
+    "write_config",
 ]
 
 

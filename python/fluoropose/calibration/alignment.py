@@ -12,7 +12,6 @@ from fluoropose._checks import finite_array
 from fluoropose.calibration.bundle_adjustment import Observation, Setting, adjust, jacobian, residuals
 from fluoropose.calibration.tool import AlignmentTool, SeenBeads, ToolSighting, consistent, sightings
 from fluoropose.errors import InputError
-from fluoropose.geometry import Pose
 
 __all__ = ["Alignment", "Observation", "align", "align_observations"]
 
@@ -76,7 +75,7 @@ class Alignment:
     def angles_deg(self) -> NDArray[np.float64]:
         """(views - 1,) degrees between the axis of the first view and of each other."""
         axes = np.array([pose.rotation[:, 2] for pose in self.setting.world_from_plane])
-        return np.degrees(np.arccos(np.clip(axes[1:] @ axes[0], -1, 1)))
+        return np.asarray(np.degrees(np.arccos(np.clip(axes[1:] @ axes[0], -1, 1))))
 
     @property
     def angle_sd_deg(self) -> NDArray[np.float64]:
@@ -159,7 +158,7 @@ def align_observations(
     _require_determined(covariance, views, noise)
     names = [f"view {v + 1}: {name}" for v in range(1, views) for name in _POSE]
     names += [f"view {v + 1}: {_SOURCE[k]}" for v, k in np.argwhere(free)]
-    held = np.argwhere(~free) if estimate_sources else []
+    held = np.argwhere(~free if estimate_sources else np.zeros_like(free))
     return Alignment(
         setting,
         tuple(used),
@@ -209,10 +208,10 @@ def _covariance(
     misses = np.concatenate([residuals(tool, seen, setting).ravel() for seen in used])
     spare = matrix.shape[0] - matrix.shape[1]
     noise = float(np.sqrt(misses @ misses / spare)) if spare > 0 else _NOISE_MM
-    # In units of the limits; directions that the data do not touch get a large but finite variance.
+    # In units of the limits; directions that the data do not touch get a variance of a million.
     values, vectors = np.linalg.eigh(matrix.T @ matrix)
-    floor = np.maximum(values, 1e-8 * values.max() * np.finfo(float).eps / 1e-16)
-    whole = (vectors / floor) @ vectors.T * max(noise, 1e-6) ** 2
+    variances = np.where(values > 1e-12 * values.max(), noise**2 / np.maximum(values, 1e-300), 1e6)
+    whole = (vectors * np.minimum(variances, 1e6)) @ vectors.T
     rig = 6 * (views - 1) + int(free.sum())
     return whole[:rig, :rig] * np.outer(limits[:rig], limits[:rig]), noise
 
@@ -252,9 +251,7 @@ def _worst_outlier(
     return (k, worst) if misses[k][worst] > limit and len(misses[k]) > 4 else None
 
 
-def _without(
-    used: Sequence[Observation], outlier: tuple[int, int]
-) -> tuple[list[Observation], tuple[int, int, int]]:
+def _without(used: Sequence[Observation], outlier: tuple[int, int]) -> tuple[list[Observation], tuple[int, int, int]]:
     k, worst = outlier
     seen = used[k]
     keep = np.arange(len(seen.bead)) != worst

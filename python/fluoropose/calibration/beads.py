@@ -63,8 +63,10 @@ class BeadImage:
         field
             The round part of the image that carries signal; None: all of it.
         """
-        if image.ndim != 2 or (flat is not None and flat.shape != image.shape):
-            raise InputError(f"image, flat: expected one shape (h, w), found {image.shape} and {np.shape(flat)}")
+        if image.ndim != 2:
+            raise InputError(f"image: expected shape (h, w), found {image.shape}")
+        if flat is not None and flat.shape != image.shape:
+            raise InputError(f"flat: expected the image's shape {image.shape}, found {flat.shape}")
         v, u = np.mgrid[: image.shape[0], : image.shape[1]]
         inside = np.ones(image.shape, dtype=bool)
         if field is not None:

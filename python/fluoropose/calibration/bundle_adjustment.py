@@ -7,7 +7,7 @@ from the left, ``R <- exp(w) R``, so a pose's six parameters are a turn about an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyceres
@@ -19,6 +19,8 @@ from fluoropose.errors import FluoroposeError
 from fluoropose.geometry import Pose
 
 __all__ = ["Observation", "Setting", "adjust", "jacobian", "residuals"]
+
+_Frame = tuple[NDArray[np.float64], NDArray[np.float64]]  # rotation (3, 3) and translation (3,) mm
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +47,7 @@ class Setting:
 
 def residuals(tool: AlignmentTool, seen: Observation, setting: Setting) -> NDArray[np.float64]:
     """Return (m, 2) mm: predicted minus seen."""
-    world = setting.world_from_tool[seen.placement].apply(tool.centres_mm[seen.bead])
-    plane = setting.world_from_plane[seen.view].inverse().apply(world)
-    return project(plane, setting.sources_mm[seen.view], tool.diameters_mm[seen.bead] / 2) - seen.plane_mm
+    return _misses(tool, seen, *_turn_and_place(seen, setting))
 
 
 def adjust(
@@ -90,7 +90,7 @@ def adjust(
     options = pyceres.SolverOptions()
     options.linear_solver_type = pyceres.LinearSolverType.DENSE_QR
     options.max_num_iterations = 200
-    options.function_tolerance = options.parameter_tolerance = options.gradient_tolerance = 1e-14
+    options.function_tolerance = options.parameter_tolerance = options.gradient_tolerance = 1e-12
     options.num_threads = 1  # the cost functions are Python
     options.logging_type = pyceres.LoggingType.SILENT
     summary = pyceres.SolverSummary()
@@ -113,7 +113,7 @@ def jacobian(tool: AlignmentTool, observations: Sequence[Observation], setting: 
     first_source, first_tool = 6 * (views - 1), 6 * (views - 1) + 3 * views
     rows = []
     for seen in observations:
-        of_tool, of_plane, of_source = _derivatives(tool, seen, setting)
+        of_tool, of_plane, of_source = _derivatives(tool, seen, *_turn_and_place(seen, setting))
         block = np.zeros((len(of_tool), first_tool + 6 * placements))
         if seen.view > 0:
             block[:, 6 * (seen.view - 1) : 6 * seen.view] = of_plane
@@ -128,25 +128,19 @@ class _ShadowCost(pyceres.CostFunction):  # type: ignore[misc]
 
     def __init__(self, tool: AlignmentTool, seen: Observation, start: Setting) -> None:
         super().__init__()
-        self._tool, self._seen, self._start = tool, seen, start
+        self._tool, self._seen = tool, seen
+        self._place = start.world_from_tool[seen.placement].rotation
+        self._plane = start.world_from_plane[seen.view].rotation
         self.set_num_residuals(2 * len(seen.bead))
         self.set_parameter_block_sizes([6, 6, 3])
 
     def Evaluate(self, parameters, residual, jacobians):  # type: ignore[no-untyped-def]  # noqa: N802
-        placement, view = self._seen.placement, self._seen.view
         tool_step, plane_step, source = (np.array(p) for p in parameters)
-        tools, planes, sources = (
-            list(self._start.world_from_tool),
-            list(self._start.world_from_plane),
-            self._start.sources_mm.copy(),
-        )
-        tools[placement] = _moved(tools[placement], tool_step)
-        planes[view] = _moved(planes[view], plane_step)
-        sources[view] = source
-        now = replace(self._start, world_from_tool=tuple(tools), world_from_plane=tuple(planes), sources_mm=sources)
-        residual[:] = residuals(self._tool, self._seen, now).ravel()
+        place = _exp(tool_step[:3]) @ self._place, tool_step[3:]
+        plane = _exp(plane_step[:3]) @ self._plane, plane_step[3:]
+        residual[:] = _misses(self._tool, self._seen, place, plane, source).ravel()
         if jacobians is not None:
-            of_tool, of_plane, of_source = _derivatives(self._tool, self._seen, now)
+            of_tool, of_plane, of_source = _derivatives(self._tool, self._seen, place, plane, source)
             of_tool[:, :3] = of_tool[:, :3] @ _left_jacobian(tool_step[:3])
             of_plane[:, :3] = of_plane[:, :3] @ _left_jacobian(plane_step[:3])
             for target, block in zip(jacobians, (of_tool, of_plane, of_source), strict=True):
@@ -155,15 +149,27 @@ class _ShadowCost(pyceres.CostFunction):  # type: ignore[misc]
         return True
 
 
+def _turn_and_place(seen: Observation, setting: Setting) -> tuple[_Frame, _Frame, NDArray[np.float64]]:
+    place, plane = setting.world_from_tool[seen.placement], setting.world_from_plane[seen.view]
+    source = setting.sources_mm[seen.view]
+    return (place.rotation, place.translation_mm), (plane.rotation, plane.translation_mm), source
+
+
+def _misses(
+    tool: AlignmentTool, seen: Observation, place: _Frame, plane: _Frame, source: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    world = tool.centres_mm[seen.bead] @ place[0].T + place[1]
+    return project((world - plane[1]) @ plane[0], source, tool.diameters_mm[seen.bead] / 2) - seen.plane_mm
+
+
 def _derivatives(
-    tool: AlignmentTool, seen: Observation, setting: Setting
+    tool: AlignmentTool, seen: Observation, place: _Frame, plane: _Frame, source: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return the residuals' derivatives (2 m, 6), (2 m, 6), (2 m, 3) by the tool's and plane's steps and the source."""
-    place, plane = setting.world_from_tool[seen.placement], setting.world_from_plane[seen.view]
-    source, r2 = setting.sources_mm[seen.view], (tool.diameters_mm[seen.bead] / 2) ** 2
-    turned = tool.centres_mm[seen.bead] @ place.rotation.T
-    arm = turned + place.translation_mm - plane.translation_mm
-    away = arm @ plane.rotation - source
+    r2 = (tool.diameters_mm[seen.bead] / 2) ** 2
+    turned = tool.centres_mm[seen.bead] @ place[0].T
+    arm = turned + place[1] - plane[1]
+    away = arm @ plane[0] - source
     depth, sdd = away[:, 2], -source[2]
     scale = sdd * depth / (depth**2 - r2)
     slope = -sdd * (depth**2 + r2) / (depth**2 - r2) ** 2
@@ -174,14 +180,18 @@ def _derivatives(
     by_source = np.zeros((m, 2, 3))
     by_source[:, 0, 0] = by_source[:, 1, 1] = 1 - scale
     by_source[:, :, 2] = -away[:, :2] * (scale / sdd + slope)[:, None]
-    by_world = by_point @ plane.rotation.T
+    by_world = by_point @ plane[0].T
     of_tool = np.concatenate([-by_world @ _cross_matrices(turned), by_world], axis=2)
     of_plane = np.concatenate([by_world @ _cross_matrices(arm), -by_world], axis=2)
     return of_tool.reshape(2 * m, 6), of_plane.reshape(2 * m, 6), by_source.reshape(2 * m, 3)
 
 
+def _exp(w: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(Rotation.from_rotvec(w).as_matrix())
+
+
 def _moved(pose: Pose, step: NDArray[np.float64]) -> Pose:
-    return Pose(Rotation.from_rotvec(step[:3]).as_matrix() @ pose.rotation, step[3:])
+    return Pose(_exp(step[:3]) @ pose.rotation, step[3:])
 
 
 def _cross_matrices(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -62,7 +62,8 @@ def calibrate_rig(config_path: str | Path, console: Console | None = None) -> Ri
             seen.append([_seen(config, path, flat, field, plate) for path in view.alignment])
     nominal = np.array([(*view.principal_point_mm, -view.source_to_detector_mm) for view in config.views])
     alignment = None
-    planes, sources = (Pose.identity(),), nominal
+    planes: tuple[Pose, ...] = (Pose.identity(),)
+    sources = nominal
     if config.tool is not None:
         with show.status("how the views stand to each other"):
             tool = AlignmentTool.load(config.tool)

@@ -34,9 +34,9 @@ class PlateConfig(Config):
 class ViewConfig(Config):
     """One fluoroscope: its images, and its nominal geometry.
 
-    An image is a file (PNG, TIFF, DICOM) or a folder or stack of frames, which are averaged. ``alignment`` has one image
-    per placement of the tool, in the same order for all views. The principal point is counted from the image's centre,
-    along u and v.
+    An image is a file (PNG, TIFF, DICOM) or a folder or stack of frames, which are averaged. ``alignment`` has one
+    image per placement of the tool, in the same order for all views. The principal point is counted from the image's
+    centre, along u and v.
     """
 
     name: Annotated[str, Field(min_length=1)]

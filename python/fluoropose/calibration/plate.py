@@ -134,7 +134,7 @@ def fit_plate(
     spacing = positive("spacing_mm", spacing_mm)
     rejected = 0
     while True:
-        ideal, pitch, turn = _ideal_grid(recorded_px, index * spacing, size_px)
+        ideal, pitch, turn = _ideal_grid(recorded_px, np.asarray(index * spacing, dtype=np.float64))
         chosen, by_order = _choose_order(recorded_px, ideal, order)
         leave_out = leave_out_residuals(recorded_px, ideal, chosen)
         miss = np.hypot(leave_out[:, 0], leave_out[:, 1])
@@ -175,7 +175,7 @@ def _origin(beads: list[Bead], matched: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _ideal_grid(
-    recorded_px: NDArray[np.float64], plate_mm: NDArray[np.float64], size_px: tuple[int, int]
+    recorded_px: NDArray[np.float64], plate_mm: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], float, float]:
     """Lay the plate by a similarity onto the recorded beads: ideal pixels (n, 2), pitch in mm, turn in degrees."""
     from_plate = plate_mm[:, 0] + 1j * plate_mm[:, 1]

@@ -61,9 +61,7 @@ def _alignment_document(alignment: Alignment) -> dict[str, Any]:
     return {
         "placements": len(setting.world_from_tool),
         "beads_used": int(sum(len(seen.bead) for seen in alignment.observations)),
-        "beads_rejected": [
-            {"placement": p, "view": v + 1, "bead": bead} for p, v, bead in alignment.rejected
-        ],
+        "beads_rejected": [{"placement": p, "view": v + 1, "bead": bead} for p, v, bead in alignment.rejected],
         "noise_mm": alignment.noise_mm,
         "angle_between_axes_deg": alignment.angles_deg.tolist(),
         "angle_sd_deg": alignment.angle_sd_deg.tolist(),

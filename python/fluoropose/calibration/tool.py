@@ -83,8 +83,8 @@ class SeenBeads:
 class ToolSighting:
     """One way to understand an image of the tool.
 
-    ``spot`` (n,) is the spot that each bead of the tool is taken for, -1 where none; ``plane_from_tool`` places the tool
-    in the view's plane frame (x along u, y along v, z away from the source); ``misfit`` is the sum of squared
+    ``spot`` (n,) is the spot that each bead of the tool is taken for, -1 where none; ``plane_from_tool`` places the
+    tool in the view's plane frame (x along u, y along v, z away from the source); ``misfit`` is the sum of squared
     differences in place and size, in units of what is to be expected.
     """
 
@@ -165,9 +165,7 @@ def _three_point_poses(
     beads_mm: NDArray[np.float64], spots_mm: NDArray[np.float64], source_mm: NDArray[np.float64]
 ) -> list[Pose]:
     rays = (spots_mm - source_mm[:2]) / -source_mm[2]
-    _, turns, shifts = cv2.solveP3P(
-        beads_mm[:, None], rays[:, None], np.eye(3), np.zeros(4), flags=cv2.SOLVEPNP_AP3P
-    )
+    _, turns, shifts = cv2.solveP3P(beads_mm[:, None], rays[:, None], np.eye(3), np.zeros(4), flags=cv2.SOLVEPNP_AP3P)
     poses = []
     for turn, shift in zip(turns, shifts, strict=True):
         if np.isfinite(turn).all() and np.isfinite(shift).all():
@@ -175,9 +173,7 @@ def _three_point_poses(
     return poses
 
 
-def _judge(
-    tool: AlignmentTool, seen: SeenBeads, source_mm: NDArray[np.float64], pose: Pose
-) -> ToolSighting | None:
+def _judge(tool: AlignmentTool, seen: SeenBeads, source_mm: NDArray[np.float64], pose: Pose) -> ToolSighting | None:
     """Assign spots to beads for a pose; None where fewer than four fit."""
     placed = pose.apply(tool.centres_mm)
     # Beads lie between the source and the plane, or the geometry is not one.

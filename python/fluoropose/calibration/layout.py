@@ -1,0 +1,53 @@
+"""The configuration for calibration images that lie in a folder under their customary names."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from fluoropose._files import write_text
+from fluoropose.errors import FileFormatError
+
+__all__ = ["write_config"]
+
+
+def write_config(folder: str | Path, path: str | Path) -> Path:
+    """Write to ``path`` the CALIBRATION.toml for a folder that holds two views' images, and return ``path``.
+
+    The folder holds ``nominal.toml`` (plate_bead_spacing_mm, intensifier_diameter_mm, angle_between_axes_deg,
+    source_to_intensifier_mm), ``alignment_tool.csv``, ``flat_viewN.png``, ``plate_viewN.png`` and, per placement PP of
+    the tool, ``alignment_PP_viewN.png``.
+    """
+    folder = Path(folder).resolve()
+    try:
+        nominal = tomllib.loads((folder / "nominal.toml").read_text(encoding="utf-8"))
+        spacing, diameter = float(nominal["plate_bead_spacing_mm"]), float(nominal["intensifier_diameter_mm"])
+        angle, distances = float(nominal["angle_between_axes_deg"]), map(float, nominal["source_to_intensifier_mm"])
+        known = f"angle_between_axes_deg = {angle}\n"
+        views = [_view(folder, k, distance, diameter) for k, distance in enumerate(distances, 1)]
+    except (OSError, ValueError, TypeError) as error:
+        raise FileFormatError(f"{folder / 'nominal.toml'}: cannot be read: {error}") from error
+    except KeyError as error:
+        raise FileFormatError(f"{folder / 'nominal.toml'}: {error.args[0]}: missing") from error
+    head = f"{known}tool = {_quoted(folder / 'alignment_tool.csv')}\n"
+    plate = f'\n[plate]\nspacing_mm = {spacing}\norder = "auto"\n'
+    write_text(path, head + plate + "".join(views))
+    return Path(path)
+
+
+def _view(folder: Path, number: int, distance_mm: float, diameter_mm: float) -> str:
+    placements = sorted(folder.glob(f"alignment_*_view{number}.png"))
+    images = "".join(f"  {_quoted(image)},\n" for image in placements)
+    return (
+        f'\n[[views]]\nname = "view {number}"\n'
+        f"plate = {_quoted(folder / f'plate_view{number}.png')}\n"
+        f"flat = {_quoted(folder / f'flat_view{number}.png')}\n"
+        f"alignment = [\n{images}]\n"
+        f"source_to_detector_mm = {distance_mm}\n"
+        f"detector_diameter_mm = {diameter_mm}\n"
+    )
+
+
+def _quoted(path: Path) -> str:
+    # TOML's literal strings take backslashes as they are.
+    return f"'{path}'"
