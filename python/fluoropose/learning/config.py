@@ -27,9 +27,11 @@ class PoseRange(Config):
     rotation
         Nominal world_from_bone: the rows of a (3, 3) rotation; its columns are the bone's axes in the world.
     centre_mm, range_mm
-        Where the bone's origin lies in the world: uniform in centre +- range per axis.
+        Where the bone's origin lies in the world at the nominal orientation: uniform in centre +- range per axis.
     axis, turn_deg
         A large known motion, such as flexion: axis in the bone frame and (least, most) angle, uniform.
+    pivot_mm
+        The bone turns about this point of the bone frame (a head about its neck); its origin moves along.
     tilt_deg
         Free rotation on top, semi-axes about the bone's x, y, z: any direction, the size uniform from zero, so that the
         nominal orientation is the densest.
@@ -38,6 +40,7 @@ class PoseRange(Config):
     rotation: Matrix
     centre_mm: Triple
     range_mm: Triple
+    pivot_mm: Triple = (0.0, 0.0, 0.0)
     axis: Triple = (1.0, 0.0, 0.0)
     turn_deg: Range = (0.0, 0.0)
     tilt_deg: Triple = (0.0, 0.0, 0.0)
@@ -61,15 +64,15 @@ class Moving(Config):
         Bone file to render; None: part of the trained bone's own surroundings (a neck under a skull).
     beyond_mm, towards
         With ``bone`` None: a point and a direction in the bone frame; surroundings on that side of the plane move.
+    extend_mm
+        With ``bone`` None: continue the volume by copies of its last slice on the far side (shoulders that the CT cut).
+    pivot_mm
+        The joint: the part turns about this point of the bone frame.
     centre_mm, range_mm
-        Shift of the part's origin in the bone frame, uniform in centre +- range (for a part of the surroundings: of
-        the pivot ``beyond_mm``).
-    rotation
-        Nominal bone_from_part.
-    tilt_deg
-        As in ``PoseRange``.
-    axis, turn_deg
-        As in ``PoseRange``, the axis in the trained bone's frame.
+        Nominal place of the part's origin in the bone frame, before it turns, uniform in centre +- range; for a part of
+        the surroundings, how far it is shifted.
+    axis, turn_deg, tilt_deg
+        As in ``PoseRange``, in the trained bone's frame.
     share
         Share of samples in which the part is present.
     """
@@ -77,7 +80,8 @@ class Moving(Config):
     bone: ConfigPath | None = None
     beyond_mm: Triple = (0.0, 0.0, 0.0)
     towards: Triple = (0.0, 0.0, -1.0)
-    rotation: Matrix = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    extend_mm: float = Field(default=0.0, ge=0)
+    pivot_mm: Triple = (0.0, 0.0, 0.0)
     centre_mm: Triple = (0.0, 0.0, 0.0)
     range_mm: Triple = (0.0, 0.0, 0.0)
     axis: Triple = (1.0, 0.0, 0.0)
@@ -96,7 +100,7 @@ class DatasetConfig(Config):
     count, test_count
         Samples in all, and how many of them (the last ones) are never trained on.
     segmented_share
-        Share of samples that show the bone alone, cut out by its mask.
+        Share of samples cut out by the bone's mask, as from a segmented frame.
     seed
         Sample i depends on (seed, i) alone.
     size, border
@@ -128,6 +132,8 @@ class DatasetConfig(Config):
 
     @model_validator(mode="after")
     def _counts(self) -> DatasetConfig:
+        if self.size % 32:
+            raise ValueError(f"size: expected a multiple of 32, found {self.size}")
         if self.test_count * 2 > self.count:
             raise ValueError(f"test_count: expected at most half of count = {self.count}, found {self.test_count}")
         if not 1 <= self.margin[0] <= self.margin[1]:
@@ -153,11 +159,14 @@ class StyleConfig(Config):
     hardening
         Beam hardening h in L / (1 + h L).
     scatter
-        Scattered part of the signal, relative to the open field.
+        Scattered signal relative to the mean primary one, which makes it: part of it even, part of it blurred.
     glare
         Share of the signal that veils the whole picture.
     exposure
         Signal of the open field relative to saturation; log-uniform.
+    level
+        With this, exposure is automatic, as where a body fills the field: the signal that three tenths of the picture
+        stay below, log-uniform, as far as the limits ``exposure`` allow.
     gamma
         Exponent of the video chain; log-uniform.
     shading
@@ -184,6 +193,7 @@ class StyleConfig(Config):
     scatter: Range = (0.0, 0.2)
     glare: Range = (0.0, 0.15)
     exposure: Range = (0.8, 2.5)
+    level: Range | None = None
     gamma: Range = (0.5, 1.4)
     shading: Range = (0.0, 0.3)
     blur_px: Range = (0.0, 1.2)
@@ -208,7 +218,8 @@ class TrainingConfig(Config):
     precision
         "bf16-mixed" is the fastest where the processor has it (AVX512_BF16, any recent GPU).
     crop_margin
-        Side of the close region relative to the landmarks' box that registration should use; None: the whole field.
+        Side of the close region relative to the landmarks' box that registration should use; by default the
+        whole field, which suits a bone that fills it.
     """
 
     epochs: int = Field(default=40, ge=1)
@@ -221,7 +232,7 @@ class TrainingConfig(Config):
     patience: int = Field(default=15, ge=1)
     seed: int = Field(default=1, ge=0)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
-    crop_margin: float | None = Field(default=1.4, gt=1)
+    crop_margin: float | None = Field(default=None, gt=1)
 
 
 class LearningConfig(Config):

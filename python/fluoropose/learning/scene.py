@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 from scipy.spatial.transform import Rotation
 
 from fluoropose.bone import Bone
@@ -74,20 +75,20 @@ class Scene:
         if len(neighbours) != len(config.moving):
             raise InputError(f"neighbours: expected one per moving part, {len(config.moving)}, found {len(neighbours)}")
         self._bone, self._rig, self._config = bone, rig, config
-        rest = np.where(bone.mask, np.float32(0), bone.volume.mu)
+        mask = _own_voxels(bone)
+        rest = np.where(mask, np.float32(0), bone.volume.mu)
         parts: list[Renderer] = []
         for moving, neighbour in zip(config.moving, neighbours, strict=True):
             if neighbour is None:
                 share = _share_beyond(bone.volume, moving)
-                parts.append(Renderer(_trimmed(Volume(rest * share, bone.volume.bone_from_voxel)), config.method))
+                part = _extended(Volume(rest * share, bone.volume.bone_from_voxel), moving)
+                parts.append(Renderer(_trimmed(part), config.method))
                 rest = rest * (1 - share)
             else:
                 parts.append(Renderer(_trimmed(neighbour.volume), config.method))
         self._parts = parts
-        bone_alone = np.where(bone.mask, bone.volume.mu, np.float32(0))
-        self._renderer = BoneRenderer(
-            replace(bone, volume=Volume(bone_alone, bone.volume.bone_from_voxel)), config.method
-        )
+        alone = replace(bone, volume=bone.volume.masked(mask), mask=mask)
+        self._renderer = BoneRenderer(alone, config.method)
         has_rest = bool((rest > 0).any())
         self._rest = Renderer(_trimmed(Volume(rest, bone.volume.bone_from_voxel)), config.method) if has_rest else None
 
@@ -189,19 +190,19 @@ def field_circle(fluoroscope: Fluoroscope) -> tuple[float, float, float]:
 
 def draw_pose(pose: PoseRange, rng: np.random.Generator) -> Pose:
     """Draw world_from_bone from its ranges."""
-    turned = Pose(_orthonormal(pose.rotation), np.zeros(3)) * _turn(pose, rng)
+    nominal = _orthonormal(pose.rotation)
+    turn = _turn(pose, rng).rotation
+    pivot = np.array(pose.pivot_mm)
     place = np.array(pose.centre_mm) + rng.uniform(-1, 1, 3) * pose.range_mm
-    return Pose(turned.rotation, place)
+    return Pose(nominal @ turn, place + nominal @ (pivot - turn @ pivot))
 
 
 def _draw_part(moving: Moving, rng: np.random.Generator) -> Pose:
     """Draw bone_from_part."""
-    turn = _turn(moving, rng) * Pose(_orthonormal(moving.rotation), np.zeros(3))
-    shift = np.array(moving.centre_mm) + rng.uniform(-1, 1, 3) * moving.range_mm
-    if moving.bone is not None:
-        return Pose(turn.rotation, shift)
-    pivot = np.array(moving.beyond_mm)
-    return Pose(turn.rotation, pivot + shift - turn.rotation @ pivot)
+    turn = _turn(moving, rng).rotation
+    place = np.array(moving.centre_mm) + rng.uniform(-1, 1, 3) * moving.range_mm
+    pivot = np.array(moving.pivot_mm)
+    return Pose(turn, pivot + turn @ (place - pivot))
 
 
 def _turn(ranges: PoseRange | Moving, rng: np.random.Generator) -> Pose:
@@ -218,6 +219,12 @@ def _orthonormal(rows: tuple[tuple[float, float, float], ...]) -> NDArray[np.flo
     return np.asarray(u @ vt)
 
 
+def _own_voxels(bone: Bone) -> NDArray[np.bool_]:
+    """Mask of the bone; of one made from a surface, which has nothing around it, also the partly filled edge voxels."""
+    filled = bone.volume.mu > 0
+    return filled if not (filled & ~binary_dilation(bone.mask, iterations=2)).any() else bone.mask
+
+
 def _share_beyond(volume: Volume, moving: Moving) -> NDArray[np.float32]:
     """Weight (nz, ny, nx), 1 beyond the plane, 0 before it, with a linear blend."""
     nz, ny, nx = volume.shape
@@ -228,6 +235,21 @@ def _share_beyond(volume: Volume, moving: Moving) -> NDArray[np.float32]:
     z, y, x = np.ogrid[:nz, :ny, :nx]
     distance = start + step[0] * x + step[1] * y + step[2] * z
     return np.asarray(np.clip(0.5 + distance / _BLEND_MM, 0, 1), dtype=np.float32)
+
+
+def _extended(volume: Volume, moving: Moving) -> Volume:
+    """Repeat the last slice of the axis that points most towards the part's far side."""
+    axes = volume.bone_from_voxel[:3, :3] / volume.spacing_mm
+    along = np.array(moving.towards) @ axes
+    axis = int(np.argmax(np.abs(along)))
+    count = int(np.ceil(moving.extend_mm / volume.spacing_mm[axis]))
+    before = along[axis] < 0
+    pads = [(0, 0)] * 3
+    pads[2 - axis] = (count, 0) if before else (0, count)
+    moved = volume.bone_from_voxel.copy()
+    if before:
+        moved[:3, 3] -= count * moved[:3, axis]
+    return Volume(np.pad(volume.mu, pads, mode="edge"), moved)
 
 
 def _trimmed(volume: Volume) -> Volume:

@@ -35,7 +35,7 @@ class Samples:
     field
         (b, 3) centre u, v and radius of the circular field, pixels of the inner picture.
     segmented
-        (b,) whether to show the bone alone.
+        (b,) whether to black out what lies outside the bone's mask.
     """
 
     layers: Tensor
@@ -49,12 +49,10 @@ def draw(samples: Samples, size: int, style: StyleConfig, rng: torch.Generator) 
     """Draw pictures (b, size, size) in [0, 1], bright = attenuating, and their landmarks (b, n, 2) px."""
     layers, mask, landmarks, field = _move(samples, size, style, rng)
     integral = _line_integral(layers, style, rng)
-    alone = samples.segmented[:, None, None]
-    integral = torch.where(alone, layers[:, 0], integral)
     signal = _beam(integral, style, rng)
     signal = _camera(signal, field, style, rng)
     pictures = 1 - signal
-    return torch.where(alone, pictures * mask, pictures), landmarks
+    return torch.where(samples.segmented[:, None, None], pictures * mask, pictures), landmarks
 
 
 def _move(samples: Samples, size: int, style: StyleConfig, rng: torch.Generator) -> tuple[Tensor, ...]:
@@ -116,14 +114,15 @@ def _beam(integral: Tensor, style: StyleConfig, rng: torch.Generator) -> Tensor:
     diffuse = _low_pass(primary, 8)
     scatter = uniform((b, 1, 1), *style.scatter, rng)
     glare = uniform((b, 1, 1), *style.glare, rng)
-    return (1 - glare) * (primary + scatter * (0.4 + 0.6 * diffuse)) + glare * diffuse
+    scattered = scatter * (0.4 * primary.mean((1, 2), keepdim=True) + 0.6 * diffuse)
+    return (1 - glare) * (primary + scattered) + glare * diffuse
 
 
 def _camera(signal: Tensor, field: Tensor, style: StyleConfig, rng: torch.Generator) -> Tensor:
     """Turn signal at the screen into a stored picture, 1 = full scale."""
     b, size, _ = signal.shape
     shading = uniform((b, 1, 1), *style.shading, rng) * shapes.smooth_noise(b, size, 2, rng)
-    signal = signal * (1 + shading).clamp_min(0.1) * _log_uniform(b, style.exposure, rng)
+    signal = signal * (1 + shading).clamp_min(0.1) * _gain(signal, style, rng)
     signal = _blur(signal, uniform((b,), *style.blur_px, rng))
     signal = signal.clamp(1e-4, 1) ** _log_uniform(b, style.gamma, rng)
     noise = torch.randn(signal.shape, generator=rng, device=rng.device)
@@ -133,6 +132,13 @@ def _camera(signal: Tensor, field: Tensor, style: StyleConfig, rng: torch.Genera
     inside = drawn * inside + 1 - drawn
     black = uniform((b, 1, 1), *style.black, rng)
     return (inside * signal + (1 - inside) * black).clamp(0, 1)
+
+
+def _gain(signal: Tensor, style: StyleConfig, rng: torch.Generator) -> Tensor:
+    if style.level is None:
+        return _log_uniform(len(signal), style.exposure, rng)
+    dark = torch.quantile(signal[:, ::4, ::4].flatten(1), 0.3, dim=1)[:, None, None]
+    return (_log_uniform(len(signal), style.level, rng) / dark.clamp_min(1e-6)).clamp(*style.exposure)
 
 
 def _inside(field: Tensor, size: int, rng: torch.Generator) -> Tensor:

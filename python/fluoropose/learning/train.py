@@ -35,7 +35,8 @@ def train_landmarks(
     """Train on a radiograph set and write the bundle.
 
     The bundle is written anew whenever the test loss has improved, so it can be used while the training goes on.
-    Checkpoints and the log ``metrics.csv`` go to ``work_dir``; where that holds a last checkpoint, training resumes.
+    Checkpoints and the logs ``log/version_N/metrics.csv`` go to ``work_dir``; where that holds a last checkpoint,
+    training resumes.
 
     Parameters
     ----------
@@ -64,13 +65,14 @@ def train_landmarks(
     rows = torch.arange(len(radiographs))
     batches = _Batches(rows[:-test], data.batch, data.seed, shuffle=True)
     tests = _Batches(rows[-test:], data.batch, 0, shuffle=False)
-    best = ModelCheckpoint(work, "best", monitor="test_loss", save_last=True, enable_version_counter=False)
+    best = ModelCheckpoint(work, "best", monitor="test_loss", enable_version_counter=False)
+    every = ModelCheckpoint(work, "last", enable_version_counter=False)
     trainer = pl.Trainer(
         max_epochs=data.epochs,
         accelerator="auto",
         precision=data.precision,
-        callbacks=[best, EarlyStopping("test_loss", patience=data.patience), _Export(out, best)],
-        logger=CSVLogger(work, name="", version="log"),
+        callbacks=[every, best, EarlyStopping("test_loss", patience=data.patience), _Export(out)],
+        logger=CSVLogger(work, name="log"),
         log_every_n_steps=20,
         default_root_dir=work,
         enable_model_summary=False,
@@ -115,12 +117,15 @@ class LandmarkTraining(pl.LightningModule):
         return inputs.contiguous(memory_format=torch.channels_last), normalised_from_px(landmarks_px, self.size)
 
     def training_step(self, batch: tuple[Tensor, int]) -> Tensor:
-        """Return the loss of one batch; ``batch`` is (rows, seed of its styles)."""
-        rows, seed = batch
-        predicted, labels = self._predict(rows, seed)
+        """Log loss and log10 MSE of one batch; ``batch`` is (rows, seed of its styles)."""
+        predicted, labels = self._predict(*batch)
         loss = landmark_loss(predicted, labels, self.config.training)
         self.log_dict({"train_loss": loss, "train_log10_mse": _log10_mse(predicted, labels)}, prog_bar=True)
         return loss
+
+    def loss(self, batch: tuple[Tensor, int]) -> Tensor:
+        """Return the loss of one batch."""
+        return landmark_loss(*self._predict(*batch), self.config.training)
 
     def validation_step(self, batch: tuple[Tensor, int]) -> None:
         """Log loss, log10 MSE (all landmarks, and those inside the picture) and the median error in pixels."""
@@ -228,10 +233,10 @@ class _Batches(IterableDataset[tuple[Tensor, int]]):
 
 
 class _Export(Callback):
-    """Write the bundle whenever the best checkpoint is new."""
+    """Write the bundle after every epoch with a better test loss than all before, also across a resume."""
 
-    def __init__(self, out: Path, best: ModelCheckpoint) -> None:
-        self._out, self._best = out, best
+    def __init__(self, out: Path) -> None:
+        self._out = out
         self._score: float | None = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -242,3 +247,11 @@ class _Export(Callback):
         if self._score is None or float(score) < self._score:
             self._score = float(score)
             write_bundle(self._out, pl_module.net, pl_module.manifest())
+
+    def state_dict(self) -> dict[str, float | None]:
+        """Remember the best loss in the checkpoint."""
+        return {"score": self._score}
+
+    def load_state_dict(self, state_dict: dict[str, float | None]) -> None:
+        """Go on from a checkpoint's best loss."""
+        self._score = state_dict["score"]

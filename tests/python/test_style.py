@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fluoropose.learning.config import StyleConfig
+from fluoropose.learning.style import Samples, draw
+
+SIZE, BORDER = 64, 12
+CANVAS = SIZE + 2 * BORDER
+PLAIN = StyleConfig(
+    bone=(1, 1),
+    surroundings=(1, 1),
+    turn_deg=0,
+    scale=(1, 1),
+    shift=0,
+    tissue=(0, 0),
+    limbs=0,
+    shafts=0,
+    metal=0,
+    beads=0,
+    hardening=(0, 0),
+    scatter=(0, 0),
+    glare=(0, 0),
+    exposure=(1, 1),
+    gamma=(1, 1),
+    shading=(0, 0),
+    blur_px=(0, 0),
+    noise=(0, 0),
+    field_share=0,
+)
+
+
+def samples(batch: int = 6) -> tuple[Samples, torch.Tensor]:
+    """Blobs of the bone's layer at random places, which are also the only landmarks."""
+    generator = torch.Generator().manual_seed(0)
+    places = 20 + 24 * torch.rand((batch, 1, 2), generator=generator)
+    axis = torch.arange(CANVAS) - BORDER
+    u, v = places[:, 0, 0, None, None], places[:, 0, 1, None, None]
+    blobs = 2 * torch.exp(-0.5 * ((axis[None, None, :] - u) ** 2 + (axis[None, :, None] - v) ** 2) / 9)
+    layers = torch.stack([blobs, torch.zeros_like(blobs)], 1).half()
+    field = torch.tensor([[31.5, 31.5, 30.0]]).repeat(batch, 1)
+    return Samples(layers, blobs > 0.1, places, field, torch.zeros(batch, dtype=torch.bool)), places
+
+
+def rng(seed: int = 1) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def blob_centres(pictures: torch.Tensor) -> torch.Tensor:
+    weights = -torch.log(1 - pictures.clamp(0, 0.999))
+    axis = torch.arange(SIZE, dtype=torch.float32)
+    total = weights.sum((1, 2))
+    return torch.stack([(weights.sum(1) * axis).sum(1), (weights.sum(2) * axis).sum(1)], 1) / total[:, None]
+
+
+def test_without_randomness_it_is_beer_lambert() -> None:
+    batch, places = samples()
+    pictures, landmarks = draw(batch, SIZE, PLAIN, rng())
+    inner = batch.layers[:, 0, BORDER:-BORDER, BORDER:-BORDER].float()
+    # Measured 2e-4: resampling on the very same grid, in float32.
+    assert torch.allclose(pictures, 1 - torch.exp(-inner), atol=1e-3)
+    assert torch.allclose(landmarks, places, atol=1e-4)
+
+
+def test_labels_follow_turn_scale_and_shift() -> None:
+    batch, places = samples()
+    moving = PLAIN.model_copy(update={"turn_deg": 20.0, "scale": (0.85, 1.2), "shift": 0.06})
+    pictures, landmarks = draw(batch, SIZE, moving, rng())
+    assert (landmarks - places).norm(dim=-1).max() > 2
+    # Measured up to 0.01 px, from bilinear sampling of a blob 3 px wide.
+    assert (blob_centres(pictures) - landmarks[:, 0]).abs().max() < 0.05
+
+
+def test_segmented_samples_are_cut_out() -> None:
+    batch, _ = samples()
+    batch.segmented[::2] = True
+    pictures, _ = draw(batch, SIZE, StyleConfig(metal=2, turn_deg=0, scale=(1, 1), shift=0), rng())
+    away = ~batch.mask[:, BORDER:-BORDER, BORDER:-BORDER]
+    # The mask is resampled: float32 rounding.
+    assert pictures[::2][away[::2]].abs().max() < 1e-4
+    assert pictures[1::2][away[1::2]].abs().max() > 0.05
+
+
+def test_one_seed_gives_one_style() -> None:
+    batch, _ = samples()
+    style = StyleConfig(metal=1, occluder_share=0.5)
+    first, second, third = (draw(batch, SIZE, style, rng(seed))[0] for seed in (5, 5, 6))
+    assert torch.equal(first, second)
+    assert not torch.allclose(first, third, atol=0.05)
+
+
+def test_pictures_stay_in_range_and_are_dark_outside_the_field() -> None:
+    batch, _ = samples(32)
+    style = StyleConfig(metal=2, occluder_share=1.0, field_share=1.0, turn_deg=0, scale=(1, 1), shift=0)
+    pictures, _ = draw(batch, SIZE, style, rng())
+    assert torch.isfinite(pictures).all()
+    assert pictures.min() >= 0
+    assert pictures.max() <= 1
+    assert pictures[:, 0, 0].min() > 1 - style.black[1] - 0.01
+
+
+@pytest.mark.parametrize(
+    ("effect", "brighter"),
+    [({"bone": (2.0, 2.0)}, True), ({"scatter": (0.3, 0.3)}, False), ({"exposure": (2.0, 2.0)}, False)],
+)
+def test_effects_go_the_right_way(effect: dict[str, tuple[float, float]], brighter: bool) -> None:
+    batch, _ = samples()
+    plain, _ = draw(batch, SIZE, PLAIN, rng())
+    other, _ = draw(batch, SIZE, PLAIN.model_copy(update=effect), rng())
+    difference = np.asarray((other - plain).numpy())[plain.numpy() > 0.5]
+    assert (difference > 0).all() if brighter else (difference < 0).all()
+
+
+def test_automatic_exposure_meets_the_level() -> None:
+    batch, _ = samples()
+    batch.layers[:, 1] = 4.0  # a body all over the picture lets 2 % through
+    automatic = PLAIN.model_copy(update={"level": (0.2, 0.2), "exposure": (0.1, 100.0)})
+    limited = PLAIN.model_copy(update={"level": (0.2, 0.2), "exposure": (0.1, 2.0)})
+    for style, expected in ((automatic, 0.2), (limited, 2 * np.exp(-4))):
+        pictures, _ = draw(batch, SIZE, style, rng())
+        dark = np.quantile(1 - pictures.numpy(), 0.3, axis=(1, 2))
+        # Measured within 0.01: the blobs cover less than three tenths of a picture, where the body alone is seen.
+        assert np.abs(dark / expected - 1).max() < 0.05
