@@ -159,14 +159,14 @@ class TestCut:
         left = np.linalg.norm(grid - [30, 30, 18], axis=-1) < 13
         right = np.linalg.norm(grid - [30, 30, 42], axis=-1) < 13
         hu = np.where(left | right, 800, 0).astype(np.int16)
-        mask = cut_from_neighbours(hu, 250.0, np.array([[18.0, 30, 30]]), np.array([[42.0, 30, 30]]), 2.0)
+        mask = cut_from_neighbours(hu, 250.0, np.array([[18.0, 30, 30]]), np.array([[42.0, 30, 30]]), 2.0, np.ones(3))
         assert (mask & left).sum() / left.sum() > 0.98
         assert (mask & right & ~left).sum() / right.sum() < 0.02
 
     def test_what_no_seed_reaches_is_dropped(self) -> None:
         hu = np.zeros((20, 20, 20), dtype=np.int16)
         hu[2:6, 2:6, 2:6] = hu[12:18, 12:18, 12:18] = 500
-        mask = cut_from_neighbours(hu, 250.0, np.array([[4.0, 4, 4]]), np.empty((0, 3)), 1.0)
+        mask = cut_from_neighbours(hu, 250.0, np.array([[4.0, 4, 4]]), np.empty((0, 3)), 1.0, np.ones(3))
         assert mask.sum() == 64
 
     @pytest.mark.parametrize(("seed", "message"), [([50.0, 4, 4], "inside the CT"), ([9.0, 9, 9], "bone within")])
@@ -174,7 +174,7 @@ class TestCut:
         hu = np.zeros((20, 20, 20), dtype=np.int16)
         hu[2:6, 2:6, 2:6] = 500
         with pytest.raises(InputError, match=message):
-            cut_from_neighbours(hu, 250.0, np.array([seed]), np.empty((0, 3)), 1.0)
+            cut_from_neighbours(hu, 250.0, np.array([seed]), np.empty((0, 3)), 1.0, np.ones(3))
 
     def test_head_rest_is_not_of_the_body(self) -> None:
         hu = np.full((30, 30, 30), -1000, dtype=np.int16)

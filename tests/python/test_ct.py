@@ -28,7 +28,7 @@ def write(path: Path, array: np.ndarray, spacing: tuple[float, ...] = (0.5, 0.6,
     sitk.WriteImage(image, str(path))
 
 
-def write_dicom(folder: Path, heights: list[float]) -> None:
+def write_dicom(folder: Path, heights: list[float], tilt: float = 0.0) -> None:
     series = pydicom.uid.generate_uid()
     for i, z in enumerate(heights):
         meta = FileMetaDataset()
@@ -39,7 +39,8 @@ def write_dicom(folder: Path, heights: list[float]) -> None:
         slice_.SOPClassUID, slice_.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
         slice_.Modality, slice_.SeriesInstanceUID, slice_.InstanceNumber = "CT", series, i + 1
         slice_.Rows, slice_.Columns, slice_.PixelSpacing = 6, 7, [0.6, 0.5]
-        slice_.ImagePositionPatient, slice_.ImageOrientationPatient = [10, -20, z], [1, 0, 0, 0, 1, 0]
+        slice_.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        slice_.ImagePositionPatient = [10, -20 + tilt * z, z]
         slice_.SamplesPerPixel, slice_.PhotometricInterpretation = 1, "MONOCHROME2"
         slice_.BitsAllocated, slice_.BitsStored, slice_.HighBit, slice_.PixelRepresentation = 16, 16, 15, 1
         slice_.RescaleIntercept, slice_.RescaleSlope = "-1024", "1"
@@ -71,6 +72,12 @@ def test_missing_dicom_slice(tmp_path: Path) -> None:
         read_ct(tmp_path)
 
 
+def test_tilted_gantry(tmp_path: Path) -> None:
+    write_dicom(tmp_path, [0.0, 2.0, 4.0, 6.0], tilt=0.1)
+    with pytest.raises(FileFormatError, match=r"shifted sideways by up to 0\.6 mm"):
+        read_ct(tmp_path)
+
+
 def test_two_series(tmp_path: Path) -> None:
     write_dicom(tmp_path, [0.0, 2.0])
     (tmp_path / "b").mkdir()
@@ -99,6 +106,12 @@ def test_attenuation_instead_of_hounsfield_units(tmp_path: Path) -> None:
     write(tmp_path / "mu.nrrd", (ramp(np.float32) + 200) * 1e-4)
     with pytest.raises(FileFormatError, match="Hounsfield"):
         read_ct(tmp_path / "mu.nrrd")
+
+
+def test_stored_values_without_their_intercept(tmp_path: Path) -> None:
+    write(tmp_path / "stored.nrrd", ramp() + 1024)
+    with pytest.raises(FileFormatError, match=r"stored\.nrrd: expected Hounsfield units, with air"):
+        read_ct(tmp_path / "stored.nrrd")
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage"])

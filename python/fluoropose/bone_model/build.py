@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, FiniteFloat, PositiveFloat, PositiveInt, model_validator
 
 from fluoropose._toml import Config, ConfigPath, read_toml
 from fluoropose.bone import Bone
@@ -25,7 +26,7 @@ from fluoropose.volume import Volume
 
 __all__ = ["BoneConfig", "build_bone", "read_bone_config"]
 
-Point = tuple[float, float, float]
+Point = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 _SURFACE_POINTS = 40000
 
 
@@ -47,7 +48,7 @@ class CtSource(Config):
     """
 
     path: ConfigPath
-    threshold_hu: float = 250.0
+    threshold_hu: FiniteFloat = 250.0
     keep: tuple[Point, ...] = ()
     remove: tuple[Point, ...] = ()
     seed_radius_mm: PositiveFloat = 4.0
@@ -56,7 +57,7 @@ class CtSource(Config):
     crop_low_mm: Point | None = None
     crop_high_mm: Point | None = None
     mu_water_per_mm: PositiveFloat = MU_WATER_PER_MM
-    air_below_hu: float = -900.0
+    air_below_hu: FiniteFloat = -900.0
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -64,6 +65,10 @@ class CtSource(Config):
             raise ValueError("keep, label_map: expected either seeds or a label map")
         if (self.label_map is None) != (not self.labels):
             raise ValueError("label_map, labels: expected both or neither")
+        if self.label_map is not None and {"threshold_hu", "remove", "seed_radius_mm"} & self.model_fields_set:
+            raise ValueError("threshold_hu, remove, seed_radius_mm: a label map leaves nothing to cut")
+        if (self.crop_low_mm is None) != (self.crop_high_mm is None):
+            raise ValueError("crop_low_mm, crop_high_mm: expected both or neither")
         return self
 
 
@@ -79,7 +84,13 @@ class HalfSpace(Config):
     """The points x with normal . x >= offset_mm, in the frame of the CT or mesh."""
 
     normal: Point
-    offset_mm: float
+    offset_mm: FiniteFloat
+
+    @model_validator(mode="after")
+    def _directed(self) -> Self:
+        if not any(self.normal):
+            raise ValueError("normal: expected a direction, found a zero vector")
+        return self
 
 
 class LandmarkConfig(Config):
@@ -100,6 +111,16 @@ class LandmarkConfig(Config):
     within: tuple[HalfSpace, ...] = ()
     file: ConfigPath | None = None
     symmetric_pairs: tuple[tuple[str, str], ...] = ()
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.file is None and self.symmetric_pairs:
+            raise ValueError("symmetric_pairs: expected only beside a file; automatic landmarks come with theirs")
+        if self.file is not None and {"count", "pairs", "within"} & self.model_fields_set:
+            raise ValueError("count, pairs, within: expected only without a file, whose landmarks are all taken")
+        if 2 * self.pairs > self.count:
+            raise ValueError(f"pairs: expected at most half of count = {self.count}, found {self.pairs}")
+        return self
 
 
 class BoneConfig(Config):
@@ -202,10 +223,9 @@ def _from_ct(
         if not mask.any():
             raise FileFormatError(f"{source.label_map}: labels: none of {list(source.labels)} occurs")
     else:
-        edge = float(np.linalg.norm(ct.ct_from_voxel[:3, :3], axis=0).mean())
-        mask = cut_from_neighbours(
-            ct.hu, source.threshold_hu, voxels(source.keep), voxels(source.remove), source.seed_radius_mm / edge
-        )
+        edges = np.linalg.norm(ct.ct_from_voxel[:3, :3], axis=0)
+        keep, remove = voxels(source.keep), voxels(source.remove)
+        mask = cut_from_neighbours(ct.hu, source.threshold_hu, keep, remove, source.seed_radius_mm, edges)
     mu[~(in_body(ct.hu) | mask)] = 0
     box = _crop_box(source, voxels, ct.hu.shape)
     if mask.sum() != mask[box].sum():
@@ -218,12 +238,12 @@ def _from_ct(
 def _crop_box(
     source: CtSource, voxels: Callable[[tuple[Point, ...]], NDArray[np.float64]], shape: tuple[int, ...]
 ) -> tuple[slice, slice, slice]:
-    """Return the [z, y, x] slices of the configured box; its corners may come in any order along rotated axes."""
+    """Return the [z, y, x] slices that hold the configured box, whichever way the CT's axes are turned."""
     if source.crop_low_mm is None or source.crop_high_mm is None:
         return slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2])
-    corners = np.sort(voxels((source.crop_low_mm, source.crop_high_mm)), axis=0)
-    low = np.clip(np.floor(corners[0]).astype(int), 0, None)[::-1]
-    high = np.minimum(np.ceil(corners[1]).astype(int) + 1, np.array(shape[::-1]))[::-1]
+    corners = voxels(tuple(product(*zip(source.crop_low_mm, source.crop_high_mm, strict=True))))
+    low = np.maximum(np.floor(corners.min(axis=0)).astype(int), 0)[::-1]
+    high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, np.array(shape[::-1]))[::-1]
     if (high - low < 2).any():
         raise InputError("crop_low_mm, crop_high_mm: expected a box that lies in the CT")
     return slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2])

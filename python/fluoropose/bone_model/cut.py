@@ -12,7 +12,7 @@ from fluoropose.errors import InputError
 __all__ = ["cut_from_neighbours", "in_body"]
 
 _TISSUE_HU = -300.0
-_DENSEST_HU = 900.0  # beyond it a voxel is as sure to be inside a bone as it gets
+_DENSEST_HU, _DEEPEST_MM = 900.0, 4.0  # beyond these a voxel is as sure to be inside a bone as it gets
 
 
 def in_body(hu: NDArray[np.number]) -> NDArray[np.bool_]:
@@ -30,7 +30,8 @@ def cut_from_neighbours(
     threshold_hu: float,
     keep: NDArray[np.float64],
     remove: NDArray[np.float64],
-    radius_vox: float,
+    radius_mm: float,
+    edges_mm: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
     """Return the mask of the bone in which the ``keep`` seeds lie, cut from the bones of the ``remove`` seeds.
 
@@ -46,8 +47,10 @@ def cut_from_neighbours(
         Lowest value that counts as bone.
     keep, remove
         (n, 3) and (m, 3) seeds, voxel indices (x, y, z).
-    radius_vox
-        Radius of a seed, voxels.
+    radius_mm
+        Radius of a seed, mm.
+    edges_mm
+        (3,) edges of a voxel along x, y, z, mm.
 
     Raises
     ------
@@ -61,26 +64,28 @@ def cut_from_neighbours(
     markers = np.zeros(bone.shape, dtype=np.int32)
     for name, seeds, label in (("keep", keep, 1), ("remove", remove, 2)):
         for seed in seeds:
-            markers[_seed(name, seed, bone, radius_vox)] = label
+            markers[_seed(name, seed, bone, radius_mm, edges_mm)] = label
     inside = bone[box]
-    depth = ndimage.distance_transform_edt(inside)
+    depth = ndimage.distance_transform_edt(inside, sampling=edges_mm[::-1])
     density = np.clip((hu[box].astype(np.float32) - threshold_hu) / (_DENSEST_HU - threshold_hu), 0, 1)
-    labels = watershed(-(np.minimum(depth, 4) / 4 + density), markers[box], mask=inside)
+    labels = watershed(-(np.minimum(depth, _DEEPEST_MM) / _DEEPEST_MM + density), markers[box], mask=inside)
     mask = np.zeros(bone.shape, dtype=bool)
     mask[box] = labels == 1
     return mask
 
 
-def _seed(name: str, seed: NDArray[np.float64], bone: NDArray[np.bool_], radius: float) -> tuple[NDArray[np.intp], ...]:
-    """Return the indices [z, y, x] of the bone voxels within ``radius`` of a seed (x, y, z)."""
-    centre = seed[::-1]
+def _seed(
+    name: str, seed: NDArray[np.float64], bone: NDArray[np.bool_], radius_mm: float, edges_mm: NDArray[np.float64]
+) -> tuple[NDArray[np.intp], ...]:
+    """Return the indices [z, y, x] of the bone voxels within ``radius_mm`` of a seed (x, y, z)."""
+    centre, edges = seed[::-1], edges_mm[::-1]
     shape = np.array(bone.shape)
     if (centre < -0.5).any() or (centre > shape - 0.5).any():
         raise InputError(f"{name}: expected seeds inside the CT, found voxel {np.round(seed, 1).tolist()}")
-    low = np.maximum(np.floor(centre - radius).astype(int), 0)
-    high = np.minimum(np.ceil(centre + radius).astype(int) + 1, shape)
+    low = np.maximum(np.floor(centre - radius_mm / edges).astype(int), 0)
+    high = np.minimum(np.ceil(centre + radius_mm / edges).astype(int) + 1, shape)
     grid = np.stack(np.meshgrid(*(np.arange(a, b) for a, b in zip(low, high, strict=True)), indexing="ij"), axis=-1)
-    near = (np.linalg.norm(grid - centre, axis=-1) <= radius) & bone[tuple(map(slice, low, high))]
+    near = (np.linalg.norm((grid - centre) * edges, axis=-1) <= radius_mm) & bone[tuple(map(slice, low, high))]
     if not near.any():
-        raise InputError(f"{name}: expected bone within {radius:g} voxels of the seed at voxel {np.round(seed, 1)}")
+        raise InputError(f"{name}: expected bone within {radius_mm:g} mm of the seed at voxel {np.round(seed, 1)}")
     return tuple(grid[near].T)

@@ -23,6 +23,7 @@ MU_WATER_PER_MM = 0.02059
 _SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _FINEST_MM, _COARSEST_MM = 0.02, 20.0
 _POSITION = "0020|0032"  # DICOM tag of Image Position (Patient)
+_SIDEWAYS_MM = 0.2
 _UNEVEN = 0.01  # share of the slice distance by which DICOM positions may differ; a missing slice doubles it
 
 
@@ -54,7 +55,7 @@ def read_ct(path: str | Path) -> Ct:
     ------
     FileFormatError
         If it cannot be read, is no three-dimensional scalar volume, holds NaN, has voxels too small or large for
-        millimetres, misses DICOM slices, or cannot be in Hounsfield units.
+        millimetres, misses DICOM slices or has them shifted sideways (gantry tilt), or cannot be in Hounsfield units.
     """
     hu, place = _read(Path(path))
     low, high = float(np.min(hu)), float(np.max(hu))
@@ -62,6 +63,11 @@ def read_ct(path: str | Path) -> Ct:
         raise FileFormatError(f"{path}: expected finite Hounsfield units, found NaN or infinity")
     if low < -33000 or high > 70000 or high - low < 50:
         raise FileFormatError(f"{path}: expected Hounsfield units, found values from {low:g} to {high:g}")
+    if low >= 0:
+        raise FileFormatError(
+            f"{path}: expected Hounsfield units, with air near -1000, found nothing below {low:g}: "
+            "stored values without their intercept, or a volume whose surroundings were erased?"
+        )
     return Ct(hu, place)
 
 
@@ -155,13 +161,27 @@ def _read_series(folder: Path) -> sitk.Image:
     reader.MetaDataDictionaryArrayUpdateOn()
     image: sitk.Image = reader.Execute()
     count = image.GetSize()[2]
-    normal = np.array(image.GetDirection()).reshape(3, 3)[:, 2]
-    positions = [reader.GetMetaData(i, _POSITION) for i in range(count) if reader.HasMetaDataKey(i, _POSITION)]
-    heights = np.array([[float(x) for x in p.split("\\")] for p in positions]) @ normal if positions else np.empty(0)
-    gaps = np.diff(heights)
-    if len(gaps) and gaps.max() - gaps.min() > _UNEVEN * abs(float(np.median(gaps))):
+    placed = [reader.GetMetaData(i, _POSITION) for i in range(count) if reader.HasMetaDataKey(i, _POSITION)]
+    if len(placed) != count:
+        raise FileFormatError(f"{folder}: expected a position (0020,0032) in {count} slices, found {len(placed)}")
+    _require_stack(folder, np.array([[float(x) for x in p.split("\\")] for p in placed]), image)
+    return image
+
+
+def _require_stack(folder: Path, positions: NDArray[np.float64], image: sitk.Image) -> None:
+    """Raise unless slices (n, 3) LPS mm stand evenly, one straight above the other: ITK makes a grid of any others."""
+    if len(positions) < 2:
+        return
+    columns = np.array(image.GetDirection()).reshape(3, 3)
+    gaps = np.diff(positions @ columns[:, 2])
+    if gaps.max() - gaps.min() > _UNEVEN * abs(float(np.median(gaps))):
         raise FileFormatError(
             f"{folder}: expected evenly spaced slices, found distances from {gaps.min():.4g} to {gaps.max():.4g} mm: "
             "a slice is missing or doubled"
         )
-    return image
+    shift = float(np.abs((positions - positions[0]) @ columns[:, :2]).max())
+    if shift > _SIDEWAYS_MM:
+        raise FileFormatError(
+            f"{folder}: expected slices straight above each other, found them shifted sideways by up to {shift:.4g} mm "
+            "(a tilted gantry): resample the series to a straight grid first"
+        )
