@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 from typing import Self
 
@@ -241,7 +240,8 @@ def _crop_box(
     """Return the [z, y, x] slices that hold the configured box, whichever way the CT's axes are turned."""
     if source.crop_low_mm is None or source.crop_high_mm is None:
         return slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2])
-    corners = voxels(tuple(product(*zip(source.crop_low_mm, source.crop_high_mm, strict=True))))
+    (x0, y0, z0), (x1, y1, z1) = source.crop_low_mm, source.crop_high_mm
+    corners = voxels(tuple((x, y, z) for x in (x0, x1) for y in (y0, y1) for z in (z0, z1)))
     low = np.maximum(np.floor(corners.min(axis=0)).astype(int), 0)[::-1]
     high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, np.array(shape[::-1]))[::-1]
     if (high - low < 2).any():

@@ -46,7 +46,7 @@ def _draw_surface(axes: Axes, bone: Bone, across: int, up: int, depth: int, sign
     grey = np.repeat(0.35 + 0.6 * facing[shown, None], 3, axis=1)
     # Edges in the faces' own grey close the hairlines that anti-aliasing leaves between neighbours.
     axes.add_collection(
-        PolyCollection(corners[shown][:, :, [across, up]], facecolors=grey, edgecolors=grey, linewidths=0.3)
+        PolyCollection(list(corners[shown][:, :, [across, up]]), facecolors=grey, edgecolors=grey, linewidths=0.3)
     )
     points = bone.landmarks_mm
     for first, second in bone.symmetric_pairs:
