@@ -105,12 +105,13 @@ struct Reader {
 struct Scratch {
   float* blended;
   Columns columns;
+  bool placed;  // columns, for the slice at hand
 };
 
 FLUOROPOSE_HD Scratch divide(float* scratch, int width) {
   float* weight = scratch;
   float* voxel = weight + width + kPad;
-  return {voxel + width + kPad, {reinterpret_cast<int*>(voxel), weight, 0.0f}};
+  return {voxel + width + kPad, {reinterpret_cast<int*>(voxel), weight, 0.0f}, false};
 }
 
 FLUOROPOSE_HD void place_columns(const SliceMap& map, int na, int count, Columns& c) {
@@ -150,38 +151,44 @@ FLUOROPOSE_HD void blend(const float* row0, const float* row1, float w, const Ex
   for (int x = e.last; x < e.last + kTail; ++x) blended[x] = 0.0f;
 }
 
+// The two voxel rows around a row of the intermediate image.
+struct RowPair {
+  int number, next;
+  float weight;  // of the second
+};
+
 template <typename Read>
-FLUOROPOSE_HD void add_slice(const SliceRows& rows, const SliceMap* maps, int width, int k, int j0, int j1,
+FLUOROPOSE_HD void add_rows(const float* values, const Extent* extents, const RowPair& pair, int na,
+                            const SliceMap& map, int width, Scratch& scratch, float* sum, float* nearest) {
+  const Extent voxels = join(extents[pair.number], extents[pair.next]);
+  const Extent pixels = touched(voxels, map, width);
+  if (pixels.last < pixels.first) return;
+  if (!scratch.placed) place_columns(map, na, width + kPad, scratch.columns);
+  scratch.placed = true;
+  const float* row0 = values + static_cast<std::ptrdiff_t>(pair.number) * na;
+  const float* row1 = values + static_cast<std::ptrdiff_t>(pair.next) * na;
+  blend(row0, row1, pair.weight, voxels, scratch.blended);
+  Read::add(scratch.blended, scratch.columns, pixels.first, pixels.last, sum);
+  if (nearest) {
+    Read::keep_nearest(pair.weight < 0.5f ? row0 : row1, scratch.columns, pixels.first, pixels.last, nearest);
+  }
+}
+
+template <typename Read>
+FLUOROPOSE_HD void add_slice(const SliceRows& rows, const SliceMap& map, int width, int k, int j0, int j1,
                              const ShearSums& sums, Scratch& scratch) {
   const SliceStrides& s = rows.slices.strides;
-  const SliceMap& map = maps[k];
-  bool placed = false;
+  scratch.placed = false;
   for (int j = j0; j < j1; ++j) {
     const float b = map.b + static_cast<float>(j) * map.db;
     if (!(b >= 0.0f && b < static_cast<float>(s.nb - 1))) continue;
-    const int ib = static_cast<int>(b);
-    const float wb = b - static_cast<float>(ib);
-    const int number = ib * rows.row_b + k * rows.row_k, next = number + rows.row_b;
-    const Extent voxels = join(rows.mu_extents[number], rows.mu_extents[next]);
-    const Extent pixels = touched(voxels, map, width);
-    if (pixels.last < pixels.first) continue;
-    if (!placed) place_columns(map, s.na, width + kPad, scratch.columns);
-    placed = true;
-    const Columns& columns = scratch.columns;
-    const std::ptrdiff_t row0 = static_cast<std::ptrdiff_t>(number) * s.na;
-    const std::ptrdiff_t row1 = static_cast<std::ptrdiff_t>(next) * s.na;
+    const int ib = static_cast<int>(b), number = ib * rows.row_b + k * rows.row_k;
+    const RowPair pair{number, number + rows.row_b, b - static_cast<float>(ib)};
     const std::ptrdiff_t to = static_cast<std::ptrdiff_t>(j) * sums.stride;
-    blend(rows.slices.mu + row0, rows.slices.mu + row1, wb, voxels, scratch.blended);
-    Read::add(scratch.blended, columns, pixels.first, pixels.last, sums.line + to);
+    add_rows<Read>(rows.slices.mu, rows.mu_extents, pair, s.na, map, width, scratch, sums.line + to, nullptr);
     if (!sums.bone) continue;
-
-    const Extent bone_voxels = join(rows.bone_extents[number], rows.bone_extents[next]);
-    const Extent bone_pixels = touched(bone_voxels, map, width);
-    if (bone_pixels.last < bone_pixels.first) continue;
-    blend(rows.slices.bone + row0, rows.slices.bone + row1, wb, bone_voxels, scratch.blended);
-    Read::add(scratch.blended, columns, bone_pixels.first, bone_pixels.last, sums.bone + to);
-    Read::keep_nearest(rows.slices.bone + (wb < 0.5f ? row0 : row1), columns, bone_pixels.first, bone_pixels.last,
-                       sums.nearest_bone + to);
+    add_rows<Read>(rows.slices.bone, rows.bone_extents, pair, s.na, map, width, scratch, sums.bone + to,
+                   sums.nearest_bone + to);
   }
 }
 
@@ -192,9 +199,9 @@ FLUOROPOSE_HD void add_slices(const SliceRows& rows, const SliceMap* maps, int w
   for (int k = 1; k < rows.slices.strides.nk - 1; ++k) {
     const Columns step{nullptr, nullptr, maps[k].da};
     if (Reader<kLanes>::fits(step)) {
-      add_slice<Reader<kLanes>>(rows, maps, width, k, j0, j1, sums, scratch);
+      add_slice<Reader<kLanes>>(rows, maps[k], width, k, j0, j1, sums, scratch);
     } else {
-      add_slice<Reader<1>>(rows, maps, width, k, j0, j1, sums, scratch);
+      add_slice<Reader<1>>(rows, maps[k], width, k, j0, j1, sums, scratch);
     }
   }
 }
