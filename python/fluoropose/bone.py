@@ -135,7 +135,7 @@ class Bone:
             raise
         except FluoroposeError as error:
             raise FileFormatError(f"{path}: {error}") from error
-        except OSError as error:
+        except (OSError, RuntimeError, TypeError, AttributeError, ValueError) as error:  # what h5py raises on damage
             raise FileFormatError(f"{path}: expected a bone file (HDF5): {error}") from error
 
     @classmethod
