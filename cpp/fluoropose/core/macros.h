@@ -10,11 +10,11 @@
 #define FLUOROPOSE_HD inline
 #endif
 
-// Marks a host function with hot vector loops: the compiler makes a copy for each generation of x86-64 and the loader
-// picks the machine's. Sanitizers cannot follow the picking.
+// Marks a host function with hot vector loops: the compiler makes a second copy for processors with AVX2 and FMA, and
+// the loader picks. Sanitizers cannot follow the picking.
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && \
     !defined(__CUDACC__)
-#define FLUOROPOSE_TARGET_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#define FLUOROPOSE_TARGET_CLONES __attribute__((target_clones("arch=x86-64-v3", "default")))
 #else
 #define FLUOROPOSE_TARGET_CLONES
 #endif

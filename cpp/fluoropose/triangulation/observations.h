@@ -20,9 +20,9 @@ struct PlaneCamera {
   bool parallel() const { return rows.row(2).head<3>().isZero(0); }
 };
 
-// Eight numbers that are worked on at once; the compiler maps them to whatever registers the machine has. Aligned in so
+// Four numbers that are worked on at once; the compiler maps them to whatever registers the machine has. Aligned in so
 // many words: by default the alignment would follow the instruction set, which differs between a function's clones.
-constexpr int kLanes = 8;
+constexpr int kLanes = 4;
 using Lanes = double __attribute__((vector_size(kLanes * sizeof(double)), aligned(kLanes * sizeof(double))));
 
 struct ObservationBlock {

@@ -110,18 +110,19 @@ bool is_minimum(const Objective& objective) {
 
 }  // namespace
 
-Solution minimise(Objective& objective, const Pose& start, double length_mm) {
-  if (!objective.evaluate(start)) return {start, objective.cost(), false, false, 0};
+Solution minimise(Objective& objective, const Pose& start, double length_mm, double tolerance) {
+  if (!objective.evaluate(start)) return {start, objective.cost(), false};
   const SquareRootSystem system(objective, start, length_mm);
-  ceres::TinySolver<SquareRootSystem> solver;
+  // The damped system is positive definite: no pivoting is needed.
+  ceres::TinySolver<SquareRootSystem, Eigen::LLT<Matrix6d>> solver;
   solver.options.max_num_iterations = 100;
   solver.options.initial_trust_region_radius = 1e6;
   solver.options.gradient_tolerance = 1e-12;
   solver.options.parameter_tolerance = 1e-10;
-  solver.options.function_tolerance = 1e-11;
+  solver.options.function_tolerance = tolerance * objective.cost();
   Vector6d x = Vector6d::Zero();
   solver.Solve(system, &x);
-  Solution solution{system.pose(x), 0, true, false, solver.summary.iterations};
+  Solution solution{system.pose(x), 0, false};
   objective.evaluate(solution.world_from_bone);
   solution.cost = objective.cost();
   solution.converged = is_minimum(objective);

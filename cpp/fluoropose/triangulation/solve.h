@@ -7,14 +7,13 @@ namespace fluoropose {
 
 struct Solution {
   Pose world_from_bone;
-  double cost;
-  bool started;    // false: at the start a landmark is behind a source, and nothing was done
+  double cost;     // infinite when, at the start, a landmark is behind a source: then nothing was done
   bool converged;  // the first-order conditions hold
-  int iterations;
 };
 
-// Levenberg-Marquardt (ceres::TinySolver) from start. length_mm makes rotations and translations comparable: the
-// typical distance of the landmarks from the bone's origin.
-Solution minimise(Objective& objective, const Pose& start, double length_mm);
+// Levenberg-Marquardt (ceres::TinySolver) from start, until a step gains less than `tolerance` of the cost at the
+// start. length_mm makes rotations and translations comparable: the typical distance of the landmarks from the bone's
+// origin. The objective is left evaluated at the solution.
+Solution minimise(Objective& objective, const Pose& start, double length_mm, double tolerance);
 
 }  // namespace fluoropose

@@ -126,18 +126,25 @@ struct Support {
   }
 };
 
+// One hypothesis about which views are mirrored.
 struct Hypothesis {
-  TriangulationStatus status;
-  Solution solution;
-  int n_used;
+  TriangulationStatus status = TriangulationStatus::kOk;
+  Pose world_from_bone;
+  double cost = kInfinity;
+  int n_used = 0;
+  double radius = 0;  // mm
 };
 
-Hypothesis solve(const Frame& frame, unsigned mirrored, int count, const std::vector<View>& views,
-                 const TriangulationOptions& options, const ceres::LossFunction& rho) {
+// Enough to tell the hypotheses apart; the chosen one is then refined to the last digits.
+constexpr double kExplore = 1e-7, kRefine = 1e-13;
+
+Hypothesis explore(const Frame& frame, unsigned mirrored, int count, const std::vector<View>& views,
+                   const TriangulationOptions& options, const ceres::LossFunction& rho) {
   const Observations observations = frame.observe(mirrored, false);
   const Support support(observations, count);
-  Hypothesis result{
-      TriangulationStatus::kOk, {{}, kInfinity, false, false, 0}, static_cast<int>(support.points.size())};
+  Hypothesis result;
+  result.n_used = static_cast<int>(support.points.size());
+  result.radius = support.radius;
   if (support.points.size() < 3 || support.n_predictions < 4) {
     result.status = TriangulationStatus::kTooFewPoints;
     return result;
@@ -146,25 +153,31 @@ Hypothesis solve(const Frame& frame, unsigned mirrored, int count, const std::ve
     result.status = TriangulationStatus::kCollinearPoints;
     return result;
   }
-  std::vector<Pose> starts;
-  if (options.start) {
-    starts = {*options.start};
-  } else {
-    starts = closed_form_starts(observations);
-    starts.push_back(neutral_start(views));
-  }
   Objective objective(observations, options.loss, rho);
-  for (const Pose& start : starts) {
-    const Solution solution = minimise(objective, start, support.radius);
-    if (solution.cost < result.solution.cost) result.solution = solution;
-    if (solution.converged && !options.start && &start != &starts.back() && starts.size() == 2) break;
+  const auto search = [&](const Pose& start) {
+    const Solution solution = minimise(objective, start, support.radius, kExplore);
+    if (solution.cost < result.cost) {
+      result.cost = solution.cost;
+      result.world_from_bone = solution.world_from_bone;
+    }
+  };
+  if (options.start) {
+    search(*options.start);
+  } else {
+    for (const Pose& start : closed_form_starts(observations)) search(start);
+    if (result.cost == kInfinity) search(neutral_start(views));
   }
-  if (!result.solution.started) {
-    result.status = TriangulationStatus::kBehindSource;
-  } else if (!result.solution.converged) {
-    result.status = TriangulationStatus::kNoConvergence;
-  }
+  if (result.cost == kInfinity) result.status = TriangulationStatus::kBehindSource;
   return result;
+}
+
+// The loss over every visible prediction; infinite where a landmark lies behind a source.
+double charge(const Frame& frame, unsigned mirrored, const Pose& pose, const TriangulationOptions& options,
+              const ceres::LossFunction& rho) {
+  const Observations observations = frame.observe(mirrored, true);
+  Objective objective(observations, options.loss, rho);
+  objective.evaluate(pose);
+  return objective.cost();
 }
 
 }  // namespace
@@ -178,31 +191,29 @@ Triangulation triangulate(const LandmarkSet& landmarks, const Predictions& predi
 
   std::vector<Hypothesis> hypotheses;
   Triangulation result{};
-  result.costs.assign(n_hypotheses, kInfinity);
   for (unsigned h = 0; h < n_hypotheses; ++h) {
-    hypotheses.push_back(solve(frame, h, landmarks.count, views, options, *rho));
-    if (!hypotheses[h].solution.started) continue;
-    const Observations all = frame.observe(h, true);
-    Objective charge(all, options.loss, *rho);
-    charge.evaluate(hypotheses[h].solution.world_from_bone);  // infinite when a landmark lies behind a source
-    result.costs[h] = charge.cost();
-  }
-  for (unsigned h = 1; h < n_hypotheses; ++h) {
+    hypotheses.push_back(explore(frame, h, landmarks.count, views, options, *rho));
+    const bool posed = hypotheses[h].status == TriangulationStatus::kOk;
+    result.costs.push_back(posed ? charge(frame, h, hypotheses[h].world_from_bone, options, *rho) : kInfinity);
     const double best = result.costs[result.mirrored];
     const bool fewer = std::popcount(h) < std::popcount(result.mirrored);
-    if (result.costs[h] < best || (result.costs[h] == best && std::isfinite(best) && fewer)) result.mirrored = h;
+    if (result.costs[h] < best || (result.costs[h] == best && fewer)) result.mirrored = h;
   }
 
   const Hypothesis& chosen = hypotheses[result.mirrored];
   result.status = chosen.status;
-  result.world_from_bone = chosen.solution.world_from_bone;
-  result.cost = chosen.solution.cost;
   result.n_used = chosen.n_used;
+  result.cost = kInfinity;
   result.residuals.assign(views.size() * landmarks.count * 2, std::nan(""));
   if (chosen.status != TriangulationStatus::kOk) return result;
   const Observations observations = frame.observe(result.mirrored, false);
   Objective objective(observations, options.loss, *rho);
-  objective.evaluate(result.world_from_bone);
+  const Solution solution = minimise(objective, chosen.world_from_bone, chosen.radius, kRefine);
+  if (!solution.converged) result.status = TriangulationStatus::kNoConvergence;
+  result.world_from_bone = solution.world_from_bone;
+  result.cost = solution.cost;
+  result.costs[result.mirrored] = charge(frame, result.mirrored, solution.world_from_bone, options, *rho);
+  result.covariance = covariance(objective, solution.world_from_bone.rotation);
   for (std::size_t k = 0; k < views.size(); ++k) {
     for (int i = 0; i < observations[k].count; ++i) {
       const ProjectedBlock& block = objective.projected()[k][i / kLanes];
@@ -211,7 +222,6 @@ Triangulation triangulate(const LandmarkSet& landmarks, const Predictions& predi
       out[1] = block.residual_v[i % kLanes];
     }
   }
-  result.covariance = covariance(objective, result.world_from_bone.rotation);
   return result;
 }
 

@@ -28,7 +28,7 @@ struct TriangulationOptions {
   Loss loss = Loss::kNorm;
   double loss_scale_mm = 2.0;      // of kHuber and kCauchy
   bool use_all = false;            // all visible predictions; else those of landmarks visible in every view
-  std::optional<Pose> start = {};  // else the closed-form start, and the paper's where there is none
+  std::optional<Pose> start = {};  // else the closed-form starts, and the paper's where there is none
 };
 
 struct Triangulation {

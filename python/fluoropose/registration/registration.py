@@ -48,7 +48,8 @@ class Registration:
     costs
         (2^views,) the hypotheses' costs: bit k of the index set means "view k mirrored". Each is the loss at the
         hypothesis's own minimum, summed over EVERY visible prediction of every view. Mirroring only permutes these, so
-        all hypotheses are charged for the same observations. Infinite where a hypothesis has no pose.
+        all hypotheses are charged for the same observations. Infinite where a hypothesis has no pose, or puts a visible
+        landmark behind a source.
     cost
         The minimised loss over the predictions that were used (for "norm": the sum over views of Frobenius norms, mm).
     visible

@@ -45,9 +45,11 @@ def triangulate(
     whose loss over every visible prediction of every view is least.
 
     Without ``start`` each hypothesis begins at a closed-form pose: the landmarks seen in two or more views triangulated
-    linearly and the bone laid onto them, or for a single view its scaled orthographic solution; any rotation is found.
-    The paper's own start (no rotation, mean of the sources and image-plane centres) finds only poses within some 90
-    degrees of it; ``start=neutral_start(rig)`` asks for it.
+    linearly and the bone laid onto them (Kabsch), or for a single view its scaled orthographic solution.
+    ``start=neutral_start(rig)`` asks for the paper's own start, no rotation and the mean of the sources and image-plane
+    centres. Over random rotations the closed form led to the least cost in every one of 300 poses (299 with four
+    landmarks in one view); the paper's start in 89, 98 and 100 % with 3, 4 and 33 landmarks in two views, and in 70, 85
+    and 99 % with 4, 6 and 33 landmarks in one.
 
     Parameters
     ----------
@@ -89,8 +91,10 @@ def triangulate(
         raise InputError(f"rig: expected at most {_MAX_VIEWS} views, found {views}")
     if all(view.beam == "parallel" for view in rig.views) and _one_direction(rig):
         raise InputError("rig: parallel beams of one direction cannot tell the position along it")
+    if start is not None and not isinstance(start, Pose):
+        raise InputError(f"start: expected a Pose, found {_kind(start)}")
     predicted = _predictions(predicted_px, views, n)
-    visible = visible_predictions(predicted, rig, bone_masks)
+    visible = visible_predictions(list(predicted), rig, bone_masks)
     if loss not in _LOSSES:
         raise InputError(f"loss: expected one of {', '.join(_LOSSES)}, found {loss!r}")
     if use not in get_args(Use):
