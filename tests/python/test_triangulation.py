@@ -382,37 +382,38 @@ def test_weights_are_exchanged_with_their_predictions() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("loss", "noise_mm", "n_views", "low", "high"),
+    ("loss", "noise_mm"),
     [
-        ("norm", (1.0, 1.0), 2, 0.93, 0.97),
-        ("norm", (0.5, 2.0), 2, 0.93, 0.97),
-        ("norm", (1.0,), 1, 0.93, 0.97),
-        ("squared", (1.0, 1.0), 2, 0.93, 0.97),
-        # The loss's slope is taken as a weight, not differentiated: a little too sure of itself.
-        ("huber", (1.0, 1.0), 2, 0.91, 0.97),
-        ("cauchy", (1.0, 1.0), 2, 0.88, 0.97),
+        ("norm", (1.0, 1.0)),
+        ("norm", (0.5, 2.0)),
+        ("norm", (1.0,)),
+        ("squared", (1.0, 1.0)),
+        ("huber", (1.0, 1.0)),
+        ("cauchy", (1.0, 1.0)),
     ],
 )
-def test_the_covariance_covers_the_truth_as_often_as_it_says(
-    loss: Loss, noise_mm: tuple[float, ...], n_views: int, low: float, high: float
-) -> None:
-    rng, rig = np.random.default_rng(15), make_rig(n_views)
+def test_the_covariance_covers_the_truth_as_often_as_it_says(loss: Loss, noise_mm: tuple[float, ...]) -> None:
+    rng, rig = np.random.default_rng(15), make_rig(len(noise_mm))
     landmarks = make_head(rng)
-    trials, inside = 2000, 0
-    degrees = 2 * 33 * n_views - 6
-    limit = 6 * stats.f.ppf(0.95, 6, degrees)
+    trials, inside, within_one_sd = 2000, 0, np.zeros(6)
+    # The noise is estimated too: the squared distance is distributed as six times F.
+    limit = 6 * stats.f.ppf(0.95, 6, 2 * 33 * len(noise_mm) - 6)
     for _ in range(trials):
         truth = random_pose(rng)
-        predicted = [p + rng.normal(0, sd, (33, 2)) / PITCH_MM
-                     for p, sd in zip(predict(rig, truth, landmarks, rng), noise_mm, strict=True)]  # fmt: skip
+        predicted = [
+            pixels + rng.normal(0, sd, (33, 2)) / PITCH_MM
+            for pixels, sd in zip(predict(rig, truth, landmarks, rng), noise_mm, strict=True)
+        ]
         found = triangulate(landmarks, predicted, rig, start=truth, loss=loss)
         assert found.world_from_bone is not None
         assert found.covariance is not None
         omega = Pose(truth.rotation @ found.world_from_bone.rotation.T, np.zeros(3)).rotation_vector
         error = np.r_[omega, truth.translation_mm - found.world_from_bone.translation_mm]
         inside += error @ np.linalg.solve(found.covariance, error) <= limit
-    # 2,000 trials at 95 %: standard deviation 0.5 %.
-    assert low <= inside / trials <= high
+        within_one_sd += np.abs(error) <= np.sqrt(np.diag(found.covariance))
+    # Measured: 93.8 to 94.8 % of all, 65.6 to 70.1 % of each parameter; 2,000 trials scatter by 0.5 and 1 %.
+    assert 0.925 <= inside / trials <= 0.965
+    np.testing.assert_allclose(within_one_sd / trials, 0.683, atol=0.04)
 
 
 def test_covariance_grows_with_the_square_of_the_noise() -> None:

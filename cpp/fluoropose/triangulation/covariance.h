@@ -7,11 +7,16 @@
 
 namespace fluoropose {
 
-// Covariance of (omega, v), radians and mm in world axes, at a minimum of the objective, which must have been evaluated
-// there last. Each view's noise variance is estimated from its own residuals, less the degrees of freedom that the pose
-// takes from it, because Eq. 2 weighs views by their residuals and its estimate is not the least-squares one:
-// C = H^-1 (sum_k sigma_k^2 B_k) H^-1, H = sum w J^T J over all observations, B_k = sum w^2 / prior J^T J over view k.
-// None without more observations than unknowns, or where a motion is not observable.
-std::optional<Matrix6d> covariance(const Objective& objective, const Eigen::Matrix3d& rotation);
+// Covariance of (omega, v), radians and mm in world axes, of the pose that minimises the loss over the observations.
+// With A_k = sum J^T J over view k,
+//
+//   C = (sum a_k A_k)^-1 (sum b_k A_k) (sum a_k A_k)^-1,
+//
+// a_k the mean slope of the loss's gradient and b_k the variance of that gradient, both from view k's own residuals
+// (less the degrees of freedom that the pose takes from the view). For the squared form this is the residual variance
+// times (J^T J)^-1; Eq. 2 weighs views by their residuals and is not the least-squares estimate, so its covariance
+// needs both. None without more observations than unknowns, or where a motion is not observable.
+std::optional<Matrix6d> covariance(const Observations& observations, const Pose& world_from_bone, Loss loss,
+                                   const ceres::LossFunction& rho);
 
 }  // namespace fluoropose

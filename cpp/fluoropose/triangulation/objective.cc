@@ -101,11 +101,7 @@ NormalEquations normal_equations(const ViewObservations& view, const std::vector
 }
 
 Objective::Objective(const Observations& observations, Loss loss, const ceres::LossFunction& rho)
-    : observations_(observations),
-      loss_(loss),
-      rho_(rho),
-      projected_(observations.size()),
-      view_slopes_(observations.size(), 1.0) {
+    : observations_(observations), loss_(loss), rho_(rho), projected_(observations.size()) {
   for (std::size_t k = 0; k < observations.size(); ++k) projected_[k].resize(observations[k].blocks.size());
 }
 
@@ -122,10 +118,11 @@ bool Objective::evaluate(const Pose& pose) {
       return false;
     }
     double rho[3];
+    double slope = 1;  // of the view's block; the slopes of single landmarks are in their weights
     if (one_block_per_view(loss_)) {
       rho_.Evaluate(squared, rho);
       cost_ += rho[0] / 2;
-      view_slopes_[k] = rho[1];
+      slope = rho[1];
     } else {
       for (int i = 0; i < view.count; ++i) {
         ProjectedBlock& p = projected[i / kLanes];
@@ -137,8 +134,8 @@ bool Objective::evaluate(const Pose& pose) {
       }
     }
     const NormalEquations system = normal_equations(view, projected, pose.rotation);
-    total_.hessian += view_slopes_[k] * system.hessian;
-    total_.gradient += view_slopes_[k] * system.gradient;
+    total_.hessian += slope * system.hessian;
+    total_.gradient += slope * system.gradient;
   }
   return true;
 }

@@ -36,22 +36,18 @@ class Objective {
   // False, and cost infinite, when a landmark is not in front of a view's source.
   bool evaluate(const Pose& world_from_bone);
 
-  const Observations& observations() const { return observations_; }
   double cost() const { return cost_; }
   const Vector6d& gradient() const { return total_.gradient; }
   const Matrix6d& hessian() const { return total_.hessian; }
 
   // Of the last pose: one list of blocks per view.
   const std::vector<std::vector<ProjectedBlock>>& projected() const { return projected_; }
-  // The slope of the loss of view k's block; 1 where the loss acts on single landmarks.
-  double view_slope(int k) const { return view_slopes_[k]; }
 
  private:
   const Observations& observations_;
   Loss loss_;
   const ceres::LossFunction& rho_;
   std::vector<std::vector<ProjectedBlock>> projected_;
-  std::vector<double> view_slopes_;
   double cost_ = 0;
   NormalEquations total_;
 };

@@ -213,7 +213,7 @@ Triangulation triangulate(const LandmarkSet& landmarks, const Predictions& predi
   result.world_from_bone = solution.world_from_bone;
   result.cost = solution.cost;
   result.costs[result.mirrored] = charge(frame, result.mirrored, solution.world_from_bone, options, *rho);
-  result.covariance = covariance(objective, solution.world_from_bone.rotation);
+  result.covariance = covariance(observations, solution.world_from_bone, options.loss, *rho);
   for (std::size_t k = 0; k < views.size(); ++k) {
     for (int i = 0; i < observations[k].count; ++i) {
       const ProjectedBlock& block = objective.projected()[k][i / kLanes];

@@ -66,7 +66,8 @@ def triangulate(
     loss
         "norm" (Eq. 2), "squared" (half the sum of squares), or "huber" / "cauchy" (per landmark and view).
     loss_scale_mm
-        Distance on the image plane beyond which "huber" and "cauchy" grow more slowly, mm.
+        Distance on the image plane beyond which "huber" and "cauchy" grow more slowly, mm. Where it is less than the
+        noise, the covariance is too small.
     use
         "common": landmarks visible in all views. "all": every visible prediction.
     weights
