@@ -42,7 +42,7 @@ from fluoropose.rig import Fluoroscope, Rig
 
 Array = NDArray[np.float64]
 
-N_PAIRS, N_MIDLINE, NOISE_MM, PITCH_MM = 13, 7, 2.0, 0.6
+N_PAIRS, N_MIDLINE, NOISE_MM, PITCH_MM = 13, 7, 2.0, 1.0
 PAIRS = np.array([(i, i + N_PAIRS) for i in range(N_PAIRS)])
 
 

@@ -110,7 +110,7 @@ TEST(PlaneCamera, ProjectsToMillimetresOnThePlane) {
   for (const View& view : views) {
     const PlaneCamera camera(view);
     EXPECT_EQ(camera.parallel(), view.beam == Beam::kParallel);
-    for (const Eigen::Vector2d pixel : {Eigen::Vector2d(0, 0), {100, 300}, {700, 20.5}}) {
+    for (const Eigen::Vector2d& pixel : {Eigen::Vector2d(0, 0), {100, 300}, {700, 20.5}}) {
       const Vec3<double> on_plane = view.pixel_centre(pixel.x(), pixel.y());
       // Anywhere on the ray through the pixel: half way to the source, or along the beam.
       const Vec3<double> on_ray =

@@ -154,7 +154,13 @@ Hypothesis explore(const Frame& frame, unsigned mirrored, int count, const std::
     return result;
   }
   Objective objective(observations, options.loss, rho);
-  const auto search = [&](const Pose& start) {
+  const auto search = [&](Pose start) {
+    if (options.loss == Loss::kCauchy) {
+      // This loss alone has minima far from the truth: it begins where Eq. 2 ends.
+      const NormLoss norm;
+      Objective first(observations, Loss::kNorm, norm);
+      start = minimise(first, start, support.radius, kExplore).world_from_bone;
+    }
     const Solution solution = minimise(objective, start, support.radius, kExplore);
     if (solution.cost < result.cost) {
       result.cost = solution.cost;
