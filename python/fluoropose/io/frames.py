@@ -150,6 +150,7 @@ class _Folder(FrameSource):
                 if file.suffix.lower() == ".dcm":
                     return int(pydicom.dcmread(file, stop_before_pixels=True).BitsStored)
                 return _bits(self.read(index).dtype)
+        self.read(0)  # which says why
         raise FileFormatError(f"{self.path}: none of the {len(self.files)} frames can be read")
 
 
