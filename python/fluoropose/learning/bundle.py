@@ -71,14 +71,20 @@ class Manifest(Config):
     sha256: str = ""
 
 
-def write_bundle(path: str | Path, network: nn.Module, manifest: Manifest) -> None:
-    """Export a network, called with crops (b, 1, h, w) and view indices (b,), as TorchScript with its manifest."""
+def write_bundle(
+    path: str | Path, network: nn.Module, manifest: Manifest, stored: Literal["float32", "float16"] = "float32"
+) -> None:
+    """Export a network, called with crops (b, 1, h, w) and view indices (b,), as TorchScript with its manifest.
+
+    ``stored`` is the precision of the weights in the file; a bundle always runs in float32.
+    """
     network = copy.deepcopy(network).cpu().float().eval()
     buffer = io.BytesIO()
     with torch.inference_mode(), _quiet():
         crops = torch.zeros(2, 1, manifest.size, manifest.size)
         views = torch.zeros(2, dtype=torch.long)
-        torch.jit.save(torch.jit.trace(network, (crops, views)), buffer)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(network, (crops, views))  # type: ignore[no-untyped-call]
+        torch.jit.save(traced.half() if stored == "float16" else traced, buffer)
     weights = buffer.getvalue()
     manifest = manifest.model_copy(update={"sha256": hashlib.sha256(weights).hexdigest()})
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
@@ -120,6 +126,7 @@ class Bundle:
         try:
             with _quiet():
                 network = torch.jit.load(io.BytesIO(weights), map_location="cpu")  # type: ignore[no-untyped-call]
+                network = network.float()
         except RuntimeError as error:
             raise FileFormatError(f"{path}: {_WEIGHTS}: not a TorchScript network: {error}") from error
         return cls(manifest, path, network.eval())

@@ -207,6 +207,10 @@ class TrainingConfig(Config):
 
     Attributes
     ----------
+    width
+        Channels of the network's first layers: 64 is the paper's ResNet-18, half as many a quarter of the work.
+    stored
+        Precision of the weights in the bundle; "float16" halves the file.
     loss
         "mse" as in the paper, or "smooth_l1" with ``beta``, which far-off landmarks pull less.
     outside_weight
@@ -222,6 +226,8 @@ class TrainingConfig(Config):
         whole field, which suits a bone that fills it.
     """
 
+    width: int = Field(default=64, ge=4, le=256)
+    stored: Literal["float32", "float16"] = "float32"
     epochs: int = Field(default=40, ge=1)
     batch: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0)

@@ -107,7 +107,7 @@ class LandmarkTraining(pl.LightningModule):
         super().__init__()
         self.radiographs, self.config = radiographs, config
         self.size = radiographs.config.dataset.size
-        self.net = LandmarkNet(len(radiographs.landmark_names), radiographs.views, self.size)
+        self.net = LandmarkNet(len(radiographs.landmark_names), radiographs.views, self.size, config.training.width)
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves this form untyped
 
     def pictures(self, rows: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -246,7 +246,7 @@ class _Export(Callback):
             return
         if self._score is None or float(score) < self._score:
             self._score = float(score)
-            write_bundle(self._out, pl_module.net, pl_module.manifest())
+            write_bundle(self._out, pl_module.net, pl_module.manifest(), pl_module.config.training.stored)
 
     def state_dict(self) -> dict[str, float | None]:
         """Remember the best loss in the checkpoint."""

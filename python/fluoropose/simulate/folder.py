@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK
+from rich.console import Console
 from rich.progress import track
 
 from fluoropose._files import atomic_path, write_text
@@ -72,8 +73,8 @@ def write_head(folder: str | Path, head: Head) -> None:
     hounsfield = np.rint(1000 * (head.mu / _MU_WATER - 1)).clip(-1024, 30000).astype(np.int16)
     for name, voxels in (("head_ct", hounsfield), ("truth/skull_mask", (head.bone_share > 0.5).astype(np.uint8))):
         image = SimpleITK.GetImageFromArray(voxels)
-        image.SetOrigin(head.grid.origin_mm)  # type: ignore[no-untyped-call]
-        image.SetSpacing((head.grid.spacing_mm,) * 3)  # type: ignore[no-untyped-call]
+        image.SetOrigin(head.grid.origin_mm)
+        image.SetSpacing((head.grid.spacing_mm,) * 3)
         with atomic_path(Path(folder) / f"{name}.nii.gz") as temporary:
             SimpleITK.WriteImage(image, str(temporary), useCompression=True)
 
@@ -86,6 +87,7 @@ def write_trial(
     times_s: Sequence[float],
     world_from_head: Sequence[Pose],
     rng: np.random.Generator,
+    console: Console | None = None,
 ) -> None:
     """Expose a trial and write its frames, times and truth."""
     trial = Path(folder) / "trials" / name
@@ -93,7 +95,7 @@ def write_trial(
     write_csv(trial / "times.csv", ("frame", "time_s"), [(n, f"{t:.6f}") for n, t in zip(names, times_s, strict=True)])
     write_trial_truth(Path(folder) / "truth" / name, laboratory, world_from_head, head.bone_points_mm[::7])
     renderer = Renderer(head.volume)
-    for k, pose in track(list(enumerate(world_from_head)), f"Exposing {name}"):
+    for k, pose in track(list(enumerate(world_from_head)), f"exposing {name}", console=console):
         for number, fluoroscope in enumerate(laboratory.fluoroscopes, 1):
             seen = fluoroscope.warp_image(renderer.render(fluoroscope.view, pose))
             frame = fluoroscope.record(seen, laboratory.installation.trial_exposure, rng)
