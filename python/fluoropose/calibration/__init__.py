@@ -46,5 +46,5 @@ def calibrate(config_path: str | Path, out_path: str | Path) -> RigCalibration:
     console.print(summary_table(calibration))
     for note in notes(calibration):
         console.print(f"note: {note}", style="yellow")
-    console.print(f"rig: {out}; report: {out.stem}_report.json, {out.stem}_report.png beside it")
+    console.print(f"rig: {out}; report: {out.stem}_report.json, {out.stem}_report.png beside it", soft_wrap=True)
     return calibration

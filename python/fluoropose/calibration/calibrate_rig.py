@@ -51,6 +51,7 @@ def calibrate_rig(config_path: str | Path, console: Console | None = None) -> Ri
     """
     config = read_toml(config_path, CalibrationConfig)
     show = console or Console(quiet=True)
+    tool = None if config.tool is None else AlignmentTool.load(config.tool)
     plates, fields, seen = [], [], []
     for view in config.views:
         with show.status(f"{view.name}: plate"):
@@ -64,9 +65,8 @@ def calibrate_rig(config_path: str | Path, console: Console | None = None) -> Ri
     alignment = None
     planes: tuple[Pose, ...] = (Pose.identity(),)
     sources = nominal
-    if config.tool is not None:
+    if tool is not None:
         with show.status("how the views stand to each other"):
-            tool = AlignmentTool.load(config.tool)
             placements = list(zip(*seen, strict=True))
             alignment = align(tool, placements, nominal, config.sources == "estimate")
         planes, sources = alignment.setting.world_from_plane, alignment.setting.sources_mm

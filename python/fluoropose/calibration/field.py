@@ -38,8 +38,7 @@ def find_field(image: NDArray[np.float64]) -> CircularField | None:
         raise InputError("image: expected an image of the open field, found one without contrast")
     smooth = ndimage.gaussian_filter(image.astype(np.float64), 1.0)
     corners = np.concatenate([c.ravel() for c in (smooth[:8, :8], smooth[:8, -8:], smooth[-8:, :8], smooth[-8:, -8:])])
-    middle = float(np.median(smooth))
-    if np.median(corners) > 0.5 * middle:
+    if np.median(corners) > 0.5 * np.percentile(smooth, 95):
         return None
     regions = regionprops(label(smooth > threshold_otsu(smooth)))
     largest = max(regions, key=lambda region: region.area)

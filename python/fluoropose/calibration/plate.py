@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fluoropose._checks import positive
 from fluoropose.calibration.beads import Bead, BeadImage, find_beads, measure_bead
 from fluoropose.calibration.grid import match_grid
-from fluoropose.distortion import Distortion, leave_out_residuals
+from fluoropose.distortion import Distortion, PlanePolynomial, leave_out_residuals
 from fluoropose.errors import InputError
 from fluoropose.rig import CircularField
 
@@ -136,11 +136,13 @@ def fit_plate(
     while True:
         ideal, pitch, turn = _ideal_grid(recorded_px, np.asarray(index * spacing, dtype=np.float64))
         chosen, by_order = _choose_order(recorded_px, ideal, order)
-        leave_out = leave_out_residuals(recorded_px, ideal, chosen)
-        miss = np.hypot(leave_out[:, 0], leave_out[:, 1])
-        limit = max(_OUTLIER_SIGMAS * 1.2 * float(np.median(miss)), _OUTLIER_PX)
-        # One at a time would be safest; the worst few at once is as good while they are few.
-        worst = miss > max(limit, 0.5 * float(miss.max()))
+        left_out = np.linalg.norm(leave_out_residuals(recorded_px, ideal, chosen), axis=1)
+        fitted = np.linalg.norm(PlanePolynomial.fit(recorded_px, ideal, chosen)(recorded_px) - ideal, axis=1)
+        # With the leverage h, residuals shrink as 1 - h, leave-out residuals grow as 1 / (1 - h): fair is their mean.
+        miss = np.sqrt(fitted * left_out)
+        limit = max(_OUTLIER_SIGMAS / 1.18 * float(np.median(miss)), _OUTLIER_PX)
+        # A gross error spoils its neighbours' fit: only the worst are rejected before the fit is made again.
+        worst = miss > max(limit, 0.7 * float(miss.max()))
         if not worst.any():
             break
         rejected += int(worst.sum())
