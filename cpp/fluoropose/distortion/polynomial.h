@@ -29,7 +29,7 @@ struct PlanePolynomial {
   template <typename T>
   Vec2<T> operator()(const Vec2<T>& px) const {
     using std::sqrt;
-    const T scale(1.0 / radius);
+    const T scale = T(1.0 / radius);
     const Vec2<T> p{(px.x - T(centre.x)) * scale, (px.y - T(centre.y)) * scale};
     const T rho2 = p.x * p.x + p.y * p.y;
     if (!(rho2 > T(1.0))) return expand(p, {T(0.0), T(0.0)});
