@@ -60,7 +60,7 @@ struct Scene {
   Observations observations() const {
     Observations all;
     for (std::size_t k = 0; k < views.size(); ++k) {
-      all.emplace_back(PlaneCamera(views[k]));
+      all.emplace_back(PlaneCamera(views[k]), kLandmarks);
       for (int i = 0; i < kLandmarks; ++i) all[k].add(i, point(i), predicted_mm(static_cast<int>(k), i), 0.5 + i % 3);
       all[k].finish();
     }

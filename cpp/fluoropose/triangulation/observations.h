@@ -37,7 +37,11 @@ struct ViewObservations {
   std::vector<int> ids;  // which landmark each observation is of
   int count = 0;
 
-  explicit ViewObservations(const PlaneCamera& plane) : camera(plane) {}
+  // capacity: how many observations there may be, at least.
+  ViewObservations(const PlaneCamera& plane, int capacity) : camera(plane) {
+    blocks.reserve((capacity + kLanes - 1) / kLanes);
+    ids.reserve(capacity);
+  }
   void add(int id, const Eigen::Vector3d& landmark, const Eigen::Vector2d& predicted_mm, double weight);
   // Makes the unused lanes of the last block harmless. To be called once after the last add.
   void finish();

@@ -46,12 +46,14 @@ std::optional<Pose> triangulated_start(const Observations& observations) {
     Eigen::Vector3d landmark;
     int views = 0;
   };
-  std::vector<System> systems;
+  int last = -1;
+  for (const ViewObservations& view : observations) {
+    for (const int id : view.ids) last = std::max(last, id);
+  }
+  std::vector<System> systems(last + 1);
   for (const ViewObservations& view : observations) {
     for (int i = 0; i < view.count; ++i) {
-      const std::size_t id = view.ids[i];
-      if (id >= systems.size()) systems.resize(id + 1);
-      System& system = systems[id];
+      System& system = systems[view.ids[i]];
       const Eigen::Vector2d predicted = view.predicted(i);
       for (int axis = 0; axis < 2; ++axis) {
         const Eigen::RowVector4d equation = view.camera.rows.row(axis) - predicted[axis] * view.camera.rows.row(2);
@@ -63,6 +65,8 @@ std::optional<Pose> triangulated_start(const Observations& observations) {
     }
   }
   Points bone, world;
+  bone.reserve(systems.size());
+  world.reserve(systems.size());
   for (const System& system : systems) {
     if (system.views < 2) continue;
     Eigen::Matrix3d inverse;

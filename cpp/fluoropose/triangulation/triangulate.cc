@@ -58,7 +58,9 @@ class Frame {
 
   // The predictions that count under a hypothesis: every visible one, or those a pose is estimated from.
   Observations observe(unsigned mirrored, bool every_visible) const {
-    Observations observations(cameras_.begin(), cameras_.end());
+    Observations observations;
+    observations.reserve(cameras_.size());
+    for (const PlaneCamera& camera : cameras_) observations.emplace_back(camera, landmarks_.count);
     for (int i = 0; i < landmarks_.count; ++i) {
       if (!every_visible && !use_all_ && !visible_in_all(mirrored, i)) continue;
       const Eigen::Vector3d point = Eigen::Map<const Eigen::Vector3d>(landmarks_.points + 3 * i);
