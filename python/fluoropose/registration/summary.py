@@ -76,7 +76,7 @@ class Environment(_Model):
         except PackageNotFoundError:
             torch = None
         return cls(
-            machine=platform.platform(),
+            machine=f"{platform.system()} {platform.machine()}{_memory()}",
             cpu=f"{_cpu_model()}, {os.cpu_count()} cores",
             python=platform.python_version(),
             torch=torch,
@@ -182,6 +182,13 @@ def _cpu_model() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def _memory() -> str:
+    try:
+        return f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+    except (AttributeError, ValueError, OSError):
+        return ""
 
 
 def _commit() -> str | None:
