@@ -90,7 +90,7 @@ class Volume:
     @property
     def centre(self) -> NDArray[np.float64]:
         """(3,) bone mm, the middle of the grid."""
-        return self.corners.mean(axis=0)
+        return np.asarray(self.corners.mean(axis=0))
 
     def voxel_to_bone(self, voxels: NDArray[np.floating | np.integer]) -> NDArray[np.float64]:
         """Place voxel indices (n, 3), in the order (x, y, z), in the bone frame: (n, 3) mm."""
@@ -100,7 +100,8 @@ class Volume:
     def bone_to_voxel(self, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return voxel indices (n, 3), in the order (x, y, z) and not rounded, of bone points (n, 3) mm."""
         points = finite_array("points_mm", points_mm, (None, 3))
-        return np.linalg.solve(self.bone_from_voxel[:3, :3], (points - self.bone_from_voxel[:3, 3]).T).T
+        offset = points - self.bone_from_voxel[:3, 3]
+        return np.asarray(np.linalg.solve(self.bone_from_voxel[:3, :3], offset.T).T, dtype=np.float64)
 
     def masked(self, mask: NDArray[np.bool_]) -> Volume:
         """Return the same grid with zero attenuation where ``mask`` (nz, ny, nx) is False."""
