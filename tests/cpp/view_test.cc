@@ -84,18 +84,5 @@ TEST(View, PlacesPixelCentres) {
   EXPECT_DOUBLE_EQ(p.z, 0.0);
 }
 
-TEST(View, KnowsWhichPointsLieInFrontOfTheSource) {
-  View view = good_view();
-  EXPECT_TRUE(in_front_of_source(view, {0, 0, -600}));
-  EXPECT_TRUE(in_front_of_source(view, {0, 0, 50}));      // beyond the plane: still projected along its ray
-  EXPECT_FALSE(in_front_of_source(view, {0, 0, -1200}));  // level with the source
-  EXPECT_FALSE(in_front_of_source(view, {0, 0, -1201}));  // behind it
-  view.v_step = view.v_step * -1.0;                       // a mirrored image changes nothing
-  EXPECT_TRUE(in_front_of_source(view, {0, 0, -600}));
-  view.beam = Beam::kParallel;
-  view.source = {0, 0, 1};
-  EXPECT_TRUE(in_front_of_source(view, {0, 0, -5000}));
-}
-
 }  // namespace
 }  // namespace fluoropose

@@ -27,10 +27,4 @@ void validate(const View& view) {
                                     : "view.source: the beam's direction must not be parallel to the image plane");
 }
 
-bool in_front_of_source(const View& view, const Vec3<double>& world) {
-  if (view.beam == Beam::kParallel) return true;
-  const Vec3<double> normal = cross(view.u_step, view.v_step);
-  return dot(world - view.source, normal) * dot(view.origin - view.source, normal) > 0;
-}
-
 }  // namespace fluoropose

@@ -22,7 +22,4 @@ struct View {
 // independent and the source off the plane (or the beam not parallel to it).
 void validate(const View& view);
 
-// True when a world point lies strictly on the plane's side of the source, so that its projection means something.
-bool in_front_of_source(const View& view, const Vec3<double>& world);
-
 }  // namespace fluoropose
