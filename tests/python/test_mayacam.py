@@ -10,10 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from typer.testing import CliRunner
 
+from fluoropose.cli import app
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import View
 from fluoropose.io.mayacam import read_mayacam, read_mayacam_rig, write_mayacam
+from fluoropose.rig import Rig
 from strategies import views
 
 GOOD = """image size
@@ -127,14 +130,14 @@ def test_units_are_converted_when_told_and_refused_when_not(
         scaled.append(write(tmp_path, head + "translation\n" + "\n".join(numbers), path.name))
     with pytest.raises(FileFormatError, match=r'read with unit="mm": distance between the sources .* millimetres'):
         read_mayacam_rig(scaled)
-    converted = read_mayacam_rig(scaled, unit=unit)  # type: ignore[arg-type]
+    converted = read_mayacam_rig(scaled, unit=unit)
     for a, b in zip(converted.views, read_mayacam_rig(paths).views, strict=True):
         assert_allclose(a.projection_matrix, b.projection_matrix, rtol=1e-9)
 
 
 def test_an_unknown_unit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unit: expected one of mm, cm, m, found 'inch'"):
-        read_mayacam(write(tmp_path, GOOD), unit="inch")  # type: ignore[arg-type]
+        read_mayacam(write(tmp_path, GOOD), unit="inch")
 
 
 # --- broken files -------------------------------------------------------------------------------------------------
@@ -188,3 +191,15 @@ def test_a_parallel_beam_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="parallel beam"):
         write_mayacam(tmp_path / "beam.txt", beam)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.needs_data
+def test_the_command_line_makes_a_rig(data_dir: Path, tmp_path: Path) -> None:
+    files = [str(data_dir / f"knee_biplane/mayacam2_cam{i}.txt") for i in (1, 2)]
+    result = CliRunner().invoke(app, ["mayacam", *files, "--out", str(tmp_path / "rig.json")])
+    assert result.exit_code == 0, result.output
+    for a, b in zip(Rig.load(tmp_path / "rig.json").views, read_mayacam_rig(files).views, strict=True):
+        assert_allclose(a.projection_matrix, b.projection_matrix, rtol=1e-12)
+    refused = CliRunner().invoke(app, ["mayacam", *files, "--unit", "inch"])
+    assert refused.exit_code == 2
+    assert "unit: expected one of" in refused.output

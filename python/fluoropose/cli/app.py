@@ -122,6 +122,20 @@ def calibrate(
 
 
 @app.command()
+def mayacam(
+    files: Annotated[list[Path], typer.Argument(help="one MayaCam 2.0 file per view", show_default=False)],
+    out: Annotated[Path, typer.Option(help="the rig to write")] = Path("rig.json"),
+    unit: Annotated[str, typer.Option(help="unit of the files' translations: mm, cm or m")] = "mm",
+) -> None:
+    """Make a rig from another program's calibration (XMALab, Autoscoper), for images free of distortion."""
+    from fluoropose.io.mayacam import read_mayacam_rig
+
+    rig = read_mayacam_rig(files, unit=unit)
+    rig.save(out)
+    console.print(f"rig: [bold]{out}[/bold], {len(rig.fluoroscopes)} views")
+
+
+@app.command()
 def bone(
     config: TomlFile,
     out: Annotated[Path, typer.Option(help="the bone to write")] = Path("bone.h5"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +15,11 @@ from fluoropose.rig import Fluoroscope, Rig
 
 __all__ = ["read_mayacam", "read_mayacam_rig", "write_mayacam"]
 
-Unit = Literal["mm", "cm", "m"]
 _MM_PER: dict[str, float] = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 _SHAPES = {"image size": (1, 2), "camera matrix": (3, 3), "rotation": (3, 3), "translation": (3, 1)}
 
 
-def read_mayacam(path: str | Path, *, sdd_mm: float = 1000.0, unit: Unit = "mm") -> View:
+def read_mayacam(path: str | Path, *, sdd_mm: float = 1000.0, unit: str = "mm") -> View:
     """Read one view: x_camera = R x_world + t, pixel ~ K x_camera, centre of the first pixel at (0, 0).
 
     Parameters
@@ -32,7 +30,7 @@ def read_mayacam(path: str | Path, *, sdd_mm: float = 1000.0, unit: Unit = "mm")
         Source-to-detector distance at which the image plane is placed, which the file does not tell (mm). Poses do
         not depend on it; distances on the image plane scale with it.
     unit
-        Unit of the file's translation.
+        Unit of the file's translation: "mm", "cm" or "m".
 
     Raises
     ------
@@ -57,7 +55,7 @@ def read_mayacam(path: str | Path, *, sdd_mm: float = 1000.0, unit: Unit = "mm")
         raise FileFormatError(f"{path}: {error}") from error
 
 
-def read_mayacam_rig(paths: Sequence[str | Path], *, sdd_mm: float = 1000.0, unit: Unit = "mm") -> Rig:
+def read_mayacam_rig(paths: Sequence[str | Path], *, sdd_mm: float = 1000.0, unit: str = "mm") -> Rig:
     """Read one file per view into a rig whose images are already free of distortion.
 
     Raises

@@ -1,0 +1,114 @@
+"""The README's tables of measured results, made from bench/results.
+
+python bench/readme_tables.py [--check]     (--check: change nothing, fail where the README differs)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "bench" / "results"
+
+# What the rows of the registration table are called, by results file and trial.
+TRIALS = {
+    "demo": {"": "demo: synthetic head, walking"},
+    "real_knee": {"": "real knee, femoral component, flexion"},
+    "lab_head": {
+        "walking": "lab_head: walking",
+        "flexion_extension": "lab_head: end of flexion and extension",
+        "lateral_bending": "lab_head: end of lateral bending",
+        "axial_rotation": "lab_head: end of axial rotation",
+    },
+}
+
+
+def registration() -> Iterator[str]:
+    """Yield the table of all registered trials and, below it, where they were measured."""
+    yield (
+        "| trial | pairs | failed | angle, degrees | distance, mm | mTRE, mm | Eq. 3, degrees | Eq. 3, mm "
+        "| within 5° and 5 mm | s per pair |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|---|"
+    places = []
+    for name, trials in TRIALS.items():
+        document = load(name)
+        if document is None:
+            continue
+        for trial, title in trials.items():
+            yield trial_row(title, document.get("trials", {}).get(trial, document))
+        where = document["environment"]
+        places.append(f"{name}: {where['cpu']}, {where['date'][:10]}, commit {where['commit']}")
+    yield ""
+    yield (
+        "Angle, distance and mTRE: median (95th percentile). Eq. 3: mean ± standard deviation. Measured on "
+        + "; ".join(places)
+        + "."
+    )
+
+
+def trial_row(title: str, summary: dict[str, Any]) -> str:
+    def median(name: str) -> str:
+        s = summary[name]
+        return "" if s is None else f"{s['median']:.2f} ({s['p95']:.2f})"
+
+    def mean(name: str) -> str:
+        s = summary[name]
+        return "" if s is None else f"{s['mean']:.2f} ± {s['sd']:.2f}"
+
+    rate = summary["success_rate"]
+    cells = [
+        title,
+        str(summary["pairs"]),
+        str(summary["failed"]),
+        median("geodesic_error_deg"),
+        median("translation_norm_mm"),
+        median("mtre_mm"),
+        mean("rotation_error_deg"),
+        mean("translation_error_mm"),
+        "" if rate is None else f"{rate['value']:.1%}",
+        f"{summary['seconds_per_pair']:.2f}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+TABLES: dict[str, Callable[[], Iterator[str]]] = {"registration": registration}
+
+
+def load(name: str) -> dict[str, Any] | None:
+    """Read a results file; None where it has not been measured."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return None
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def with_tables(text: str) -> str:
+    """Return the README with every block between "table: NAME" and "end of table" made anew."""
+
+    def block(match: re.Match[str]) -> str:
+        return f"<!-- table: {match[1]} -->\n" + "\n".join(TABLES[match[1]]()) + "\n<!-- end of table -->"
+
+    return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end of table -->", block, text, flags=re.DOTALL)
+
+
+def main() -> int:
+    readme = ROOT / "README.md"
+    old = readme.read_text(encoding="utf-8")
+    new = with_tables(old)
+    if sys.argv[1:] == ["--check"]:
+        if new != old:
+            print("README.md does not show what bench/results holds: run 'make tables' and commit it.", file=sys.stderr)
+        return int(new != old)
+    readme.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
