@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup demo test test-cpp test-sanitized test-python bench lint stub format cuda clean
+.PHONY: setup demo test test-cpp test-sanitized test-python bench lint stub tables format cuda clean
 
 PYTHON ?= python3
 # Compiler warnings are errors where CI is set.
@@ -96,6 +96,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror $(CPP_FILES)
 	$(BIN)/mypy
+	$(BIN)/python bench/readme_tables.py --check
 	$(BIN)/pybind11-stubgen fluoropose._core -o build/stubs --numpy-array-use-type-var --exit-code >/dev/null
 	@diff -u python/fluoropose/_core.pyi build/stubs/fluoropose/_core.pyi \
 	  || { echo "_core.pyi does not match the compiled module: run 'make stub' and commit it."; exit 1; }
@@ -103,6 +104,9 @@ lint: setup
 stub: setup
 	$(BIN)/pybind11-stubgen fluoropose._core -o build/stubs --numpy-array-use-type-var --exit-code
 	cp build/stubs/fluoropose/_core.pyi python/fluoropose/_core.pyi
+
+tables:
+	$(PYTHON) bench/readme_tables.py
 
 format: setup
 	$(BIN)/ruff check --fix .

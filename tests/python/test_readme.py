@@ -1,0 +1,69 @@
+"""The README says what is so."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fluoropose.calibration.config import CalibrationConfig
+from typer.main import get_command
+
+from fluoropose._toml import read_toml
+from fluoropose.cli import app
+from fluoropose.registration.trial import load_trial
+
+_ROOT = Path(__file__).resolve().parents[2]
+_TEXT = (_ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", _TEXT, re.MULTILINE | re.DOTALL)
+    return [re.sub(f"^{indent}", "", block, flags=re.MULTILINE) for indent, block in found]
+
+
+def test_the_python_example_is_short_and_finds_the_pose(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = blocks("python")
+    scope: dict[str, object] = {}
+    exec(compile(example, "README.md", "exec"), scope)
+    assert capsys.readouterr().out.startswith("ok ")
+    found, truth = scope["found"].world_from_bone, scope["truth"]  # type: ignore[attr-defined]
+    assert np.abs(found.matrix - truth.matrix).max() < 1e-3  # type: ignore[attr-defined]
+    assert len([line for line in example.splitlines() if line and "import" not in line]) <= 10
+
+
+def test_every_command_and_option_exists() -> None:
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    used = re.findall(r"\bfluoropose ([a-z]+)([^\n`]*)", "\n".join(re.findall(r"`([^`]+)`", _TEXT) + blocks("sh")))
+    assert {name for name, _ in used} >= {"calibrate", "mayacam", "bone", "dataset", "train", "register", "evaluate"}
+    for name, rest in used:
+        command = commands[name].commands["landmarks"] if name == "train" else commands[name]
+        known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        assert set(re.findall(r"--[a-z-]+", rest)) <= known, f"fluoropose {name}{rest}"
+
+
+def test_every_file_it_names_exists() -> None:
+    names = re.findall(r"\]\(([\w./-]+)\)", _TEXT) + re.findall(r"\b(bench/[\w/]+\.(?:py|toml))", _TEXT)
+    assert [name for name in names if not (_ROOT / name).exists()] == []
+
+
+def test_the_trial_in_it_is_valid(tmp_path: Path) -> None:
+    (script,) = (block for block in blocks("sh") if "<<END" in block)
+    trial = tmp_path / "flexion.toml"
+    trial.write_text(script.split("<<END\n")[1].split("END\n")[0].replace("$DATA", str(tmp_path)))
+    assert load_trial(trial).out == tmp_path / "flexion"
+
+
+def test_the_calibration_in_it_is_valid(tmp_path: Path) -> None:
+    (text,) = blocks("toml")
+    path = tmp_path / "calibration.toml"
+    path.write_text(text)
+    assert read_toml(path, CalibrationConfig).views[0].plate == tmp_path / "calibration" / "plate_view1.png"
+
+
+def test_its_tables_are_those_of_the_results() -> None:
+    script = [sys.executable, str(_ROOT / "bench" / "readme_tables.py"), "--check"]
+    assert subprocess.run(script, check=False).returncode == 0
