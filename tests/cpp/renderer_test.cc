@@ -27,7 +27,7 @@ Renderer block(Method method) {
   const std::vector<float> mu(kNx * kNy * kNz, kMu);
   std::vector<std::uint8_t> bone(mu.size(), 0);
   std::fill(bone.begin() + bone.size() / 2, bone.end(), 1);  // the upper half of the slices
-  return {mu.data(), bone.data(), kNx, kNy, kNz, kVoxels, method};
+  return {mu.data(), bone.data(), kNx, kNy, kNz, kVoxels, method, Device::kCpu};
 }
 
 View facing(Beam beam) {
@@ -113,9 +113,9 @@ TEST(Renderer, MethodsAgree) {
 
 TEST(Renderer, RefusesWhatItCannotRender) {
   const float mu = 1;
-  EXPECT_THROW(Renderer(&mu, nullptr, 0, 1, 1, kVoxels, Method::kRayCast), std::invalid_argument);
+  EXPECT_THROW(Renderer(&mu, nullptr, 0, 1, 1, kVoxels, Method::kRayCast, Device::kCpu), std::invalid_argument);
   const Affine3<double> flat{{1, 0, 0}, {0, 1, 0}, {0, 0, 0}, {0, 0, 0}};
-  EXPECT_THROW(Renderer(&mu, nullptr, 1, 1, 1, flat, Method::kRayCast), std::invalid_argument);
+  EXPECT_THROW(Renderer(&mu, nullptr, 1, 1, 1, flat, Method::kRayCast, Device::kCpu), std::invalid_argument);
 
   const Renderer renderer = block(Method::kRayCast);
   const Affine3<double> scaled{{2, 0, 0}, {0, 2, 0}, {0, 0, 2}, {0, 0, -500}};
@@ -128,7 +128,7 @@ TEST(Renderer, RefusesWhatItCannotRender) {
   EXPECT_THROW(render(renderer, bad, kAhead), std::invalid_argument);
 
   const std::vector<float> air(8, 0.0F);
-  const Renderer without_bone(air.data(), nullptr, 2, 2, 2, kVoxels, Method::kRayCast);
+  const Renderer without_bone(air.data(), nullptr, 2, 2, 2, kVoxels, Method::kRayCast, Device::kCpu);
   EXPECT_THROW(render(without_bone, facing(Beam::kPoint), kAhead), std::invalid_argument);
 }
 

@@ -17,15 +17,9 @@ settings.register_profile("fluoropose", deadline=None, max_examples=50, derandom
 settings.load_profile("fluoropose")
 
 
-def cuda_devices() -> int:
-    """Count the CUDA devices that the installed module can use: none where it was built without CUDA."""
-    count = getattr(_core, "cuda_device_count", None)
-    return 0 if count is None else int(count())
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test that needs CUDA where there is none; with FLUOROPOSE_REQUIRE_CUDA=1 fail it instead."""
-    if item.get_closest_marker("needs_cuda") is None or cuda_devices() > 0:
+    if item.get_closest_marker("needs_cuda") is None or _core.cuda_device_count() > 0:
         return
     if os.environ.get("FLUOROPOSE_REQUIRE_CUDA") == "1":
         pytest.fail("FLUOROPOSE_REQUIRE_CUDA=1, but there is no usable CUDA device", pytrace=False)

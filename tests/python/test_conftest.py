@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from fluoropose import _core
+
 pytest_plugins = ["pytester"]
 
 _PROBE = """
@@ -22,10 +24,10 @@ def test_on_real_data(data_dir):
 
 @pytest.fixture
 def probe(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    source = Path(__file__).with_name("conftest.py").read_text(encoding="utf-8")
-    pytester.makeconftest(source + "\n\ndef cuda_devices() -> int:\n    return 0\n")
+    pytester.makeconftest(Path(__file__).with_name("conftest.py").read_text(encoding="utf-8"))
     pytester.makeini("[pytest]\nmarkers = needs_cuda: needs a CUDA device\n")
     pytester.makepyfile(_PROBE)
+    monkeypatch.setattr(_core, "cuda_device_count", lambda: 0)
     monkeypatch.delenv("FLUOROPOSE_REQUIRE_CUDA", raising=False)
     monkeypatch.setenv("FLUOROPOSE_DATA", str(pytester.path))
     return pytester
