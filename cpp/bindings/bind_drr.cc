@@ -1,5 +1,6 @@
 #include <cstdint>
 #include <memory>
+#include <tuple>
 
 #include "bindings.h"
 #include "fluoropose/drr/renderer.h"
@@ -63,7 +64,9 @@ py::array_t<float> line_integral(const Renderer& renderer, const View& view, con
   return image;
 }
 
-py::tuple with_bone(const Renderer& renderer, const View& view, const DoubleArray& world_from_bone) {
+using BoneImages = std::tuple<py::array_t<float>, py::array_t<float>, py::array_t<bool>>;
+
+BoneImages with_bone(const Renderer& renderer, const View& view, const DoubleArray& world_from_bone) {
   const Affine3<double> pose = to_affine(world_from_bone, "world_from_bone");
   py::array_t<float> image({view.height, view.width}), bone({view.height, view.width});
   py::array_t<bool> mask({view.height, view.width});
@@ -73,7 +76,7 @@ py::tuple with_bone(const Renderer& renderer, const View& view, const DoubleArra
     const py::gil_scoped_release release;
     renderer.render(view, pose, out);
   }
-  return py::make_tuple(image, bone, mask);
+  return {image, bone, mask};
 }
 
 }  // namespace

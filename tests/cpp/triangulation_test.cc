@@ -7,7 +7,6 @@
 #include <ceres/solver.h>
 #include <gtest/gtest.h>
 
-#include <Eigen/Eigenvalues>
 #include <Eigen/Geometry>
 #include <memory>
 #include <random>

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fluoropose.calibration.config import CalibrationConfig
 from typer.main import get_command
 
 from fluoropose._toml import read_toml
+from fluoropose.calibration.config import CalibrationConfig
 from fluoropose.cli import app
 from fluoropose.registration.trial import load_trial
 
@@ -37,7 +37,10 @@ def test_the_python_example_is_short_and_finds_the_pose(capsys: pytest.CaptureFi
 
 def test_every_command_and_option_exists() -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    used = re.findall(r"\bfluoropose ([a-z]+)([^\n`]*)", "\n".join(re.findall(r"`([^`]+)`", _TEXT) + blocks("sh")))
+    inline = re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", _TEXT, flags=re.DOTALL))
+    used = re.findall(
+        r"\bfluoropose ([a-z]+)(.*)", "\n".join(" ".join(code.split()) for code in inline) + blocks("sh")[1]
+    )
     assert {name for name, _ in used} >= {"calibrate", "mayacam", "bone", "dataset", "train", "register", "evaluate"}
     for name, rest in used:
         command = commands[name].commands["landmarks"] if name == "train" else commands[name]
