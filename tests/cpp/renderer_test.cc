@@ -71,6 +71,8 @@ TEST_P(RendererMethods, StaysFiniteFromEverySideEvenInsideTheVolume) {
   std::mt19937 random(3);
   std::normal_distribution<double> normal;
   const double longest = kMu * std::hypot(kNx * 1.5 + 3, kNy + 2, kNz * 2 + 4);
+  // Shear-warp ends with a cubic interpolation, which overshoots a step (here the end of the bone) by up to 7 % of it.
+  const double excess = GetParam() == Method::kRayCast ? 1e-5 : 0.07 * longest;
   for (int i = 0; i < 60; ++i) {
     const Eigen::Matrix3d r =
         Eigen::Quaterniond(normal(random), normal(random), normal(random), normal(random)).normalized().matrix();
@@ -82,8 +84,7 @@ TEST_P(RendererMethods, StaysFiniteFromEverySideEvenInsideTheVolume) {
     const Image image = render(renderer, facing(i % 2 == 0 ? Beam::kPoint : Beam::kParallel), pose);
     for (std::size_t k = 0; k < image.mask.size(); ++k) {
       ASSERT_TRUE(image.line_integral[k] >= -1e-6F && image.line_integral[k] <= longest) << image.line_integral[k];
-      // Both pass through a final warp of their own: it was seen to part them by 2.3e-4.
-      ASSERT_LE(image.bone_line_integral[k], image.line_integral[k] + 1e-3F);
+      ASSERT_LE(image.bone_line_integral[k], image.line_integral[k] + excess);
     }
   }
 }
