@@ -21,6 +21,8 @@ CPP_FILES = $(shell git ls-files '*.h' '*.cc' '*.cu' '*.cuh')
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Spinning threads steal the cores from each other wherever two programs run at once.
+export OMP_WAIT_POLICY := passive
 export SKBUILD_CMAKE_DEFINE := FLUOROPOSE_WERROR=$(WERROR)
 
 setup: .venv/.installed

@@ -139,7 +139,7 @@ def _calibration_toml(laboratory: Laboratory) -> str:
         "# what `fluoropose calibrate` needs: the images, and what drawings say\n"
         'tool = "calibration/alignment_tool.csv"\n'
         f"angle_between_axes_deg = {nominal.angle_between_axes_deg}\n"
-        f"\n[plate]\nspacing_mm = {plate.spacing_mm}\n" + "".join(views)
+        f'\n[plate]\nspacing_mm = {plate.spacing_mm}\norder = "auto"\n' + "".join(views)
     )
 
 

@@ -25,7 +25,7 @@ __all__ = ["learning_config", "train_demo"]
 _DATA = Path(__file__).resolve().parents[1] / "data"
 
 
-def learning_config(bone_path: Path, rig_path: Path, count: int = 6000, epochs: int = 24) -> LearningConfig:
+def learning_config(bone_path: Path, rig_path: Path, count: int = 6000, epochs: int = 12) -> LearningConfig:
     """Return how the shipped network learns: poses about upright standing, three times as wide as walking moves."""
     upright = Walking(_triple(Nominal().isocentre), nod_deg=0, turn_deg=0, lean_deg=0, sideways_mm=0, up_mm=0)
     pose = upright.world_from_head(0.0) * Bone.load(bone_path).bone_from_source.inverse()
@@ -52,8 +52,8 @@ def learning_config(bone_path: Path, rig_path: Path, count: int = 6000, epochs: 
             bone=(0.85, 1.2),
             surroundings=(0.8, 1.25),
             turn_deg=6.0,
-            tissue=(0.0, 0.5),
-            limbs=1,
+            tissue=(0.0, 0.3),
+            limbs=0,
             shafts=0,
             beads=0,
             scatter=(0.0, 0.08),
@@ -64,7 +64,7 @@ def learning_config(bone_path: Path, rig_path: Path, count: int = 6000, epochs: 
     )
 
 
-def train_demo(out: Path, work: Path, count: int = 6000, epochs: int = 24) -> Path:
+def train_demo(out: Path, work: Path, count: int = 6000, epochs: int = 12) -> Path:
     """Place the landmarks, render the set, train, and write bundle and landmarks to the folder ``out``.
 
     Interrupted, a rerun with the same ``work`` folder goes on.

@@ -68,7 +68,7 @@ def _plane(fluoroscope: Fluoroscope | SimulatedFluoroscope) -> Pose:
 
 
 def _source_in_plane(source: NDArray[np.float64], world_from_plane: Pose) -> NDArray[np.float64]:
-    return world_from_plane.inverse().apply(source[None])[0]
+    return np.asarray(world_from_plane.inverse().apply(source[None])[0])
 
 
 def _found_from_true_plane(found: Fluoroscope, true: SimulatedFluoroscope) -> tuple[Pose, float]:
