@@ -43,7 +43,7 @@ def write_picture(demo: str | Path, out: str | Path, frame: int = 20) -> None:
     row = rows[min(frame, len(rows) - 1)]
     figure = Figure(figsize=(13, 6.4), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = np.ravel(figure.subfigures(1, 2, width_ratios=[1.25, 1]))
+    left, right = np.asarray(figure.subfigures(1, 2, width_ratios=[1.25, 1]), dtype=object)
     for k, axes in enumerate(np.ravel(left.subplots(1, 2))):
         picture = frames.sources[k].read(row.frame).astype(np.float64)
         axes.imshow(_tinted(picture, rig.fluoroscopes[k], bone, row.world_from_bone))
