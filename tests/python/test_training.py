@@ -53,19 +53,19 @@ def test_landmarks_outside_weigh_less(kind: str) -> None:
 
 @pytest.mark.slow
 def test_it_learns(set_path: Path) -> None:
-    """On a handful of samples in one fixed style the loss falls more than tenfold within forty steps."""
+    """On a handful of samples in one fixed style the loss falls more than tenfold within twenty steps."""
     torch.manual_seed(0)
     module = LandmarkTraining(RadiographSet.load(set_path), RadiographSet.load(set_path).config)
     rows = torch.arange(16)
-    optimiser = torch.optim.Adam(module.net.parameters(), 1e-3)
+    optimiser = torch.optim.Adam(module.net.parameters(), 1e-3, fused=True)
     losses = []
-    for _ in range(40):
+    for _ in range(20):
         loss = module.loss((rows, 7))
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         losses.append(float(loss.detach()))
-    # Measured: a factor of 40.
+    # Measured: a factor of 56.
     assert losses[-1] < 0.1 * losses[0]
 
 
