@@ -21,15 +21,15 @@ endif()
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
   set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real 90)
 endif()
-set(CMAKE_CUDA_STANDARD 20)
-set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 enable_language(CUDA)
 find_package(CUDAToolkit REQUIRED)
 
 # Objects rather than sources of the library: those who link it then need no CUDA compiler.
 add_library(fluoropose_cuda OBJECT ${PROJECT_SOURCE_DIR}/cuda/fluoropose/cuda_renderer.cu)
 target_include_directories(fluoropose_cuda PRIVATE ${PROJECT_SOURCE_DIR}/cpp)
-target_compile_options(fluoropose_cuda PRIVATE -Xcompiler=-Wall,-Wextra)
+# CMake before 3.26 does not know that nvcc speaks C++20: no standard for CMake to check, an option for nvcc.
+set_property(TARGET fluoropose_cuda PROPERTY CXX_STANDARD)
+target_compile_options(fluoropose_cuda PRIVATE -std=c++20 -Xcompiler=-Wall,-Wextra)
 if(FLUOROPOSE_WERROR)
   target_compile_options(fluoropose_cuda PRIVATE -Werror=all-warnings -Xcompiler=-Werror)
 endif()
