@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup demo test test-cpp test-sanitized test-python bench lint stub tables format cuda clean
+.PHONY: setup demo picture demo-bundle test test-cpp test-sanitized test-python bench lint stub tables format cuda clean
 
 PYTHON ?= python3
 # Compiler warnings are errors where CI is set.
@@ -29,6 +29,14 @@ setup: .venv/.installed
 
 demo: setup
 	$(BIN)/fluoropose demo
+
+# The picture in the README, from a finished demo.
+picture: demo
+	$(BIN)/python -m fluoropose.demo.picture out/demo .github/demo.png
+
+# The network that ships with the package: trained anew, about ten minutes on two cores.
+demo-bundle: setup
+	$(BIN)/python -m fluoropose.demo.train --out python/fluoropose/data --work out/demo-bundle
 
 test: test-cpp test-sanitized test-python
 

@@ -41,9 +41,10 @@ def write_picture(demo: str | Path, out: str | Path, frame: int = 20) -> None:
     rig, bone = Rig.load(trial.rig), Bone.load(trial.bone)
     frames, rows = TrialFrames.open(trial), read_poses(trial.out / "poses.csv")
     row = rows[min(frame, len(rows) - 1)]
-    figure = Figure(figsize=(13, 6.4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(13, 5), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = np.asarray(figure.subfigures(1, 2, width_ratios=[1.25, 1]), dtype=object)
+    grid = figure.add_gridspec(1, 2, width_ratios=[1.25, 1])
+    left, right = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     for k, axes in enumerate(np.ravel(left.subplots(1, 2))):
         picture = frames.sources[k].read(row.frame).astype(np.float64)
         axes.imshow(_tinted(picture, rig.fluoroscopes[k], bone, row.world_from_bone))
@@ -58,7 +59,7 @@ def _tinted(
     picture: NDArray[np.float64], fluoroscope: Fluoroscope, bone: Bone, world_from_bone: Pose | None
 ) -> NDArray[np.float64]:
     """Return the frame (h, w, 3) in [0, 1] with the edges of the bone's radiograph under the pose in colour."""
-    grey = np.repeat((picture / picture.max())[..., None], 3, axis=2)
+    grey = np.repeat((picture / max(picture.max(), 1.0))[..., None], 3, axis=2)
     if world_from_bone is None:
         return grey
     ideal = Renderer(bone.isolated).render(fluoroscope.view, world_from_bone)
@@ -68,7 +69,7 @@ def _tinted(
     shadow = cv2.GaussianBlur(np.asarray(cv2.remap(ideal, x.copy(), y.copy(), cv2.INTER_LINEAR)), (0, 0), 1.0)
     edges = np.hypot(cv2.Sobel(shadow, cv2.CV_32F, 1, 0), cv2.Sobel(shadow, cv2.CV_32F, 0, 1))
     weight = np.clip(edges / np.percentile(edges, 98), 0, 1) * field_mask(fluoroscope)
-    return np.asarray(grey * (1 - weight[..., None]) + weight[..., None] * _TINT)
+    return np.asarray(np.clip(grey * (1 - weight[..., None]) + weight[..., None] * _TINT, 0, 1))
 
 
 def _curves(figure: SubFigure, rows: list[PoseRow], truth: Mapping[int, Pose]) -> None:
@@ -87,7 +88,7 @@ def _curves(figure: SubFigure, rows: list[PoseRow], truth: Mapping[int, Pose]) -
         panels[1, k].set_title(f"{_ANGLES[k]}, degrees", fontsize=11)
         panels[1, k].set_xlabel("time, s")
     panels[0, 0].lines[1].set_label("fluoropose")
-    panels[0, 0].legend(fontsize=9, loc="best")
+    panels[0, 0].legend(fontsize=8, loc="center left")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Make the network that the package ships: ``python -m fluoropose.demo.train``; about ten minutes on two cores.
+"""Make the network that the package ships: ``make demo-bundle``; about ten minutes on two cores.
 
 The network is trained for the nominal rig, the one on paper; the demo then registers frames of the true one.
 """
@@ -21,8 +21,6 @@ from fluoropose.simulate.motion import Walking
 from fluoropose.simulate.phantom import head
 
 __all__ = ["learning_config", "train_demo"]
-
-_DATA = Path(__file__).resolve().parents[1] / "data"
 
 
 def learning_config(bone_path: Path, rig_path: Path, count: int = 6000, epochs: int = 12) -> LearningConfig:
@@ -52,8 +50,8 @@ def learning_config(bone_path: Path, rig_path: Path, count: int = 6000, epochs: 
             bone=(0.85, 1.2),
             surroundings=(0.8, 1.25),
             turn_deg=6.0,
-            tissue=(0.0, 0.3),
-            limbs=0,
+            tissue=(0.0, 0.5),
+            limbs=1,
             shafts=0,
             beads=0,
             scatter=(0.0, 0.08),
@@ -94,9 +92,7 @@ def _triple(values: np.ndarray) -> tuple[float, float, float]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--out", type=Path, default=_DATA, help="folder for bundle and landmarks (default: the package)"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for bundle and landmarks")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "fluoropose-demo", help="scratch")
     arguments = parser.parse_args()
     print(train_demo(arguments.out, arguments.work))
