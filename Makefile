@@ -96,8 +96,13 @@ build/cuda: build/.system
 
 # --- what is compared with what, see bench/ -------------------------------------------------------------------------
 
+# Time and accuracy of the parts; where the real data is, also the trials, quickly. The committed numbers take longer.
+DATA ?= $(wildcard ../shared/data)
 bench: setup
-	for script in bench/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	$(BIN)/python bench/triangulation.py --out out/bench/triangulation.json
+	$(BIN)/python bench/drr_speed.py --out out/bench/drr_speed.json
+	$(if $(DATA),$(BIN)/python bench/real_knee.py --data $(DATA) --out out/bench/real_knee.json --quick)
+	$(if $(DATA),$(BIN)/python bench/lab_head.py --data $(DATA) --out out/bench/lab_head.json --quick)
 
 # --- style ----------------------------------------------------------------------------------------------------------
 

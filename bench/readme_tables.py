@@ -30,20 +30,19 @@ TRIALS = {
 
 def registration() -> Iterator[str]:
     """Yield the table of all registered trials and, below it, where they were measured."""
+    documents = {name: document for name in TRIALS if (document := load(name)) is not None}
+    if not documents:
+        return
     yield (
         "| trial | pairs | failed | angle, degrees | distance, mm | mTRE, mm | Eq. 3, degrees | Eq. 3, mm "
         "| within 5° and 5 mm | s per pair |"
     )
     yield "|---|---|---|---|---|---|---|---|---|---|"
     places = []
-    for name, trials in TRIALS.items():
-        document = load(name)
-        if document is None:
-            continue
-        for trial, title in trials.items():
+    for name, document in documents.items():
+        for trial, title in TRIALS[name].items():
             yield trial_row(title, document.get("trials", {}).get(trial, document))
-        where = document["environment"]
-        places.append(f"{name}: {where['cpu']}, {where['date'][:10]}, commit {where['commit']}")
+        places.append(f"{name}: {where(document)}")
     yield ""
     yield (
         "Angle, distance and mTRE: median (95th percentile). Eq. 3: mean ± standard deviation. Measured on "
@@ -77,7 +76,50 @@ def trial_row(title: str, summary: dict[str, Any]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-TABLES: dict[str, Callable[[], Iterator[str]]] = {"registration": registration}
+def triangulation() -> Iterator[str]:
+    """Yield the time of one frame, beside other solvers."""
+    document = load("triangulation")
+    if document is None:
+        return
+    yield "| triangulation of 33 landmarks in 2 views | time per frame | median error |"
+    yield "|---|---|---|"
+    for name, row in document["rows"].items():
+        error = f"{row['median_geodesic_error_deg']:.2f}°, {row['median_translation_norm_mm']:.2f} mm"
+        yield f"| {name} | {row['us_per_frame']:,.0f} µs | {error} |"
+    yield ""
+    yield f"{document['what']}. Measured on {where(document)}."
+
+
+def rendering() -> Iterator[str]:
+    """Yield the time of one artificial radiograph, by method and size."""
+    document = load("drr_speed")
+    if document is None:
+        return
+    yield "| one radiograph | method | ms | with bone, mask and landmarks, ms | error, share of the range |"
+    yield "|---|---|---|---|---|"
+    for row in document["rows"]:
+        yield (
+            f"| {row['detector']} x {row['detector']} | {row['method']} | {row['milliseconds']:.1f} "
+            f"| {row['with_bone_milliseconds']:.1f} | {row['rms_error']:.2%} |"
+        )
+    yield ""
+    size = " x ".join(str(side) for side in reversed(document["volume"]["shape"]))
+    yield (
+        f"Volume {document['volume']['name']}, {size}; the error is the root mean square against the exact integral. "
+        f"Measured on {where(document)}, {document['threads']} thread(s)."
+    )
+
+
+def where(document: dict[str, Any]) -> str:
+    place = document["environment"]
+    return f"{place['cpu']}, {place['date'][:10]}, commit {place['commit']}"
+
+
+TABLES: dict[str, Callable[[], Iterator[str]]] = {
+    "registration": registration,
+    "triangulation": triangulation,
+    "rendering": rendering,
+}
 
 
 def load(name: str) -> dict[str, Any] | None:
