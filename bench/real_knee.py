@@ -15,7 +15,9 @@ from PIL import Image
 
 from fluoropose.bone import Bone
 from fluoropose.bone_model.build import build_bone, read_bone_config
+from fluoropose.calibration.field import with_fields
 from fluoropose.evaluation import iou
+from fluoropose.io.frames import open_frames
 from fluoropose.io.mayacam import read_mayacam_rig
 from fluoropose.registration.evaluate import read_reference
 from fluoropose.registration.trial import Trial, frame_range
@@ -30,7 +32,9 @@ def main() -> None:
     arguments = Arguments.parse(__doc__.splitlines()[0])
     knee, folder = arguments.data / "knee_biplane", arguments.work / "knee"
     folder.mkdir(parents=True, exist_ok=True)
+    frames = (knee / "cam1", knee / "cam2")
     rig = read_mayacam_rig([knee / "mayacam2_cam1.txt", knee / "mayacam2_cam2.txt"])
+    rig = with_fields(rig, [open_frames(path) for path in frames])
     rig.save(folder / "rig.json")
     for name in ("femur", "tibia"):
         console.print(f"building the {name}")
@@ -42,7 +46,7 @@ def main() -> None:
         rig=folder / "rig.json",
         bone=folder / "femur.h5",
         bundle=trained(arguments, HERE / "configs/knee_train.toml", folder, folder / "femur.h5", folder / "rig.json"),
-        frames=(knee / "cam1", knee / "cam2"),
+        frames=frames,
         out=folder / "flexion",
     )
     summary = registered(trial, arguments, knee / "world_from_femur.csv")

@@ -5,20 +5,27 @@ import pytest
 import torch
 
 from fluoropose.errors import InputError
-from fluoropose.learning.preprocess import Preprocessing, crop_frame
+from fluoropose.learning.preprocess import Preprocessing, crop_frame, lit_pixels
+from fluoropose.geometry import View
 from fluoropose.region import Region
+from fluoropose.rig import CircularField, Fluoroscope
 
 
 def picture(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).random((128, 128)).astype(np.float32) ** 2
 
 
+ALL = np.ones((128, 128), bool)
+
+
 def test_one_crop_and_a_batch_are_treated_alike() -> None:
     preprocessing = Preprocessing()
     crops = np.stack([picture(i) for i in range(3)])
-    batch = preprocessing(torch.from_numpy(crops)).numpy()
+    lit = np.stack([ALL, np.tri(128, dtype=bool), picture(7) > 0.1])
+    batch = preprocessing(torch.from_numpy(crops), torch.from_numpy(lit)).numpy()
     # The very same torch operations: not merely close.
-    assert all(np.array_equal(preprocessing.apply(crop), row) for crop, row in zip(crops, batch, strict=True))
+    pairs = zip(crops, lit, batch, strict=True)
+    assert all(np.array_equal(preprocessing.apply(crop, on), row) for crop, on, row in pairs)
     assert batch.min() == -1
     assert batch.max() == 1
 
@@ -27,7 +34,29 @@ def test_exposure_hardly_matters() -> None:
     preprocessing = Preprocessing(floor=0.001)
     signal = 0.1 + 0.3 * picture()
     # The logarithm turns gain into an offset, which the quantiles remove; measured difference 0.004.
-    assert np.abs(preprocessing.apply(1 - signal) - preprocessing.apply(1 - 2 * signal)).max() < 0.01
+    assert np.abs(preprocessing.apply(1 - signal, ALL) - preprocessing.apply(1 - 2 * signal, ALL)).max() < 0.01
+
+
+def test_the_field_s_surround_takes_no_part_of_the_grey_scale() -> None:
+    preprocessing = Preprocessing()
+    lit = np.hypot(*(np.mgrid[:128, :128] - 63.5)) < 50
+    inside = 0.2 + 0.3 * picture()
+    black, grey = (preprocessing.apply(np.where(lit, inside, level).astype(np.float32), lit) for level in (1.0, 0.6))
+    np.testing.assert_array_equal(black, grey)
+    assert (black[~lit] == 1).all()
+    # Without the field's mask the black would have pushed the picture into the lower part of the scale.
+    assert np.ptp(black[lit]) == 2
+
+
+def test_lit_pixels_lie_in_the_frame_and_its_field() -> None:
+    view = View.from_krt([[1000, 0, 50], [0, 1000, 40], [0, 0, 1]], np.eye(3), [0, 0, 500], (100, 80))
+    whole = lit_pixels(Fluoroscope(view), Region(-10, -10, 120), 120)
+    assert whole[10:90, 10:110].all()
+    assert whole.sum() == 80 * 100
+    field = CircularField(49.5, 39.5, 30.0)
+    v, u = np.mgrid[:80, :80]
+    lit = lit_pixels(Fluoroscope(view, field=field), Region(10, 0, 80), 80)
+    np.testing.assert_array_equal(lit, np.hypot(u + 10 - 49.5, v - 39.5) <= 0.98 * 30)
 
 
 def test_past_the_frame_there_is_no_signal() -> None:
@@ -50,10 +79,16 @@ def test_bad_frames_are_refused(frame: np.ndarray, says: str) -> None:
         crop_frame(frame, Region(0, 0, 8), 8)
 
 
-def test_bad_crops_are_refused() -> None:
-    with pytest.raises(InputError, match="blank"):
-        Preprocessing().apply(np.full((16, 16), 0.3, np.float32))
-    with pytest.raises(InputError, match="NaN"):
-        Preprocessing().apply(np.full((16, 16), np.nan, np.float32))
-    with pytest.raises(InputError, match="shape"):
-        Preprocessing().apply(np.zeros((2, 16, 16), np.float32))
+@pytest.mark.parametrize(
+    ("crop", "lit", "says"),
+    [
+        (np.full((16, 16), 0.3, np.float32), np.ones((16, 16), bool), "blank"),
+        (np.full((16, 16), np.nan, np.float32), np.ones((16, 16), bool), "NaN"),
+        (np.zeros((2, 16, 16), np.float32), np.ones((16, 16), bool), "shape"),
+        (np.zeros((16, 16), np.float32), np.ones((16, 8), bool), "shape"),
+        (picture()[:16, :16], np.zeros((16, 16), bool), "outside the field"),
+    ],
+)
+def test_bad_crops_are_refused(crop: np.ndarray, lit: np.ndarray, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        Preprocessing().apply(crop, lit)

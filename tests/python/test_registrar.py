@@ -72,7 +72,7 @@ class KnowingNetwork:
 
     @property
     def manifest(self) -> SimpleNamespace:
-        preprocessing = SimpleNamespace(apply=lambda crop: crop)
+        preprocessing = SimpleNamespace(apply=lambda crop, lit: crop)
         return SimpleNamespace(size=SIZE, crop_margin=self.crop_margin, views=2, preprocessing=preprocessing)
 
     def require(self, bone: Bone) -> None:
@@ -186,6 +186,7 @@ def failure(network: KnowingNetwork, checks: Checks | None = None) -> str:
     (found,) = registrar(network, checks=checks or Checks()).register([[FRAME, FRAME]])
     assert found.status is Status.FAILED
     assert found.world_from_bone is None
+    assert found.covariance is None
     return found.reason
 
 

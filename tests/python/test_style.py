@@ -57,36 +57,39 @@ def blob_centres(pictures: torch.Tensor) -> torch.Tensor:
 
 def test_without_randomness_it_is_beer_lambert() -> None:
     batch, places = samples()
-    pictures, landmarks = draw(batch, SIZE, PLAIN, rng())
+    drawn = draw(batch, SIZE, PLAIN, rng())
     inner = batch.layers[:, 0, BORDER:-BORDER, BORDER:-BORDER].float()
     # Measured 2e-4: resampling on the very same grid, in float32.
-    assert torch.allclose(pictures, 1 - torch.exp(-inner), atol=1e-3)
-    assert torch.allclose(landmarks, places, atol=1e-4)
+    assert torch.allclose(drawn.crops, 1 - torch.exp(-inner), atol=1e-3)
+    assert torch.allclose(drawn.landmarks_px, places, atol=1e-4)
+    assert drawn.lit.all()
 
 
 def test_labels_follow_turn_scale_and_shift() -> None:
     batch, places = samples()
     moving = PLAIN.model_copy(update={"turn_deg": 20.0, "scale": (0.85, 1.2), "shift": 0.06})
-    pictures, landmarks = draw(batch, SIZE, moving, rng())
-    assert (landmarks - places).norm(dim=-1).max() > 2
+    drawn = draw(batch, SIZE, moving, rng())
+    assert (drawn.landmarks_px - places).norm(dim=-1).max() > 2
     # Measured up to 0.01 px, from bilinear sampling of a blob 3 px wide.
-    assert (blob_centres(pictures) - landmarks[:, 0]).abs().max() < 0.05
+    assert (blob_centres(drawn.crops) - drawn.landmarks_px[:, 0]).abs().max() < 0.05
 
 
 def test_segmented_samples_are_cut_out() -> None:
     batch, _ = samples()
     batch.segmented[::2] = True
-    pictures, _ = draw(batch, SIZE, StyleConfig(metal=2, turn_deg=0, scale=(1, 1), shift=0), rng())
+    drawn = draw(batch, SIZE, StyleConfig(metal=2, turn_deg=0, scale=(1, 1), shift=0), rng())
+    pictures = drawn.crops
     away = ~batch.mask[:, BORDER:-BORDER, BORDER:-BORDER]
     # The mask is resampled: float32 rounding.
     assert pictures[::2][away[::2]].abs().max() < 1e-4
     assert pictures[1::2][away[1::2]].abs().max() > 0.05
+    assert drawn.lit[::2].all()
 
 
 def test_one_seed_gives_one_style() -> None:
     batch, _ = samples()
     style = StyleConfig(metal=1, occluder_share=0.5)
-    first, second, third = (draw(batch, SIZE, style, rng(seed))[0] for seed in (5, 5, 6))
+    first, second, third = (draw(batch, SIZE, style, rng(seed)).crops for seed in (5, 5, 6))
     assert torch.equal(first, second)
     assert not torch.allclose(first, third, atol=0.05)
 
@@ -94,11 +97,16 @@ def test_one_seed_gives_one_style() -> None:
 def test_pictures_stay_in_range_and_are_dark_outside_the_field() -> None:
     batch, _ = samples(32)
     style = StyleConfig(metal=2, occluder_share=1.0, field_share=1.0, turn_deg=0, scale=(1, 1), shift=0)
-    pictures, _ = draw(batch, SIZE, style, rng())
+    drawn = draw(batch, SIZE, style, rng())
+    pictures = drawn.crops
     assert torch.isfinite(pictures).all()
     assert pictures.min() >= 0
     assert pictures.max() <= 1
     assert pictures[:, 0, 0].min() > 1 - style.black[1] - 0.01
+    axis = torch.arange(SIZE) - 31.5
+    away = torch.hypot(axis[None, :], axis[:, None])
+    assert torch.equal(drawn.lit[0], away <= 0.98 * 30)
+    assert pictures[:, away > 1.2 * 30].min() > 1 - style.black[1] - 0.01
 
 
 @pytest.mark.parametrize(
@@ -107,8 +115,8 @@ def test_pictures_stay_in_range_and_are_dark_outside_the_field() -> None:
 )
 def test_effects_go_the_right_way(effect: dict[str, tuple[float, float]], brighter: bool) -> None:
     batch, _ = samples()
-    plain, _ = draw(batch, SIZE, PLAIN, rng())
-    other, _ = draw(batch, SIZE, PLAIN.model_copy(update=effect), rng())
+    plain = draw(batch, SIZE, PLAIN, rng()).crops
+    other = draw(batch, SIZE, PLAIN.model_copy(update=effect), rng()).crops
     difference = np.asarray((other - plain).numpy())[plain.numpy() > 0.5]
     assert (difference > 0).all() if brighter else (difference < 0).all()
 
@@ -119,7 +127,7 @@ def test_automatic_exposure_meets_the_level() -> None:
     automatic = PLAIN.model_copy(update={"level": (0.2, 0.2), "exposure": (0.1, 100.0)})
     limited = PLAIN.model_copy(update={"level": (0.2, 0.2), "exposure": (0.1, 2.0)})
     for style, expected in ((automatic, 0.2), (limited, 2 * np.exp(-4))):
-        pictures, _ = draw(batch, SIZE, style, rng())
+        pictures = draw(batch, SIZE, style, rng()).crops
         dark = np.quantile(1 - pictures.numpy(), 0.3, axis=(1, 2))
         # Measured within 0.01: the blobs cover less than three tenths of a picture, where the body alone is seen.
         assert np.abs(dark / expected - 1).max() < 0.05

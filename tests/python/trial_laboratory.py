@@ -19,7 +19,7 @@ from fluoropose.bone import Bone
 from fluoropose.drr import Renderer
 from fluoropose.geometry import Pose, View
 from fluoropose.learning.bundle import Manifest, write_bundle
-from fluoropose.learning.preprocess import Preprocessing, crop_frame
+from fluoropose.learning.preprocess import Preprocessing, crop_frame, lit_pixels
 from fluoropose.registration.locate import whole_field
 from fluoropose.registration.trial import Trial
 from fluoropose.rig import CircularField, Fluoroscope, Rig
@@ -73,7 +73,8 @@ def build(folder: Path) -> Laboratory:
         pose = _pose(rng.uniform(-1, 1, 6))
         for k, scope in enumerate(rig.fluoroscopes):
             region = whole_field(scope)
-            pictures[k].append(Preprocessing().apply(crop_frame(_frame(renderer, scope, pose), region, SIZE)))
+            crop = crop_frame(_frame(renderer, scope, pose), region, SIZE)
+            pictures[k].append(Preprocessing().apply(crop, lit_pixels(scope, region, SIZE)))
             px = region.from_frame(scope.project(pose.apply(bone.landmarks_mm)), SIZE)
             labels[k].append(2 * (px + 0.5) / SIZE - 1)
     write_bundle(folder / "bone.fpbundle", _fitted(pictures, labels), _manifest(bone))

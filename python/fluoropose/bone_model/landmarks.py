@@ -13,8 +13,6 @@ from fluoropose.errors import InputError
 
 __all__ = ["Landmarks", "place_landmarks"]
 
-_OFF_MIDLINE = 0.08  # of the largest distance from the plane: where a point counts as one of a pair
-
 
 @dataclass(frozen=True, eq=False)
 class Landmarks:
@@ -50,11 +48,10 @@ def place_landmarks(surface_mm: NDArray[np.float64], allowed: NDArray[np.bool_],
         raise InputError(f"pairs: expected at most half of count = {count}, found {pairs}")
     plane = find_symmetry_plane(surface_mm)
     distance = plane.distance(surface_mm)
-    off = _OFF_MIDLINE * float(np.abs(distance).max())
     spacing = float(np.median(cKDTree(surface_mm).query(surface_mm, k=2)[0][:, 1]))
     midline = surface_mm[allowed & (np.abs(distance) < 1.5 * spacing)]
     tree = cKDTree(surface_mm[allowed])
-    side = surface_mm[allowed & (distance > off)]
+    side = surface_mm[allowed & (distance > 0)]
     # A pair needs a partner: mirrored, the point must meet the surface.
     gap = tree.query(plane.mirror(side))[0] if len(side) else np.empty(0)
     side = side[gap < max(4 * plane.rms_mm, 3 * spacing)]
@@ -74,7 +71,10 @@ def place_landmarks(surface_mm: NDArray[np.float64], allowed: NDArray[np.bool_],
 def _spread(
     side: NDArray[np.float64], midline: NDArray[np.float64], pairs: int, singles: int, plane: SymmetryPlane
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Farthest-point sampling, pairs first: each choice is the farthest from all chosen points and mirror images."""
+    """Farthest-point sampling, pairs first: each choice is the farthest from all chosen points and mirror images.
+
+    A pair's own mirror image counts too, so that its two points, which the network must tell apart, lie well asunder.
+    """
     chosen: list[NDArray[np.float64]] = []
 
     def farthest(candidates: NDArray[np.float64], away: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -82,9 +82,10 @@ def _spread(
 
     start = np.concatenate([side, midline]).mean(axis=0)
     picked_side: list[NDArray[np.float64]] = []
+    across = 2 * plane.distance(side)
     for _ in range(pairs):
         away = cKDTree(np.array(chosen)).query(side)[0] if chosen else np.linalg.norm(side - start, axis=1)
-        point = farthest(side, away)
+        point = farthest(side, np.minimum(away, across))
         picked_side.append(point)
         chosen += [point, plane.mirror(point[None])[0]]
     picked_middle: list[NDArray[np.float64]] = []

@@ -16,6 +16,7 @@ __all__ = ["SymmetryPlane", "find_symmetry_plane"]
 _ITERATIONS = 60
 _KEPT_SHARE = 0.8  # of the closest matches: what has no partner on the other side must not pull the plane
 _CANDIDATE_POINTS, _FINAL_POINTS = 1500, 8000
+_TILT = 0.05  # radians round the best candidate, where the search starts again
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +64,24 @@ def find_symmetry_plane(points_mm: ArrayLike) -> SymmetryPlane:
     starts = [SymmetryPlane(n, float(centre @ n), np.inf) for n in (*np.eye(3), *principal)]
     few = _thinned(points, _CANDIDATE_POINTS)
     tree = cKDTree(_thinned(points, _FINAL_POINTS))
-    best = min((_refined(start, few, tree) for start in starts), key=lambda plane: plane.rms_mm)
+    coarse = min((_refined(start, few, tree) for start in starts), key=lambda plane: plane.rms_mm)
+    near = [coarse, *(_refined(start, few, tree) for start in _tilted(coarse, centre))]
+    best = min(near, key=lambda plane: plane.rms_mm)
     plane = _refined(best, _thinned(points, _FINAL_POINTS), cKDTree(points))
     sign = np.sign(plane.normal[np.argmax(np.abs(plane.normal))])
     return SymmetryPlane(plane.normal * sign, plane.offset_mm * float(sign), plane.rms_mm)
+
+
+def _tilted(plane: SymmetryPlane, centre: NDArray[np.float64]) -> list[SymmetryPlane]:
+    """Return planes near a fit: closest points leave several minima a degree apart on a surface with much detail."""
+    within = np.linalg.svd(plane.normal[None])[2][1:]
+    on_plane = centre - float(plane.distance(centre[None])[0]) * plane.normal
+    tilted = []
+    for angle in np.linspace(0, 2 * np.pi, 8, endpoint=False):
+        normal = plane.normal + _TILT * (np.cos(angle) * within[0] + np.sin(angle) * within[1])
+        normal /= np.linalg.norm(normal)
+        tilted.append(SymmetryPlane(normal, float(on_plane @ normal), np.inf))
+    return tilted
 
 
 def _refined(plane: SymmetryPlane, points: NDArray[np.float64], tree: cKDTree) -> SymmetryPlane:

@@ -1,6 +1,9 @@
-"""The round field of an image intensifier, found in an image without an object."""
+"""The round field of an image intensifier, found in an image without an object or in a trial's frames."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +13,12 @@ from skimage.filters import threshold_otsu
 from skimage.measure import label, regionprops
 
 from fluoropose.errors import InputError
-from fluoropose.rig import CircularField
+from fluoropose.io.frames import FrameSource, Polarity, attenuating
+from fluoropose.rig import CircularField, Rig
 
-__all__ = ["find_field"]
+__all__ = ["find_field", "with_fields"]
+
+_FRAMES = 30  # enough of a motion for every part of the field to be lit once
 
 _ROUND = 0.02  # largest RMS deviation of the rim from a circle, as a share of the radius
 
@@ -57,6 +63,36 @@ def find_field(image: NDArray[np.float64]) -> CircularField | None:
             f"best circle of radius {fit.x[2]:.1f} px"
         )
     return CircularField(float(fit.x[0]), float(fit.x[1]), float(fit.x[2]))
+
+
+def with_fields(rig: Rig, frames: Sequence[FrameSource], polarity: Polarity = "bright_air") -> Rig:
+    """Return the rig with the circular fields that its frames show: what is lit in any of thirty frames of a trial.
+
+    Calibrations of other programs (MayaCam) do not tell the field.
+
+    Raises
+    ------
+    InputError
+        If the numbers of views differ, or frames have another size than their view or show no field.
+    FileFormatError
+        If a frame cannot be read.
+    """
+    if len(frames) != len(rig.fluoroscopes):
+        raise InputError(f"frames: expected {len(rig.fluoroscopes)} sources, one per view, found {len(frames)}")
+    scopes = []
+    for scope, source in zip(rig.fluoroscopes, frames, strict=True):
+        chosen = np.unique(np.linspace(0, len(source) - 1, _FRAMES).round().astype(int))
+        signal = np.max([1 - attenuating(source.read(int(i)), source.bits, polarity) for i in chosen], axis=0)
+        if signal.shape[::-1] != scope.view.size_px:
+            raise InputError(
+                f"{source.path}: expected frames of {scope.view.width} x {scope.view.height} pixels, "
+                f"found {signal.shape[1]} x {signal.shape[0]}"
+            )
+        try:
+            scopes.append(replace(scope, field=find_field(signal)))
+        except InputError as error:
+            raise InputError(f"{source.path}: {error}") from error
+    return Rig(tuple(scopes))
 
 
 def _rim(smooth: NDArray[np.float64], guess: NDArray[np.float64]) -> NDArray[np.float64]:

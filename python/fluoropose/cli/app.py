@@ -126,11 +126,18 @@ def mayacam(
     files: Annotated[list[Path], typer.Argument(help="one MayaCam 2.0 file per view", show_default=False)],
     out: Annotated[Path, typer.Option(help="the rig to write")] = Path("rig.json"),
     unit: Annotated[str, typer.Option(help="unit of the files' translations: mm, cm or m")] = "mm",
+    frames: Annotated[
+        list[Path] | None, typer.Option(help="frames of a trial, once per view: shows where the round field is")
+    ] = None,
 ) -> None:
     """Make a rig from another program's calibration (XMALab, Autoscoper), for images free of distortion."""
+    from fluoropose.calibration.field import with_fields
+    from fluoropose.io.frames import open_frames
     from fluoropose.io.mayacam import read_mayacam_rig
 
     rig = read_mayacam_rig(files, unit=unit)
+    if frames:
+        rig = with_fields(rig, [open_frames(path) for path in frames])
     rig.save(out)
     console.print(f"rig: [bold]{out}[/bold], {len(rig.fluoroscopes)} views")
 

@@ -1,4 +1,4 @@
-"""Make the network that the package ships: ``make demo-bundle``; about ten minutes on two cores.
+"""Make the network that the package ships: ``make demo-bundle``; about twenty minutes on two cores.
 
 The network is trained for the nominal rig, the one on paper; the demo then registers frames of the true one.
 """
@@ -23,7 +23,7 @@ from fluoropose.simulate.phantom import head
 __all__ = ["learning_config", "train_demo"]
 
 
-def learning_config(bone_path: Path, rig_path: Path, count: int = 6000, epochs: int = 12) -> LearningConfig:
+def learning_config(bone_path: Path, rig_path: Path, count: int = 6000, epochs: int = 24) -> LearningConfig:
     """Return how the shipped network learns: poses about upright standing, three times as wide as walking moves."""
     upright = Walking(_triple(Nominal().isocentre), nod_deg=0, turn_deg=0, lean_deg=0, sideways_mm=0, up_mm=0)
     pose = upright.world_from_head(0.0) * Bone.load(bone_path).bone_from_source.inverse()
@@ -62,7 +62,7 @@ def learning_config(bone_path: Path, rig_path: Path, count: int = 6000, epochs: 
     )
 
 
-def train_demo(out: Path, work: Path, count: int = 6000, epochs: int = 12) -> Path:
+def train_demo(out: Path, work: Path, count: int = 6000, epochs: int = 24) -> Path:
     """Place the landmarks, render the set, train, and write bundle and landmarks to the folder ``out``.
 
     Interrupted, a rerun with the same ``work`` folder goes on.

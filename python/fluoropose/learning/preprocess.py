@@ -10,8 +10,11 @@ from pydantic import Field
 from fluoropose._toml import Config
 from fluoropose.errors import InputError
 from fluoropose.region import Region
+from fluoropose.rig import Fluoroscope
 
-__all__ = ["Preprocessing", "crop_frame"]
+__all__ = ["LIT_SHARE", "Preprocessing", "crop_frame", "lit_pixels"]
+
+LIT_SHARE = 0.98  # of the field's radius: its rim is blurred, and no circle exactly
 
 
 def crop_frame(frame: NDArray[np.float32], region: Region, size: int) -> NDArray[np.float32]:
@@ -42,43 +45,64 @@ def crop_frame(frame: NDArray[np.float32], region: Region, size: int) -> NDArray
     return region.crop(frame, size, outside=1.0)
 
 
+def lit_pixels(fluoroscope: Fluoroscope, region: Region, size: int) -> NDArray[np.bool_]:
+    """Return which pixels (size, size) of a crop carry signal: those in the frame and in its circular field."""
+    window = np.arange(size, dtype=np.float64)
+    u, v = region.to_frame(np.column_stack([window, window]), size).T
+    width, height = fluoroscope.view.size_px
+    lit = ((v >= 0) & (v <= height - 1))[:, None] & ((u >= 0) & (u <= width - 1))
+    rim = fluoroscope.field
+    if rim is not None:
+        lit &= np.hypot(u - rim.u, (v - rim.v)[:, None]) <= LIT_SHARE * rim.radius
+    return np.asarray(lit)
+
+
 class Preprocessing(Config):
-    """Logarithm of the signal, then the crop's own range to [-1, 1]; its numbers travel with the network.
+    """Logarithm of the signal, then the range of the lit pixels to [-1, 1]; its numbers travel with the network.
+
+    What is not lit becomes 1, however black the camera draws it: otherwise a crop at the field's rim would spend its
+    grey scale on the black beside it, and the bone would lose its contrast.
 
     Attributes
     ----------
     floor
         Share of full scale added to the signal before the logarithm, so that black stays finite.
     low, high
-        Quantiles of the crop that become -1 and 1; what lies outside is clipped.
+        Quantiles of the lit pixels that become -1 and 1; what lies outside is clipped.
     """
 
     floor: float = Field(default=0.03, gt=0, lt=1)
     low: float = Field(default=0.02, ge=0, lt=0.5)
     high: float = Field(default=0.98, gt=0.5, le=1)
 
-    def __call__(self, crops: torch.Tensor) -> torch.Tensor:
-        """Normalise crops (b, h, w) in [0, 1], bright = attenuating, to [-1, 1]; a constant crop becomes -1."""
-        attenuation = -torch.log((1 - crops).clamp_min(0) + self.floor)
-        sample = attenuation[:, ::2, ::2].flatten(1)  # a quarter of the pixels: quantiles sort
-        levels = torch.tensor([self.low, self.high], dtype=sample.dtype, device=sample.device)
-        low, high = torch.quantile(sample, levels, dim=1)[:, :, None, None]
-        scaled: torch.Tensor = 2 * (attenuation - low) / (high - low).clamp_min(1e-3) - 1
-        return scaled.clamp(-1, 1)
+    def __call__(self, crops: torch.Tensor, lit: torch.Tensor) -> torch.Tensor:
+        """Normalise crops (b, h, w) in [0, 1], bright = attenuating, to [-1, 1]; a constant crop becomes -1.
 
-    def apply(self, crop: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Normalise one crop (h, w), as ``crop_frame`` returns it.
+        ``lit`` (b, h, w) bool says which pixels carry signal; at least one in every crop.
+        """
+        attenuation = -torch.log((1 - crops).clamp_min(0) + self.floor)
+        # A quarter of the pixels is enough for quantiles, which sort.
+        sample = torch.where(lit, attenuation, torch.nan)[:, ::2, ::2].flatten(1)
+        levels = torch.tensor([self.low, self.high], dtype=sample.dtype, device=sample.device)
+        low, high = torch.nanquantile(sample, levels, dim=1).nan_to_num()[:, :, None, None]
+        scaled: torch.Tensor = 2 * (attenuation - low) / (high - low).clamp_min(1e-3) - 1
+        return torch.where(lit, scaled.clamp(-1, 1), 1.0)
+
+    def apply(self, crop: NDArray[np.float32], lit: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Normalise one crop (h, w), as ``crop_frame`` returns it, with its ``lit_pixels``.
 
         Raises
         ------
         InputError
-            If the crop is not finite or all one grey: nothing can be seen in it.
+            If the crop is not finite, hardly lit or all one grey: nothing can be seen in it.
         """
         image = torch.from_numpy(np.ascontiguousarray(crop, dtype=np.float32))
-        if image.ndim != 2:
-            raise InputError(f"crop: expected shape (h, w), found {tuple(image.shape)}")
+        if image.ndim != 2 or lit.shape != crop.shape:
+            raise InputError(f"crop, lit: expected one shape (h, w), found {tuple(image.shape)} and {lit.shape}")
         if not bool(torch.isfinite(image).all()):
             raise InputError("crop: expected finite numbers, found NaN or infinity")
-        if float(image.max() - image.min()) < 1e-3:
+        if lit.mean() < 0.02:
+            raise InputError(f"crop: outside the field, {lit.mean():.1%} of it is lit")
+        if float(np.ptp(crop[lit])) < 1e-3:
             raise InputError(f"crop: blank, all pixels near {float(image.mean()):.3f}")
-        return np.asarray(self(image[None])[0].numpy())
+        return np.asarray(self(image[None], torch.from_numpy(lit)[None])[0].numpy())

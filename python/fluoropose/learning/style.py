@@ -15,9 +15,10 @@ from torch.nn.functional import affine_grid, avg_pool2d, conv2d, grid_sample, in
 
 from fluoropose.learning import shapes
 from fluoropose.learning.config import StyleConfig
+from fluoropose.learning.preprocess import LIT_SHARE
 from fluoropose.learning.shapes import uniform
 
-__all__ = ["Samples", "draw"]
+__all__ = ["Pictures", "Samples", "draw"]
 
 
 @dataclass
@@ -45,14 +46,32 @@ class Samples:
     segmented: Tensor
 
 
-def draw(samples: Samples, size: int, style: StyleConfig, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw pictures (b, size, size) in [0, 1], bright = attenuating, and their landmarks (b, n, 2) px."""
+@dataclass
+class Pictures:
+    """What the network is shown, before preprocessing.
+
+    Attributes
+    ----------
+    crops
+        (b, size, size) in [0, 1], bright = attenuating.
+    lit
+        (b, size, size) bool, pixels that carry signal.
+    landmarks_px
+        (b, n, 2) where the landmarks lie.
+    """
+
+    crops: Tensor
+    lit: Tensor
+    landmarks_px: Tensor
+
+
+def draw(samples: Samples, size: int, style: StyleConfig, rng: torch.Generator) -> Pictures:
+    """Draw a picture of every sample."""
     layers, mask, landmarks, field = _move(samples, size, style, rng)
-    integral = _line_integral(layers, style, rng)
-    signal = _beam(integral, style, rng)
-    signal = _camera(signal, field, style, rng)
-    pictures = 1 - signal
-    return torch.where(samples.segmented[:, None, None], pictures * mask, pictures), landmarks
+    signal = _beam(_line_integral(layers, style, rng), style, rng)
+    crops, lit = _camera(signal, field, style, rng)
+    alone = samples.segmented[:, None, None]
+    return Pictures(torch.where(alone, crops * mask, crops), lit | alone, landmarks)
 
 
 def _move(samples: Samples, size: int, style: StyleConfig, rng: torch.Generator) -> tuple[Tensor, ...]:
@@ -118,8 +137,8 @@ def _beam(integral: Tensor, style: StyleConfig, rng: torch.Generator) -> Tensor:
     return (1 - glare) * (primary + scattered) + glare * diffuse
 
 
-def _camera(signal: Tensor, field: Tensor, style: StyleConfig, rng: torch.Generator) -> Tensor:
-    """Turn signal at the screen into a stored picture, 1 = full scale."""
+def _camera(signal: Tensor, field: Tensor, style: StyleConfig, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Turn signal at the screen into what is stored, bright = attenuating, 1 = no signal; and which pixels are lit."""
     b, size, _ = signal.shape
     shading = uniform((b, 1, 1), *style.shading, rng) * shapes.smooth_noise(b, size, 2, rng)
     signal = signal * (1 + shading).clamp_min(0.1) * _gain(signal, style, rng)
@@ -127,11 +146,14 @@ def _camera(signal: Tensor, field: Tensor, style: StyleConfig, rng: torch.Genera
     signal = signal.clamp(1e-4, 1) ** _log_uniform(b, style.gamma, rng)
     noise = torch.randn(signal.shape, generator=rng, device=rng.device)
     signal = signal + uniform((b, 1, 1), *style.noise, rng) * noise * signal.sqrt()
-    inside = _inside(field, size, rng)
-    drawn = (uniform((b, 1, 1), 0, 1, rng) < style.field_share).float()
-    inside = drawn * inside + 1 - drawn
+    beyond = _beyond(field, size)
+    drawn = uniform((b, 1, 1), 0, 1, rng) < style.field_share
+    # An edge about a pixel wide, not exactly where it is said to be.
+    play = field[:, 2, None, None] * uniform((b, 1, 1), -0.02, 0.02, rng)
+    inside = torch.where(drawn, torch.sigmoid((play - beyond) * 1.5), 1.0)
     black = uniform((b, 1, 1), *style.black, rng)
-    return (inside * signal + (1 - inside) * black).clamp(0, 1)
+    stored = (inside * signal + (1 - inside) * black).clamp(0, 1)
+    return 1 - stored, ~drawn | (beyond <= -(1 - LIT_SHARE) * field[:, 2, None, None])
 
 
 def _gain(signal: Tensor, style: StyleConfig, rng: torch.Generator) -> Tensor:
@@ -141,13 +163,11 @@ def _gain(signal: Tensor, style: StyleConfig, rng: torch.Generator) -> Tensor:
     return (_log_uniform(len(signal), style.level, rng) / dark.clamp_min(1e-6)).clamp(*style.exposure)
 
 
-def _inside(field: Tensor, size: int, rng: torch.Generator) -> Tensor:
-    """Show where the circular field is, (b, size, size), with an edge about a pixel wide and a few percent of play."""
+def _beyond(field: Tensor, size: int) -> Tensor:
+    """Return how far each pixel (b, size, size) lies outside the circular field, pixels; negative inside."""
     axis = torch.arange(size, device=field.device, dtype=torch.float32)
-    play = 1 + uniform((len(field), 1, 1), -0.04, 0.02, rng)
     u, v, radius = (field[:, i, None] for i in range(3))
-    distance = (((axis - u) ** 2)[:, None, :] + ((axis - v) ** 2)[:, :, None]).sqrt()
-    return torch.sigmoid((radius[:, None] * play - distance) * 1.5)
+    return (((axis - u) ** 2)[:, None, :] + ((axis - v) ** 2)[:, :, None]).sqrt() - radius[:, None]
 
 
 def _low_pass(images: Tensor, cells: int) -> Tensor:

@@ -112,9 +112,9 @@ class LandmarkTraining(pl.LightningModule):
 
     def pictures(self, rows: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw the network's input (b, 1, h, w) and its labels (b, n, 2), normalised, for rows of the set."""
-        crops, landmarks_px = draw(self.radiographs.samples(rows), self.size, self.config.style, rng)
-        inputs = self.config.preprocessing(crops)[:, None]
-        return inputs.contiguous(memory_format=torch.channels_last), normalised_from_px(landmarks_px, self.size)
+        drawn = draw(self.radiographs.samples(rows), self.size, self.config.style, rng)
+        inputs = self.config.preprocessing(drawn.crops, drawn.lit)[:, None]
+        return inputs.contiguous(memory_format=torch.channels_last), normalised_from_px(drawn.landmarks_px, self.size)
 
     def training_step(self, batch: tuple[Tensor, int]) -> Tensor:
         """Log loss and log10 MSE of one batch; ``batch`` is (rows, seed of its styles)."""

@@ -12,7 +12,7 @@ from fluoropose.bone import Bone
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose, View
 from fluoropose.learning.bundle import Bundle
-from fluoropose.learning.preprocess import crop_frame
+from fluoropose.learning.preprocess import crop_frame, lit_pixels
 from fluoropose.region import Region
 from fluoropose.registration.locate import around_pose, around_predictions, jittered, whole_field
 from fluoropose.registration.registration import Registration, Status
@@ -108,11 +108,12 @@ class Registrar:
         size, normalise = self.bundle.manifest.size, self.bundle.manifest.preprocessing.apply
         windows = [look for of_pair in regions for region in of_pair for look in jittered(region, looks)]
         images = [frame for frames in pairs for frame in frames for _ in range(looks)]
+        scopes = [scope for _ in pairs for scope in self.rig.fluoroscopes for _ in range(looks)]
         crops = np.zeros((len(windows), size, size), np.float32)
         blank = np.zeros(len(windows), bool)
-        for k, (image, window) in enumerate(zip(images, windows, strict=True)):
+        for k, (image, window, scope) in enumerate(zip(images, windows, scopes, strict=True)):
             try:
-                crops[k] = normalise(crop_frame(image, window, size))
+                crops[k] = normalise(crop_frame(image, window, size), lit_pixels(scope, window, size))
             except InputError:  # nothing to be seen in this window
                 blank[k] = True
         predicted = self.bundle.predict(crops, np.tile(np.repeat(np.arange(views), looks), len(pairs)).tolist())
@@ -127,7 +128,9 @@ class Registrar:
 
     def _checked(self, found: Registration) -> Registration:
         reason = "" if found.world_from_bone is None else self._doubt(found, found.world_from_bone)
-        return replace(found, status=Status.FAILED, reason=reason, world_from_bone=None) if reason else found
+        if not reason:
+            return found
+        return replace(found, status=Status.FAILED, reason=reason, world_from_bone=None, covariance=None)
 
     def _doubt(self, found: Registration, pose: Pose) -> str:
         """Return why a pose cannot be trusted, or ""."""

@@ -49,7 +49,7 @@ def line_chart(
     drawn = np.concatenate([s.values for s in series] + ([np.array([limit])] if limit is not None else []))
     drawn = drawn[np.isfinite(drawn)]
     low, high = (float(drawn.min()), float(drawn.max())) if drawn.size else (0.0, 1.0)
-    pad = max(0.06 * (high - low), 1e-3 * max(abs(low), abs(high)), 1e-6)
+    pad = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
     low, high = low - pad, high + pad
     start, end = float(times_s[0]), float(times_s[-1])
     if end <= start:
