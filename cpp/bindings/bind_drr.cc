@@ -3,6 +3,7 @@
 #include <tuple>
 
 #include "bindings.h"
+#include "fluoropose/drr/jacobian_sinks.h"
 #include "fluoropose/drr/renderer.h"
 
 namespace {
@@ -79,6 +80,56 @@ BoneImages with_bone(const Renderer& renderer, const View& view, const DoubleArr
   return {image, bone, mask};
 }
 
+using FloatImage = py::array_t<float, py::array::c_style>;
+
+void require_shape(const FloatImage& image, const View& view, const char* name) {
+  if (image.ndim() != 2 || image.shape(0) != view.height || image.shape(1) != view.width) {
+    throw py::value_error(std::string(name) + ": expected the shape (height, width) of the view");
+  }
+}
+
+std::tuple<py::array_t<float>, py::array_t<float>> with_jacobian(const Renderer& renderer, const View& view,
+                                                                 const DoubleArray& world_from_bone) {
+  const Affine3<double> pose = to_affine(world_from_bone, "world_from_bone");
+  py::array_t<float> image({view.height, view.width}), jacobian({6, view.height, view.width});
+  const auto sink = fluoropose::store_jacobian(view.width, view.height, image.mutable_data(), jacobian.mutable_data());
+  {
+    const py::gil_scoped_release release;
+    renderer.render_jacobian(view, pose, sink);
+  }
+  return {image, jacobian};
+}
+
+py::array_t<double> pose_gradient(const Renderer& renderer, const View& view, const DoubleArray& world_from_bone,
+                                  const FloatImage& by_pixel) {
+  const Affine3<double> pose = to_affine(world_from_bone, "world_from_bone");
+  require_shape(by_pixel, view, "image_gradient");
+  py::array_t<double> gradient(6);
+  fluoropose::PoseGradient sums(view.width, view.height, by_pixel.data());
+  {
+    const py::gil_scoped_release release;
+    renderer.render_jacobian(view, pose, sums.sink());
+  }
+  sums.result(gradient.mutable_data());
+  return gradient;
+}
+
+std::tuple<double, py::array_t<double>, py::array_t<double>> normal_equations(
+    const Renderer& renderer, const View& view, const DoubleArray& world_from_bone, const FloatImage& target,
+    const std::optional<FloatImage>& weights) {
+  const Affine3<double> pose = to_affine(world_from_bone, "world_from_bone");
+  require_shape(target, view, "target");
+  if (weights) require_shape(*weights, view, "weights");
+  py::array_t<double> jtj({6, 6}), jtr(6);
+  fluoropose::NormalEquations sums(view.width, view.height, target.data(), weights ? weights->data() : nullptr);
+  {
+    const py::gil_scoped_release release;
+    renderer.render_jacobian(view, pose, sums.sink());
+  }
+  const double cost = sums.result(jtj.mutable_data(), jtr.mutable_data());
+  return {cost, jtj, jtr};
+}
+
 }  // namespace
 
 void bind_drr(py::module_& m) {
@@ -89,5 +140,9 @@ void bind_drr(py::module_& m) {
       .def(py::init(&make_renderer), py::arg("mu"), py::arg("bone_from_voxel"), py::arg("bone"), py::arg("method"),
            py::arg("device"))
       .def("line_integral", &line_integral, py::arg("view"), py::arg("world_from_bone"))
-      .def("with_bone", &with_bone, py::arg("view"), py::arg("world_from_bone"));
+      .def("with_bone", &with_bone, py::arg("view"), py::arg("world_from_bone"))
+      .def("with_jacobian", &with_jacobian, py::arg("view"), py::arg("world_from_bone"))
+      .def("pose_gradient", &pose_gradient, py::arg("view"), py::arg("world_from_bone"), py::arg("image_gradient"))
+      .def("normal_equations", &normal_equations, py::arg("view"), py::arg("world_from_bone"), py::arg("target"),
+           py::arg("weights"));
 }

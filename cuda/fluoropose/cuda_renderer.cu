@@ -122,7 +122,7 @@ void CudaRenderer::shear_warp(const ShearPlan& plan, int width, int height, cons
   const DrrImages images = s.images(pixels, out.mask != nullptr);
   float* memory = s.sums.reserve((out.mask ? 3 : 1) * sheared);
   const ShearSums sums{memory, out.mask ? memory + sheared : nullptr, out.mask ? memory + 2 * sheared : nullptr,
-                       plan.width};
+                       nullptr, plan.width};
   const Slices& slices = s.slices.across[plan.axis];
   const std::vector<SliceMap> host_maps = slice_maps(plan, slices.strides.nk);
   const SliceMap* maps = s.maps.upload(host_maps.data(), host_maps.size(), s.stream);

@@ -20,7 +20,7 @@ from fluoropose.volume import Volume, checked_mask
 if TYPE_CHECKING:
     from fluoropose.bone import Bone
 
-__all__ = ["BoneRenderer", "Device", "Drr", "Method", "Renderer"]
+__all__ = ["BoneRenderer", "Device", "Drr", "Method", "NormalEquations", "Renderer"]
 
 Method = Literal["shear_warp", "ray_cast"]
 Device = Literal["cpu", "cuda"]
@@ -50,10 +50,72 @@ class Renderer:
 
     def __init__(self, volume: Volume, method: Method = "ray_cast", device: Device = "cpu") -> None:
         self._core = _core_renderer(volume, None, method, device)
+        self._device = device
 
     def render(self, view: View, world_from_bone: Pose) -> NDArray[np.float32]:
         """Return the (height, width) line integrals, dimensionless, of the view's ideal image."""
         return self._core.line_integral(view.core(), world_from_bone.matrix)
+
+    def render_with_jacobian(
+        self, view: View, world_from_bone: Pose
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the image (h, w) and its derivative (6, h, w) with respect to the pose, from one pass.
+
+        The six are (omega_x, omega_y, omega_z, v_x, v_y, v_z) in world axes, per radian and per mm, for the pose with
+        rotation ``exp(omega) R`` and translation ``t + v``: omega turns about the bone's origin.
+        """
+        self._need_cpu("render_with_jacobian")
+        return self._core.with_jacobian(view.core(), world_from_bone.matrix)
+
+    def pose_gradient(
+        self, view: View, world_from_bone: Pose, image_gradient: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """Return the gradient (6,) of a cost with respect to the pose, given its gradient (h, w) by the image.
+
+        The parameters are those of ``render_with_jacobian``, whose images are never stored.
+        """
+        self._need_cpu("pose_gradient")
+        weight = _image("image_gradient", image_gradient, view)
+        return self._core.pose_gradient(view.core(), world_from_bone.matrix, weight)
+
+    def normal_equations(
+        self,
+        view: View,
+        world_from_bone: Pose,
+        target: NDArray[np.float32],
+        weights: NDArray[np.float32] | None = None,
+    ) -> NormalEquations:
+        """Return what a Gauss-Newton step towards the image ``target`` (h, w) needs; ``weights`` (h, w) are W's diagonal.
+
+        The parameters are those of ``render_with_jacobian``, whose images are never stored.
+        """
+        self._need_cpu("normal_equations")
+        w = None if weights is None else _image("weights", weights, view)
+        cost, jtj, jtr = self._core.normal_equations(
+            view.core(), world_from_bone.matrix, _image("target", target, view), w
+        )
+        return NormalEquations(cost, jtj, jtr)
+
+    def _need_cpu(self, what: str) -> None:
+        if self._device != "cpu":
+            raise InputError(f'device: {what} runs on the "cpu" only, found {self._device!r}')
+
+
+@dataclass(frozen=True, eq=False)
+class NormalEquations:
+    """Of the residuals r = image - target with the derivative J and weights W.
+
+    Attributes
+    ----------
+    cost
+        r^T W r / 2.
+    jtj, jtr
+        J^T W J (6, 6) and J^T W r (6,).
+    """
+
+    cost: float
+    jtj: NDArray[np.float64]
+    jtr: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +164,14 @@ class BoneRenderer:
         """Return the ideal image of ``view`` with the bone at ``world_from_bone``."""
         line, bone, mask = self._core.with_bone(view.core(), world_from_bone.matrix)
         return Drr(line, bone, mask, view.project(world_from_bone.apply(self._landmarks_mm)))
+
+
+def _image(name: str, image: NDArray[np.float32], view: View) -> NDArray[np.float32]:
+    if np.shape(image) != (view.height, view.width):
+        raise InputError(f"{name}: expected shape {(view.height, view.width)}, found {np.shape(image)}")
+    if not np.isfinite(image).all():
+        raise InputError(f"{name}: expected finite numbers, found NaN or infinity")
+    return np.ascontiguousarray(image, dtype=np.float32)
 
 
 def _core_renderer(volume: Volume, mask: NDArray[np.bool_] | None, method: Method, device: Device) -> _core.Renderer:

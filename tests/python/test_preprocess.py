@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from fluoropose.errors import InputError
-from fluoropose.learning.preprocess import Preprocessing, crop_frame, lit_pixels
 from fluoropose.geometry import View
+from fluoropose.learning.preprocess import Preprocessing, crop_frame, lit_pixels
 from fluoropose.region import Region
 from fluoropose.rig import CircularField, Fluoroscope
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 namespace fluoropose {
 
@@ -10,5 +11,16 @@ struct DrrImages {
   float* bone_line_integral;  // bone alone
   std::uint8_t* mask;         // 1 where a ray crosses a voxel of the bone
 };
+
+// One row of an image with the derivative of its pixels: line (width) and its derivative (width) for each of the six
+// pose parameters, omega x, y, z per radian and v x, y, z per mm.
+struct JacobianRow {
+  int v;  // which row
+  const float* line;
+  const float* pose[6];
+};
+
+// Takes the rows as they are finished, in any order, each on the thread that made it.
+using JacobianSink = std::function<void(const JacobianRow&)>;
 
 }  // namespace fluoropose

@@ -68,6 +68,39 @@ FLUOROPOSE_HD void add_sample(const Slices& slices, float a, float b, int k, Ray
   }
 }
 
+// Sums over slices of the gradient of mu along a and b, per voxel, and of these times the slices' distance from the
+// middle one, counted in slices.
+struct RayGradient {
+  float a0, a1, b0, b1;
+};
+
+FLUOROPOSE_HD float middle_slice(int nk) { return 0.5f * static_cast<float>(nk - 1); }
+
+// The derivative of bilinear() with respect to a.
+FLUOROPOSE_HD float slope_a(const Corners& q, float wb) {
+  const float low = q.q10 - q.q00, high = q.q11 - q.q01;
+  return low + wb * (high - low);
+}
+
+FLUOROPOSE_HD float slope_b(const Corners& q, float wa) {
+  const float low = q.q01 - q.q00, high = q.q11 - q.q10;
+  return low + wa * (high - low);
+}
+
+// 1 between the ends of an axis of n voxels, 0 where joseph_tap() moved the sample onto the rim: nothing changes there.
+FLUOROPOSE_HD float within(float x, int n) { return x > 0.0f && x < static_cast<float>(n - 1) ? 1.0f : 0.0f; }
+
+FLUOROPOSE_HD void add_gradient_sample(const Slices& slices, float a, float b, int k, float& line, RayGradient& g) {
+  const SliceStrides& s = slices.strides;
+  const Tap tap = joseph_tap(s, a, b, k);
+  const Corners q = corners(slices.mu, s, tap);
+  const float depth = static_cast<float>(k) - middle_slice(s.nk);
+  const float along_a = slope_a(q, tap.wb) * within(a, s.na), along_b = slope_b(q, tap.wa) * within(b, s.nb);
+  line += bilinear(q, tap.wa, tap.wb);
+  g.a0 += along_a, g.a1 += along_a * depth;
+  g.b0 += along_b, g.b1 += along_b * depth;
+}
+
 // step_mm: ray length between two slices.
 template <bool kBone>
 FLUOROPOSE_HD void store_pixel(const RaySums& sums, float step_mm, int index, const DrrImages& out) {

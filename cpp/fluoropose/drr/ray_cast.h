@@ -67,4 +67,15 @@ FLUOROPOSE_HD RaySums cast_ray(const Slices& slices, const JosephRay& ray) {
   return sums;
 }
 
+// The sum of mu, which is returned, and of its gradient.
+FLUOROPOSE_HD float cast_gradient_ray(const Slices& slices, const JosephRay& ray, RayGradient& gradient) {
+  float line = 0.0f;
+  gradient = {};
+  for (int i = 0; i < ray.count; ++i) {
+    const float f = static_cast<float>(i);
+    add_gradient_sample(slices, ray.a + f * ray.da, ray.b + f * ray.db, ray.k + i * ray.dk, line, gradient);
+  }
+  return line;
+}
+
 }  // namespace fluoropose

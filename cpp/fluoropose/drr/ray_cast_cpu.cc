@@ -2,15 +2,20 @@
 
 #include <algorithm>
 
+#include "fluoropose/drr/jacobian_sinks.h"
+
 namespace fluoropose {
 namespace {
 
 constexpr int kLanes = 16;  // rays that march together, so that the arithmetic becomes vectors
 
+enum class Gather { kLine, kBone, kGradient };
+
 struct Packet {
   float a[kLanes], b[kLanes], da[kLanes], db[kLanes];
   int k[kLanes], dk[kLanes];
   float line[kLanes], bone[kLanes], nearest_bone[kLanes];
+  float a0[kLanes], a1[kLanes], b0[kLanes], b1[kLanes];
 };
 
 struct PacketTaps {
@@ -52,7 +57,22 @@ FLUOROPOSE_HD void keep_nearest(const PacketCorners& q, const PacketTaps& t, flo
   }
 }
 
-FLUOROPOSE_HD void march(const Slices& slices, bool with_bone, int count, Packet& packet) {
+// As add_gradient_sample().
+FLUOROPOSE_HD void add_gradients(const SliceStrides& s, const PacketCorners& q, const PacketTaps& t, int i, Packet& p) {
+  const float f = static_cast<float>(i), middle = middle_slice(s.nk);
+#pragma omp simd
+  for (int l = 0; l < kLanes; ++l) {
+    const Corners c{q.q00[l], q.q10[l], q.q01[l], q.q11[l]};
+    const float depth = static_cast<float>(p.k[l] + i * p.dk[l]) - middle;
+    const float along_a = slope_a(c, t.wb[l]) * within(p.a[l] + f * p.da[l], s.na);
+    const float along_b = slope_b(c, t.wa[l]) * within(p.b[l] + f * p.db[l], s.nb);
+    p.a0[l] += along_a, p.a1[l] += along_a * depth;
+    p.b0[l] += along_b, p.b1[l] += along_b * depth;
+  }
+}
+
+template <Gather kWhat>
+FLUOROPOSE_HD void march(const Slices& slices, int count, Packet& packet) {
   const SliceStrides s = slices.strides;
   Packet p = packet;
   PacketTaps taps;
@@ -61,74 +81,123 @@ FLUOROPOSE_HD void march(const Slices& slices, bool with_bone, int count, Packet
     place_taps(s, p, i, taps);
     load_corners(slices.mu, s, taps, q);
     add_samples(q, taps, p.line);
-    if (!with_bone) continue;
-    load_corners(slices.bone, s, taps, q);
-    add_samples(q, taps, p.bone);
-    keep_nearest(q, taps, p.nearest_bone);
+    if constexpr (kWhat == Gather::kGradient) add_gradients(s, q, taps, i, p);
+    if constexpr (kWhat == Gather::kBone) {
+      load_corners(slices.bone, s, taps, q);
+      add_samples(q, taps, p.bone);
+      keep_nearest(q, taps, p.nearest_bone);
+    }
   }
   packet = p;
 }
 
-void march_baseline(const Slices& slices, bool with_bone, int count, Packet& packet) {
-  march(slices, with_bone, count, packet);
+template <Gather kWhat>
+void march_baseline(const Slices& slices, int count, Packet& packet) {
+  march<kWhat>(slices, count, packet);
 }
 
 #if FLUOROPOSE_X86_LEVELS
-FLUOROPOSE_TARGET_V3 void march_v3(const Slices& slices, bool with_bone, int count, Packet& packet) {
-  march(slices, with_bone, count, packet);
+template <Gather kWhat>
+FLUOROPOSE_TARGET_V3 void march_v3(const Slices& slices, int count, Packet& packet) {
+  march<kWhat>(slices, count, packet);
 }
 
-FLUOROPOSE_TARGET_V4 void march_v4(const Slices& slices, bool with_bone, int count, Packet& packet) {
-  march(slices, with_bone, count, packet);
+template <Gather kWhat>
+FLUOROPOSE_TARGET_V4 void march_v4(const Slices& slices, int count, Packet& packet) {
+  march<kWhat>(slices, count, packet);
 }
 #endif
 
-using March = void (*)(const Slices&, bool, int, Packet&);
+using March = void (*)(const Slices&, int, Packet&);
 
+template <Gather kWhat>
 March march_for([[maybe_unused]] CpuLevel level) {
 #if FLUOROPOSE_X86_LEVELS
-  if (level == CpuLevel::kV4) return march_v4;
-  if (level == CpuLevel::kV3) return march_v3;
+  if (level == CpuLevel::kV4) return march_v4<kWhat>;
+  if (level == CpuLevel::kV3) return march_v3<kWhat>;
 #endif
-  return march_baseline;
+  return march_baseline<kWhat>;
 }
 
-void cast_packet(const Slices slices[3], const Vec3<int>& size, const VoxelView& view, March march_packet, int u0,
-                 int v, const DrrImages& out) {
-  const int lanes = std::min(kLanes, view.width - u0);
-  JosephRay rays[kLanes];
-  int longest[3] = {};
-  for (int l = 0; l < lanes; ++l) {
-    rays[l] = joseph_ray(size, view, u0 + l, v);
-    longest[rays[l].axis] = std::max(longest[rays[l].axis], rays[l].count);
-  }
-  Packet p{};
-  for (int axis = 0; axis < 3; ++axis) {
-    if (longest[axis] == 0) continue;
-    for (int l = 0; l < kLanes; ++l) {
-      // A ray of another axis stays in the rim, where it sums zeros; so does a ray that is through before the longest.
-      const JosephRay ray = l < lanes && rays[l].axis == axis ? rays[l] : JosephRay{};
-      p.a[l] = ray.a, p.b[l] = ray.b, p.da[l] = ray.da, p.db[l] = ray.db, p.k[l] = ray.k, p.dk[l] = ray.dk;
+// What all packets of an image share.
+struct Caster {
+  Slices slices[3];
+  Vec3<int> size;
+  const VoxelView& view;
+  March march;
+
+  Caster(const Grid& grid, const VoxelView& seen, March with)
+      : slices{grid.slices(0), grid.slices(1), grid.slices(2)}, size(grid.size()), view(seen), march(with) {}
+
+  // Casts the rays of pixels (u0 .. u0 + lanes - 1, v) and leaves their sums in the packet.
+  void cast(int u0, int v, int lanes, JosephRay* rays, Packet& p) const {
+    int longest[3] = {};
+    for (int l = 0; l < lanes; ++l) {
+      rays[l] = joseph_ray(size, view, u0 + l, v);
+      longest[rays[l].axis] = std::max(longest[rays[l].axis], rays[l].count);
     }
-    march_packet(slices[axis], out.mask != nullptr, longest[axis], p);
+    for (int axis = 0; axis < 3; ++axis) {
+      if (longest[axis] == 0) continue;
+      for (int l = 0; l < kLanes; ++l) {
+        // A ray of another axis stays in the rim, where it sums zeros; so does one that is through before the longest.
+        const JosephRay ray = l < lanes && rays[l].axis == axis ? rays[l] : JosephRay{};
+        p.a[l] = ray.a, p.b[l] = ray.b, p.da[l] = ray.da, p.db[l] = ray.db, p.k[l] = ray.k, p.dk[l] = ray.dk;
+      }
+      march(slices[axis], longest[axis], p);
+    }
   }
+};
+
+void cast_images(const Caster& caster, int u0, int v, const DrrImages& out) {
+  const int width = caster.view.width, lanes = std::min(kLanes, width - u0);
+  JosephRay rays[kLanes];
+  Packet p{};
+  caster.cast(u0, v, lanes, rays, p);
   for (int l = 0; l < lanes; ++l) {
     const RaySums sums{p.line[l], p.bone[l], p.nearest_bone[l]};
-    const int index = v * view.width + u0 + l;
+    const int index = v * width + u0 + l;
     out.mask ? store_pixel<true>(sums, rays[l].step_mm, index, out)
              : store_pixel<false>(sums, rays[l].step_mm, index, out);
+  }
+}
+
+void cast_jacobian(const Caster& caster, const PoseFrame frames[3], int u0, int v, float* line, float* pose[6]) {
+  const int lanes = std::min(kLanes, caster.view.width - u0);
+  JosephRay rays[kLanes];
+  Packet p{};
+  caster.cast(u0, v, lanes, rays, p);
+  for (int l = 0; l < lanes; ++l) {
+    const int u = u0 + l;
+    line[u] = p.line[l] * rays[l].step_mm;
+    const RayGradient gradient{p.a0[l], p.a1[l], p.b0[l], p.b1[l]};
+    const PoseDerivative d = pose_derivative(frames[rays[l].axis], static_cast<float>(u), static_cast<float>(v),
+                                             line[u], rays[l].step_mm, gradient);
+    pose[0][u] = d.omega.x, pose[1][u] = d.omega.y, pose[2][u] = d.omega.z;
+    pose[3][u] = d.v.x, pose[4][u] = d.v.y, pose[5][u] = d.v.z;
   }
 }
 
 }  // namespace
 
 void ray_cast_cpu(const Grid& grid, const VoxelView& view, const DrrImages& out, CpuLevel level) {
-  const Slices slices[3] = {grid.slices(0), grid.slices(1), grid.slices(2)};
-  const Vec3<int> size = grid.size();
-  const March march_packet = march_for(level);
+  const Caster caster(grid, view, out.mask ? march_for<Gather::kBone>(level) : march_for<Gather::kLine>(level));
 #pragma omp parallel for schedule(dynamic, 2)
   for (int v = 0; v < view.height; ++v) {
-    for (int u = 0; u < view.width; u += kLanes) cast_packet(slices, size, view, march_packet, u, v, out);
+    for (int u = 0; u < view.width; u += kLanes) cast_images(caster, u, v, out);
+  }
+}
+
+void ray_cast_jacobian_cpu(const Grid& grid, const VoxelView& view, const PoseFrame frames[3], const JacobianSink& sink,
+                           CpuLevel level) {
+  const Caster caster(grid, view, march_for<Gather::kGradient>(level));
+#pragma omp parallel
+  {
+    JacobianBuffer row(view.width);
+#pragma omp for schedule(dynamic, 2)
+    for (int v = 0; v < view.height; ++v) {
+      for (int u = 0; u < view.width; u += kLanes) cast_jacobian(caster, frames, u, v, row.line(), row.pose());
+      sink(row.at(v));
+    }
   }
 }
 

@@ -27,7 +27,13 @@ class Renderer {
   // rigid. Shear-warp gives way to ray casting where plan_shear() says that it must.
   void render(const View& view, const Affine3<double>& world_from_bone, const DrrImages& out) const;
 
+  // The image and its derivative with respect to the pose, one row at a time (see JacobianRow). On the CPU only; throws
+  // as render() does.
+  void render_jacobian(const View& view, const Affine3<double>& world_from_bone, const JacobianSink& sink) const;
+
  private:
+  VoxelView check(const View& view, const Affine3<double>& world_from_bone) const;
+
   Grid grid_;
   Method method_;
   std::unique_ptr<CudaRenderer> cuda_;  // null on the CPU

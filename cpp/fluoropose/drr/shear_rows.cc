@@ -33,6 +33,16 @@ struct Reader<1> {
     }
   }
 
+  static FLUOROPOSE_HD void add_with_lever(const float* row, const Columns& c, int first, int last, float* sum,
+                                           float arm, float* lever) {
+    for (int i = first; i <= last; ++i) {
+      const float* q = row + c.voxel[i];
+      const float sample = q[0] + c.weight[i] * (q[1] - q[0]);
+      sum[i] += sample;
+      lever[i] += arm * sample;
+    }
+  }
+
   static FLUOROPOSE_HD void keep_nearest(const float* row, const Columns& c, int first, int last, float* near) {
     for (int i = first; i <= last; ++i) {
       const float found = row[c.voxel[i] + (c.weight[i] < 0.5f ? 0 : 1)];
@@ -67,19 +77,40 @@ struct Reader {
     return static_cast<float>(kLanes - 1) * c.da + 2.0f < static_cast<float>(2 * kLanes - 1);
   }
 
-  static FLUOROPOSE_HD void add(const float* row, const Columns& c, int first, int last, float* sum) {
-    Floats low, high, weight, total;
+  static FLUOROPOSE_HD void sample(const float* row, const Columns& c, int i, Floats& values) {
+    Floats low, high, weight;
     Ints at;
+    std::memcpy(&low, row + c.voxel[i], sizeof(low));
+    std::memcpy(&high, row + c.voxel[i] + kLanes, sizeof(high));
+    std::memcpy(&at, c.voxel + i, sizeof(at));
+    std::memcpy(&weight, c.weight + i, sizeof(weight));
+    at -= c.voxel[i];
+    const Floats q0 = __builtin_shuffle(low, high, at), q1 = __builtin_shuffle(low, high, at + 1);
+    values = q0 + weight * (q1 - q0);
+  }
+
+  static FLUOROPOSE_HD void add_to(float* sum, const Floats& values) {
+    Floats total;
+    std::memcpy(&total, sum, sizeof(total));
+    total += values;
+    std::memcpy(sum, &total, sizeof(total));
+  }
+
+  static FLUOROPOSE_HD void add(const float* row, const Columns& c, int first, int last, float* sum) {
+    Floats values;
     for (int i = first; i <= last; i += kLanes) {
-      std::memcpy(&low, row + c.voxel[i], sizeof(low));
-      std::memcpy(&high, row + c.voxel[i] + kLanes, sizeof(high));
-      std::memcpy(&at, c.voxel + i, sizeof(at));
-      std::memcpy(&weight, c.weight + i, sizeof(weight));
-      std::memcpy(&total, sum + i, sizeof(total));
-      at -= c.voxel[i];
-      const Floats q0 = __builtin_shuffle(low, high, at), q1 = __builtin_shuffle(low, high, at + 1);
-      total += q0 + weight * (q1 - q0);
-      std::memcpy(sum + i, &total, sizeof(total));
+      sample(row, c, i, values);
+      add_to(sum + i, values);
+    }
+  }
+
+  static FLUOROPOSE_HD void add_with_lever(const float* row, const Columns& c, int first, int last, float* sum,
+                                           float arm, float* lever) {
+    Floats values;
+    for (int i = first; i <= last; i += kLanes) {
+      sample(row, c, i, values);
+      add_to(sum + i, values);
+      add_to(lever + i, values * arm);
     }
   }
 
@@ -159,7 +190,8 @@ struct RowPair {
 
 template <typename Read>
 FLUOROPOSE_HD void add_rows(const float* values, const Extent* extents, const RowPair& pair, int na,
-                            const SliceMap& map, int width, Scratch& scratch, float* sum, float* nearest) {
+                            const SliceMap& map, int width, Scratch& scratch, float* sum, float* nearest,
+                            float* lever) {
   const Extent voxels = join(extents[pair.number], extents[pair.next]);
   const Extent pixels = touched(voxels, map, width);
   if (pixels.last < pixels.first) return;
@@ -168,7 +200,11 @@ FLUOROPOSE_HD void add_rows(const float* values, const Extent* extents, const Ro
   const float* row0 = values + static_cast<std::ptrdiff_t>(pair.number) * na;
   const float* row1 = values + static_cast<std::ptrdiff_t>(pair.next) * na;
   blend(row0, row1, pair.weight, voxels, scratch.blended);
-  Read::add(scratch.blended, scratch.columns, pixels.first, pixels.last, sum);
+  if (lever) {
+    Read::add_with_lever(scratch.blended, scratch.columns, pixels.first, pixels.last, sum, map.lever, lever);
+  } else {
+    Read::add(scratch.blended, scratch.columns, pixels.first, pixels.last, sum);
+  }
   if (nearest) {
     Read::keep_nearest(pair.weight < 0.5f ? row0 : row1, scratch.columns, pixels.first, pixels.last, nearest);
   }
@@ -185,10 +221,11 @@ FLUOROPOSE_HD void add_slice(const SliceRows& rows, const SliceMap& map, int wid
     const int ib = static_cast<int>(b), number = ib * rows.row_b + k * rows.row_k;
     const RowPair pair{number, number + rows.row_b, b - static_cast<float>(ib)};
     const std::ptrdiff_t to = static_cast<std::ptrdiff_t>(j) * sums.stride;
-    add_rows<Read>(rows.slices.mu, rows.mu_extents, pair, s.na, map, width, scratch, sums.line + to, nullptr);
+    add_rows<Read>(rows.slices.mu, rows.mu_extents, pair, s.na, map, width, scratch, sums.line + to, nullptr,
+                   sums.lever ? sums.lever + to : nullptr);
     if (!sums.bone) continue;
     add_rows<Read>(rows.slices.bone, rows.bone_extents, pair, s.na, map, width, scratch, sums.bone + to,
-                   sums.nearest_bone + to);
+                   sums.nearest_bone + to, nullptr);
   }
 }
 

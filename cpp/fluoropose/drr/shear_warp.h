@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "fluoropose/drr/joseph.h"
+#include "fluoropose/drr/pose_jacobian.h"
 #include "fluoropose/drr/voxel_view.h"
 
 namespace fluoropose {
@@ -33,6 +34,7 @@ bool plan_shear(const Vec3<int>& size, const VoxelView& view, ShearPlan& plan);
 // Where the intermediate pixels fall in one slice: pixel (i, j) at (a + i da, b + j db).
 struct SliceMap {
   float a, b, da, db;
+  float lever;  // distance from the plane, in slices, over the slice's scale; see warp_gradient()
 };
 
 // The maps of slices 0 .. count - 1.
@@ -43,8 +45,24 @@ struct ShearSums {
   float* line;
   float* bone;          // null where no bone is asked for
   float* nearest_bone;  // null likewise
+  float* lever;         // samples times SliceMap::lever; null where no derivative is asked for
   int stride;           // elements from row to row
 };
+
+// One pixel of its line, which is returned, and lever. maps: of every slice.
+FLUOROPOSE_HD float shear_lever_pixel(const Slices& slices, const SliceMap* maps, int i, int j, float& lever) {
+  float line = 0.0f;
+  lever = 0.0f;
+  for (int k = 1; k < slices.strides.nk - 1; ++k) {
+    const SliceMap& map = maps[k];
+    RaySums sample{};
+    add_sample<false>(slices, map.a + static_cast<float>(i) * map.da, map.b + static_cast<float>(j) * map.db, k,
+                      sample);
+    line += sample.line;
+    lever += map.lever * sample.line;
+  }
+  return line;
+}
 
 // One pixel of it. maps: of every slice.
 template <bool kBone>
@@ -104,7 +122,13 @@ FLUOROPOSE_HD float warp_sum(const float* at, int stride, const WarpTap& tap) {
     const float* q = at + r * stride;
     sum += wj.w[r] * (wi.w[0] * q[0] + wi.w[1] * q[1] + wi.w[2] * q[2] + wi.w[3] * q[3]);
   }
-  return sum > 0.0f ? sum : 0.0f;  // cubic interpolation overshoots at edges, attenuation does not
+  return sum;
+}
+
+// Cubic interpolation overshoots at edges, attenuation does not.
+FLUOROPOSE_HD float warp_line(const float* at, int stride, const WarpTap& tap) {
+  const float sum = warp_sum(at, stride, tap);
+  return sum > 0.0f ? sum : 0.0f;
 }
 
 // Whether more than half of the bilinear weight lies on pixels whose ray meets the bone.
@@ -122,13 +146,62 @@ FLUOROPOSE_HD void warp_pixel(const ShearPlan& plan, const ShearSums& sums, int 
   const WarpTap tap = warp_tap(plan, sums.stride, u, v);
   RaySums ray{};
   if (tap.inside) {
-    ray.line = warp_sum(sums.line + tap.index, sums.stride, tap);
+    ray.line = warp_line(sums.line + tap.index, sums.stride, tap);
     if constexpr (kBone) {
-      ray.bone = warp_sum(sums.bone + tap.index, sums.stride, tap);
+      ray.bone = warp_line(sums.bone + tap.index, sums.stride, tap);
       ray.nearest_bone = warp_mask(sums.nearest_bone + tap.index, sums.stride, tap) ? 1.0f : 0.0f;
     }
   }
   store_pixel<kBone>(ray, tap.step_mm, v * width + u, out);
+}
+
+FLUOROPOSE_HD CubicWeights cubic_slopes(float t) {
+  const float t2 = t * t;
+  return {{0.5f * (-3.0f * t2 + 4.0f * t - 1.0f), 0.5f * (9.0f * t2 - 10.0f * t), 0.5f * (-9.0f * t2 + 8.0f * t + 1.0f),
+           0.5f * (3.0f * t2 - 2.0f * t)}};
+}
+
+struct WarpSlopes {
+  float sum, di, dj;  // the intermediate image between its pixels, and how it changes with i and j
+};
+
+FLUOROPOSE_HD WarpSlopes warp_slopes(const float* at, int stride, const WarpTap& tap) {
+  const CubicWeights wi = cubic_weights(tap.ti), wj = cubic_weights(tap.tj);
+  const CubicWeights si = cubic_slopes(tap.ti), sj = cubic_slopes(tap.tj);
+  WarpSlopes s{};
+  for (int r = 0; r < 4; ++r) {
+    const float* q = at + r * stride;
+    const float row = wi.w[0] * q[0] + wi.w[1] * q[1] + wi.w[2] * q[2] + wi.w[3] * q[3];
+    s.sum += wj.w[r] * row;
+    s.dj += sj.w[r] * row;
+    s.di += wj.w[r] * (si.w[0] * q[0] + si.w[1] * q[1] + si.w[2] * q[2] + si.w[3] * q[3]);
+  }
+  return s;
+}
+
+// The gradient sums of one detector pixel's ray from the slopes of two intermediate images. Moved by one voxel on the
+// plane, the ray from a fixed source moves by scale = 1 + (k - plane) / (plane - source_k) in slice k. So the slope of
+// the line image is a0 + a1 / (plane - source_k), and that of the image in which each slice counts
+// (k - plane) / scale times is a1.
+FLUOROPOSE_HD RayGradient warp_gradient(const ShearPlan& p, const WarpSlopes& line, const WarpSlopes& lever) {
+  const float per_a = static_cast<float>(1 / p.step_a), per_b = static_cast<float>(1 / p.step_b);
+  const float near = p.parallel ? 0.0f : static_cast<float>(1 / (p.plane - p.source_k));
+  const float a1 = lever.di * per_a, b1 = lever.dj * per_b;
+  return {line.di * per_a - near * a1, a1, line.dj * per_b - near * b1, b1};
+}
+
+// The line integral of one detector pixel, which is returned, and its derivative.
+FLUOROPOSE_HD float warp_jacobian(const ShearPlan& plan, const ShearSums& sums, const PoseFrame& frame, int u, int v,
+                                  PoseDerivative& derivative) {
+  const WarpTap tap = warp_tap(plan, sums.stride, u, v);
+  derivative = {};
+  if (!tap.inside) return 0.0f;
+  const WarpSlopes line = warp_slopes(sums.line + tap.index, sums.stride, tap);
+  const WarpSlopes lever = warp_slopes(sums.lever + tap.index, sums.stride, tap);
+  const float integral = line.sum > 0.0f ? line.sum * tap.step_mm : 0.0f;
+  derivative = pose_derivative(frame, static_cast<float>(u), static_cast<float>(v), integral, tap.step_mm,
+                               warp_gradient(plan, line, lever));
+  return integral;
 }
 
 }  // namespace fluoropose

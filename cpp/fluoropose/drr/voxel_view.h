@@ -17,7 +17,10 @@ struct VoxelView {
   FLUOROPOSE_HD Vec3<double> direction(double u, double v) const { return parallel ? source : pixel(u, v) - source; }
 };
 
-FLUOROPOSE_HD double component(const Vec3<double>& p, int axis) { return axis == 0 ? p.x : axis == 1 ? p.y : p.z; }
+template <typename T>
+FLUOROPOSE_HD T component(const Vec3<T>& p, int axis) {
+  return axis == 0 ? p.x : axis == 1 ? p.y : p.z;
+}
 // The two axes across a slice axis, in the order x, y, z.
 FLUOROPOSE_HD int first_axis(int slice_axis) { return slice_axis == 0 ? 1 : 0; }
 FLUOROPOSE_HD int second_axis(int slice_axis) { return slice_axis == 2 ? 1 : 2; }

@@ -1,0 +1,54 @@
+// The derivative of a pixel with respect to the pose, from sums that a ray gathers on its one way through the slices.
+//
+// A ray crosses the slice at k (mm along the slice axis) at a = p_a + s_a (k - middle), b = p_b + s_b (k - middle). Its
+// sum changes with these four numbers by sums of the slices' in-plane gradient and of that gradient times the distance
+// from the middle slice; the four change with the pose by the chain rule. The result is the derivative of the discrete
+// sum of Joseph's method, step length included, between the kinks that linear interpolation has at voxel faces. Bodies
+// for CPU and CUDA.
+#pragma once
+
+#include "fluoropose/drr/joseph.h"
+#include "fluoropose/drr/voxel_view.h"
+
+namespace fluoropose {
+
+// d pixel / d pose for world_from_bone' with rotation exp(omega) R and translation t + v: world axes, omega about the
+// bone's origin, per radian and per mm.
+struct PoseDerivative {
+  Vec3<float> omega, v;
+};
+
+// The rays as slices across one axis k see them: mm along the grid's axes a, b, k (in x, y, z of the vectors) from the
+// bone's origin. The ray of pixel (u, v) runs through start along ray, both affine in the pixel.
+struct PoseFrame {
+  Vec3<float> start, start_u, start_v, ray, ray_u, ray_v;
+  float middle;                           // of the slices, along k
+  float per_mm_a, per_mm_b, k_mm;         // voxels per mm, mm per slice
+  Vec3<float> world_x, world_y, world_z;  // rows of the rotation from (a, b, k) to the world
+  float handed;                           // -1 where (a, b, k) is left-handed
+};
+
+PoseFrame pose_frame(const View& view, const Affine3<double>& world_from_bone, const Affine3<double>& voxel_from_bone,
+                     int axis, int nk);
+
+// line: the pixel's line integral; step_mm: ray length between two slices.
+FLUOROPOSE_HD PoseDerivative pose_derivative(const PoseFrame& f, float u, float v, float line, float step_mm,
+                                             const RayGradient& g) {
+  const Vec3<float> start = f.start + f.start_u * u + f.start_v * v;
+  const Vec3<float> d = f.ray + f.ray_u * u + f.ray_v * v;
+  const float slope_a = d.x / d.z, slope_b = d.y / d.z, ahead = f.middle - start.z;
+  const Vec3<float> slope{slope_a, slope_b, 1.0f};
+  const Vec3<float> middle = start + slope * ahead;
+  // A move along the ray changes nothing: the component along k follows from the other two.
+  const float sa = g.a0 * f.per_mm_a, sb = g.b0 * f.per_mm_b;
+  const float ta = g.a1 * f.per_mm_a * f.k_mm, tb = g.b1 * f.per_mm_b * f.k_mm;
+  const Vec3<float> shift{sa, sb, -(slope_a * sa + slope_b * sb)};
+  const Vec3<float> tilt{ta, tb, -(slope_a * ta + slope_b * tb)};
+  const Vec3<float> length{slope_b * line, -slope_a * line, 0.0f};  // of the step: line (d x k) / d_k
+  const Vec3<float> turn = (length - (cross(middle, shift) + cross(slope, tilt)) * step_mm) * f.handed;
+  const Vec3<float> move = shift * -step_mm;
+  return {{dot(f.world_x, turn), dot(f.world_y, turn), dot(f.world_z, turn)},
+          {dot(f.world_x, move), dot(f.world_y, move), dot(f.world_z, move)}};
+}
+
+}  // namespace fluoropose
