@@ -85,9 +85,9 @@ class Renderer:
         target: NDArray[np.float32],
         weights: NDArray[np.float32] | None = None,
     ) -> NormalEquations:
-        """Return what a Gauss-Newton step towards the image ``target`` (h, w) needs; ``weights`` (h, w) are W's diagonal.
+        """Return what a Gauss-Newton step towards the image ``target`` (h, w) needs.
 
-        The parameters are those of ``render_with_jacobian``, whose images are never stored.
+        ``weights`` (h, w) are the diagonal of W, ones by default. The parameters are those of ``render_with_jacobian``, whose images are never stored.
         """
         self._need_cpu("normal_equations")
         w = None if weights is None else _image("weights", weights, view)
