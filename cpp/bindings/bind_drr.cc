@@ -1,6 +1,8 @@
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <tuple>
+#include <vector>
 
 #include "bindings.h"
 #include "fluoropose/drr/jacobian_sinks.h"
@@ -28,7 +30,7 @@ Affine3<double> to_affine(const DoubleArray& a, const char* name) {
 
 std::unique_ptr<Renderer> make_renderer(const FloatVolume& mu, const DoubleArray& bone_from_voxel,
                                         const std::optional<MaskVolume>& bone, const std::string& method,
-                                        const std::string& device) {
+                                        const std::string& device, bool whole) {
   if (mu.ndim() != 3) throw py::value_error("mu: expected shape (nz, ny, nx)");
   if (bone && (bone->ndim() != 3 || bone->shape(0) != mu.shape(0) || bone->shape(1) != mu.shape(1) ||
                bone->shape(2) != mu.shape(2))) {
@@ -51,7 +53,8 @@ std::unique_ptr<Renderer> make_renderer(const FloatVolume& mu, const DoubleArray
   const float* values = mu.data();
   const std::uint8_t* mask = bone ? reinterpret_cast<const std::uint8_t*>(bone->data()) : nullptr;
   const py::gil_scoped_release release;
-  return std::make_unique<Renderer>(values, mask, nx, ny, nz, map, kind, where);
+  return std::make_unique<Renderer>(values, mask, nx, ny, nz, map, kind, where,
+                                    whole ? fluoropose::Crop::kWhole : fluoropose::Crop::kOccupied);
 }
 
 py::array_t<float> line_integral(const Renderer& renderer, const View& view, const DoubleArray& world_from_bone) {
@@ -130,6 +133,37 @@ std::tuple<double, py::array_t<double>, py::array_t<double>> normal_equations(
   return {cost, jtj, jtr};
 }
 
+py::array_t<float> volume_gradient(const Renderer& renderer, const View& view, const DoubleArray& world_from_bone,
+                                   const FloatImage& by_pixel, const std::array<py::ssize_t, 3>& shape) {
+  const Affine3<double> pose = to_affine(world_from_bone, "world_from_bone");
+  require_shape(by_pixel, view, "image_gradient");
+  py::array_t<float> gradient(shape);
+  float* out = gradient.mutable_data();
+  const py::gil_scoped_release release;
+  renderer.volume_gradient(view, pose, by_pixel.data(), out);
+  return gradient;
+}
+
+// Many small images are made faster each on a thread of its own.
+py::array_t<float> line_integrals(const Renderer& renderer, const std::vector<View>& views,
+                                  const std::vector<DoubleArray>& poses) {
+  if (views.size() != poses.size()) throw py::value_error("world_from_bone: expected one pose per view");
+  if (views.empty()) return py::array_t<float>({0, 0, 0});
+  std::vector<Affine3<double>> placed;
+  for (const DoubleArray& pose : poses) placed.push_back(to_affine(pose, "world_from_bone"));
+  for (const View& view : views) {
+    if (view.width != views[0].width || view.height != views[0].height) {
+      throw py::value_error("views: expected one size of image");
+    }
+  }
+  const py::ssize_t height = views[0].height, width = views[0].width;
+  py::array_t<float> images({static_cast<py::ssize_t>(views.size()), height, width});
+  float* first = images.mutable_data();
+  const py::gil_scoped_release release;
+  renderer.render_many(views, placed, first);
+  return images;
+}
+
 }  // namespace
 
 void bind_drr(py::module_& m) {
@@ -138,8 +172,11 @@ void bind_drr(py::module_& m) {
         "Number of CUDA devices that can be used; 0 without a device, a driver or CUDA kernels.");
   py::class_<Renderer>(m, "Renderer", "DRR renderer of the compiled core; see fluoropose.drr.")
       .def(py::init(&make_renderer), py::arg("mu"), py::arg("bone_from_voxel"), py::arg("bone"), py::arg("method"),
-           py::arg("device"))
+           py::arg("device"), py::arg("whole"))
       .def("line_integral", &line_integral, py::arg("view"), py::arg("world_from_bone"))
+      .def("line_integrals", &line_integrals, py::arg("views"), py::arg("world_from_bone"))
+      .def("volume_gradient", &volume_gradient, py::arg("view"), py::arg("world_from_bone"), py::arg("image_gradient"),
+           py::arg("shape"))
       .def("with_bone", &with_bone, py::arg("view"), py::arg("world_from_bone"))
       .def("with_jacobian", &with_jacobian, py::arg("view"), py::arg("world_from_bone"))
       .def("pose_gradient", &pose_gradient, py::arg("view"), py::arg("world_from_bone"), py::arg("image_gradient"))

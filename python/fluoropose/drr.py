@@ -6,6 +6,7 @@ may stand anywhere along them); a parallel beam's rays are whole lines.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -41,6 +42,8 @@ class Renderer:
         opening of the beam beyond about 65 degrees) it casts rays instead.
     device
         "cpu", on all threads of OpenMP, or "cuda".
+    whole
+        Keep the volume's empty margins, which are otherwise cut off: ``volume_gradient`` needs them.
 
     Raises
     ------
@@ -48,13 +51,27 @@ class Renderer:
         If ``method`` or ``device`` is unknown, or "cuda" is asked for and cannot be had.
     """
 
-    def __init__(self, volume: Volume, method: Method = "ray_cast", device: Device = "cpu") -> None:
-        self._core = _core_renderer(volume, None, method, device)
-        self._device = device
+    def __init__(
+        self, volume: Volume, method: Method = "ray_cast", device: Device = "cpu", whole: bool = False
+    ) -> None:
+        self._core = _core_renderer(volume, None, method, device, whole)
+        self._device, self._whole, self._shape = device, whole, volume.shape
 
     def render(self, view: View, world_from_bone: Pose) -> NDArray[np.float32]:
         """Return the (height, width) line integrals, dimensionless, of the view's ideal image."""
         return self._core.line_integral(view.core(), world_from_bone.matrix)
+
+    def render_many(self, views: Sequence[View], world_from_bone: Sequence[Pose]) -> NDArray[np.float32]:
+        """Return line integrals (n, height, width) of n views of one size, each with its own pose.
+
+        Many small images are made faster so than one by one: each has a thread of its own.
+        """
+        if len(views) != len(world_from_bone):
+            raise InputError(f"world_from_bone: expected one pose per view, {len(views)}, found {len(world_from_bone)}")
+        if len({view.size_px for view in views}) > 1:
+            raise InputError("views: expected images of one size")
+        poses = [pose.matrix for pose in world_from_bone]
+        return self._core.line_integrals([view.core() for view in views], poses)
 
     def render_with_jacobian(
         self, view: View, world_from_bone: Pose
@@ -77,6 +94,19 @@ class Renderer:
         self._need_cpu("pose_gradient")
         weight = _image("image_gradient", image_gradient, view)
         return self._core.pose_gradient(view.core(), world_from_bone.matrix, weight)
+
+    def volume_gradient(
+        self, view: View, world_from_bone: Pose, image_gradient: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return the gradient (nz, ny, nx) of a cost with respect to the volume, given its gradient (h, w) by the image.
+
+        The exact transpose of ``render``; needs a renderer of the ``whole`` volume.
+        """
+        self._need_cpu("volume_gradient")
+        if not self._whole:
+            raise InputError("whole: volume_gradient needs Renderer(..., whole=True)")
+        weight = _image("image_gradient", image_gradient, view)
+        return self._core.volume_gradient(view.core(), world_from_bone.matrix, weight, list(self._shape))
 
     def normal_equations(
         self,
@@ -174,7 +204,9 @@ def _image(name: str, image: NDArray[np.float32], view: View) -> NDArray[np.floa
     return np.ascontiguousarray(image, dtype=np.float32)
 
 
-def _core_renderer(volume: Volume, mask: NDArray[np.bool_] | None, method: Method, device: Device) -> _core.Renderer:
+def _core_renderer(
+    volume: Volume, mask: NDArray[np.bool_] | None, method: Method, device: Device, whole: bool = False
+) -> _core.Renderer:
     if method not in get_args(Method):
         raise InputError(f'method: expected "shear_warp" or "ray_cast", found {method!r}')
     if device not in get_args(Device):
@@ -183,4 +215,4 @@ def _core_renderer(volume: Volume, mask: NDArray[np.bool_] | None, method: Metho
         raise InputError('device: "cuda" needs a build with CUDA; this one was made without (FLUOROPOSE_CUDA)')
     if device == "cuda" and _core.cuda_device_count() == 0:
         raise InputError('device: "cuda" was asked for, but no usable CUDA device or driver was found')
-    return _core.Renderer(volume.mu, volume.bone_from_voxel, mask, method, device)
+    return _core.Renderer(volume.mu, volume.bone_from_voxel, mask, method, device, whole)

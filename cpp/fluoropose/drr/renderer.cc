@@ -1,8 +1,13 @@
 #include "fluoropose/drr/renderer.h"
 
+#include <omp.h>
+
+#include <algorithm>
 #include <limits>
 #include <stdexcept>
+#include <vector>
 
+#include "fluoropose/drr/adjoint_cpu.h"
 #include "fluoropose/drr/ray_cast_cpu.h"
 #include "fluoropose/drr/shear_warp_cpu.h"
 
@@ -21,8 +26,8 @@ void require_rigid(const Affine3<double>& pose) {
 }  // namespace
 
 Renderer::Renderer(const float* mu, const std::uint8_t* bone, int nx, int ny, int nz,
-                   const Affine3<double>& bone_from_voxel, Method method, Device device)
-    : grid_(mu, bone, nx, ny, nz, bone_from_voxel), method_(method) {
+                   const Affine3<double>& bone_from_voxel, Method method, Device device, Crop crop)
+    : grid_(mu, bone, nx, ny, nz, bone_from_voxel, crop), method_(method), crop_(crop) {
   if (device == Device::kCuda) cuda_ = std::make_unique<CudaRenderer>(grid_);
 }
 
@@ -47,6 +52,20 @@ void Renderer::render(const View& view, const Affine3<double>& world_from_bone, 
   }
 }
 
+void Renderer::render_many(const std::vector<View>& views, const std::vector<Affine3<double>>& world_from_bone,
+                           float* line_integrals) const {
+  // Exceptions must not leave a parallel region: bad arguments are found before it.
+  for (std::size_t i = 0; i < views.size(); ++i) check(views[i], world_from_bone[i]);
+  const int count = static_cast<int>(views.size());
+  const int threads = cuda_ ? 1 : std::min(count, omp_get_max_threads());
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1)
+  for (int i = 0; i < count; ++i) {
+    const std::size_t n = static_cast<std::size_t>(i);
+    const std::size_t pixels = static_cast<std::size_t>(views[n].width) * views[n].height;
+    render(views[n], world_from_bone[n], {line_integrals + n * pixels, nullptr, nullptr});
+  }
+}
+
 void Renderer::render_jacobian(const View& view, const Affine3<double>& world_from_bone,
                                const JacobianSink& sink) const {
   const VoxelView seen = check(view, world_from_bone);
@@ -60,6 +79,31 @@ void Renderer::render_jacobian(const View& view, const Affine3<double>& world_fr
   } else {
     const PoseFrame frames[3] = {frame(0), frame(1), frame(2)};
     ray_cast_jacobian_cpu(grid_, seen, frames, sink);
+  }
+}
+
+void Renderer::volume_gradient(const View& view, const Affine3<double>& world_from_bone, const float* by_pixel,
+                               float* by_voxel) const {
+  if (crop_ != Crop::kWhole) throw std::invalid_argument("whole: expected a renderer of the whole volume");
+  const VoxelView seen = check(view, world_from_bone);
+  const Vec3<int> size = grid_.size();
+  const SliceStrides strides[3] = {grid_.slices(0).strides, grid_.slices(1).strides, grid_.slices(2).strides};
+  std::vector<float> rimmed(static_cast<std::size_t>(size.x) * size.y * size.z);
+  ShearPlan plan;
+  if (method_ == Method::kShearWarp && plan_shear(size, seen, plan)) {
+    std::vector<float> image(static_cast<std::size_t>(view.width) * view.height);
+    shear_warp_cpu(grid_, plan, view.width, view.height, {image.data(), nullptr, nullptr});
+    std::transform(image.begin(), image.end(), by_pixel, image.begin(),
+                   [](float line, float gradient) { return line > 0.0f ? gradient : 0.0f; });
+    shear_warp_adjoint_cpu(strides[plan.axis], plan, view.width, view.height, image.data(), rimmed.data());
+  } else {
+    ray_cast_adjoint_cpu(size, strides, seen, by_pixel, rimmed.data());
+  }
+  for (int z = 0; z < size.z - 2; ++z) {
+    for (int y = 0; y < size.y - 2; ++y) {
+      const float* row = rimmed.data() + (static_cast<std::size_t>(z + 1) * size.y + (y + 1)) * size.x + 1;
+      by_voxel = std::copy_n(row, size.x - 2, by_voxel);
+    }
   }
 }
 

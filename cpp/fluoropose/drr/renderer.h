@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "fluoropose/drr/cuda_renderer.h"
 #include "fluoropose/drr/images.h"
@@ -16,10 +17,10 @@ enum class Device { kCpu, kCuda };
 
 class Renderer {
  public:
-  // mu, bone, nx, ny, nz, bone_from_voxel: see Grid. Throws std::invalid_argument as Grid does, and std::runtime_error
+  // mu, bone, nx, ny, nz, bone_from_voxel, crop: see Grid. Throws std::invalid_argument as Grid does, and std::runtime_error
   // where a CUDA device is asked for and there is none.
   Renderer(const float* mu, const std::uint8_t* bone, int nx, int ny, int nz, const Affine3<double>& bone_from_voxel,
-           Method method, Device device);
+           Method method, Device device, Crop crop = Crop::kOccupied);
 
   bool has_bone() const { return grid_.has_bone(); }
 
@@ -27,15 +28,26 @@ class Renderer {
   // rigid. Shear-warp gives way to ray casting where plan_shear() says that it must.
   void render(const View& view, const Affine3<double>& world_from_bone, const DrrImages& out) const;
 
+  // Line integrals (n, height, width) of n views of one size, each with its pose; on the CPU each on a thread of its
+  // own.
+  void render_many(const std::vector<View>& views, const std::vector<Affine3<double>>& world_from_bone,
+                   float* line_integrals) const;
+
   // The image and its derivative with respect to the pose, one row at a time (see JacobianRow). On the CPU only; throws
   // as render() does.
   void render_jacobian(const View& view, const Affine3<double>& world_from_bone, const JacobianSink& sink) const;
+
+  // by_voxel (nz, ny, nx): the derivative of a cost with respect to mu, given its derivative by_pixel (height, width)
+  // with respect to the image. On the CPU only, for a grid of the whole volume.
+  void volume_gradient(const View& view, const Affine3<double>& world_from_bone, const float* by_pixel,
+                       float* by_voxel) const;
 
  private:
   VoxelView check(const View& view, const Affine3<double>& world_from_bone) const;
 
   Grid grid_;
   Method method_;
+  Crop crop_;
   std::unique_ptr<CudaRenderer> cuda_;  // null on the CPU
 };
 

@@ -198,7 +198,8 @@ FLUOROPOSE_HD float warp_jacobian(const ShearPlan& plan, const ShearSums& sums, 
   if (!tap.inside) return 0.0f;
   const WarpSlopes line = warp_slopes(sums.line + tap.index, sums.stride, tap);
   const WarpSlopes lever = warp_slopes(sums.lever + tap.index, sums.stride, tap);
-  const float integral = line.sum > 0.0f ? line.sum * tap.step_mm : 0.0f;
+  if (!(line.sum > 0.0f)) return 0.0f;  // where warp_line() cuts an overshoot off
+  const float integral = line.sum * tap.step_mm;
   derivative = pose_derivative(frame, static_cast<float>(u), static_cast<float>(v), integral, tap.step_mm,
                                warp_gradient(plan, line, lever));
   return integral;

@@ -47,10 +47,12 @@ Affine3<double> inverse(const Affine3<double>& m) {
 
 }  // namespace
 
-Grid::Grid(const float* mu, const std::uint8_t* bone, int nx, int ny, int nz, const Affine3<double>& bone_from_voxel)
+Grid::Grid(const float* mu, const std::uint8_t* bone, int nx, int ny, int nz, const Affine3<double>& bone_from_voxel,
+           Crop crop)
     : has_bone_(bone != nullptr), voxel_from_bone_(inverse(bone_from_voxel)) {
   if (nx < 1 || ny < 1 || nz < 1) throw std::invalid_argument("mu: every side must hold at least one voxel");
-  Box box = occupied_box(mu, bone, nx, ny, nz);
+  Box box{0, 0, 0, nx, ny, nz};
+  if (crop == Crop::kOccupied) box = occupied_box(mu, bone, nx, ny, nz);
   if (box.empty()) box = {0, 0, 0, 1, 1, 1};
   const auto rimmed = [](int first, int end) { return end - first + 2; };
   nx_ = rimmed(box.x0, box.x1), ny_ = rimmed(box.y0, box.y1), nz_ = rimmed(box.z0, box.z1);

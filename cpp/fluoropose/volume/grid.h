@@ -1,5 +1,4 @@
-// The attenuation grid that the renderers read: the box that holds every voxel that is not zero, within a rim of zeros
-// one voxel wide. Between voxel centres the attenuation is interpolated linearly; it falls to zero over the rim.
+// The attenuation grid that the renderers read: a box of the volume within a rim of zeros one voxel wide. Between voxel centres the attenuation is interpolated linearly; it falls to zero over the rim.
 #pragma once
 
 #include <cstdint>
@@ -44,6 +43,10 @@ struct OrderedVoxels {
   void find_extents(int row_length);
 };
 
+// How much of a volume a grid keeps: the box that holds every voxel that is not zero, or all of it, for derivatives
+// with respect to voxels that are zero now.
+enum class Crop { kOccupied, kWhole };
+
 class Grid {
  public:
   static constexpr int kReadAhead = 64;  // elements that may be read behind the last row
@@ -51,7 +54,8 @@ class Grid {
   // mu: (nz, ny, nx) 1/mm; bone: (nz, ny, nx), non-zero inside the bone, or null; bone_from_voxel maps voxel indices
   // (x, y, z) to mm. Throws std::invalid_argument, naming the argument, for sizes below one, more than 2^31 voxels
   // or a singular map.
-  Grid(const float* mu, const std::uint8_t* bone, int nx, int ny, int nz, const Affine3<double>& bone_from_voxel);
+  Grid(const float* mu, const std::uint8_t* bone, int nx, int ny, int nz, const Affine3<double>& bone_from_voxel,
+       Crop crop = Crop::kOccupied);
 
   // Slices across axis 0 (x), 1 (y) or 2 (z), in the order x fastest, z slowest.
   Slices slices(int axis) const;
