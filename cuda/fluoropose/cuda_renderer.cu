@@ -52,7 +52,7 @@ template <bool kBone>
 __global__ void warp_kernel(ShearPlan plan, ShearSums sums, int width, int height, DrrImages out) {
   const int u = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   const int v = static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y);
-  if (u < width && v < height) warp_pixel<kBone>(plan, sums, u, v, width, out);
+  if (u < width && v < height) warp_pixel<kBone>(sums, warp_tap(plan, sums.stride, u, v), v * width + u, out);
 }
 
 }  // namespace

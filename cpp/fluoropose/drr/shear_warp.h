@@ -99,30 +99,27 @@ FLUOROPOSE_HD WarpTap warp_tap(const ShearPlan& p, int stride, int u, int v) {
   const Vec3<float> px{static_cast<float>(u), static_cast<float>(v), 1.0f};
   const float w = dot(p.row_w, px);
   const float i = dot(p.row_i, px) / w, j = dot(p.row_j, px) / w;
-  WarpTap tap{};
-  // The plan leaves two pixels around whatever is seen.
-  tap.inside =
-      w > 0.0f && i >= 1.0f && j >= 1.0f && i < static_cast<float>(p.width - 2) && j < static_cast<float>(p.height - 2);
-  if (!tap.inside) return tap;
-  const int ii = static_cast<int>(i), jj = static_cast<int>(j);
-  tap.index = (jj - 1) * stride + ii - 1;
-  tap.ti = i - static_cast<float>(ii);
-  tap.tj = j - static_cast<float>(jj);
+  // The plan leaves two pixels around whatever is seen. Without branches, so that loops over pixels become vectors; a
+  // pixel outside reads what it may and is then zero.
+  const float end_i = static_cast<float>(p.width - 2), end_j = static_cast<float>(p.height - 2);
+  const bool inside = (w > 0.0f) & (i >= 1.0f) & (j >= 1.0f) & (i < end_i) & (j < end_j);
+  const float si = inside ? i : 1.0f, sj = inside ? j : 1.0f;
+  const int ii = static_cast<int>(si), jj = static_cast<int>(sj);
   const Vec3<float> ray = p.ray + p.ray_u * px.x + p.ray_v * px.y;
   const float along = p.axis == 0 ? ray.x : p.axis == 1 ? ray.y : ray.z;
-  tap.step_mm = p.slice_mm * norm(ray) / fabsf(along);
-  return tap;
+  const float step_mm = p.slice_mm * norm(ray) / fabsf(along);
+  return {(jj - 1) * stride + ii - 1, si - static_cast<float>(ii), sj - static_cast<float>(jj), inside ? step_mm : 0.0f,
+          inside};
 }
 
 // The intermediate image between its pixels; at: the first of the tap's 4 x 4 pixels.
 FLUOROPOSE_HD float warp_sum(const float* at, int stride, const WarpTap& tap) {
   const CubicWeights wi = cubic_weights(tap.ti), wj = cubic_weights(tap.tj);
-  float sum = 0.0f;
+  float column[4] = {};
   for (int r = 0; r < 4; ++r) {
-    const float* q = at + r * stride;
-    sum += wj.w[r] * (wi.w[0] * q[0] + wi.w[1] * q[1] + wi.w[2] * q[2] + wi.w[3] * q[3]);
+    for (int c = 0; c < 4; ++c) column[c] += wj.w[r] * at[r * stride + c];
   }
-  return sum;
+  return wi.w[0] * column[0] + wi.w[1] * column[1] + wi.w[2] * column[2] + wi.w[3] * column[3];
 }
 
 // Cubic interpolation overshoots at edges, attenuation does not.
@@ -139,11 +136,9 @@ FLUOROPOSE_HD bool warp_mask(const float* at, int stride, const WarpTap& tap) {
   return bilinear(c, tap.ti, tap.tj) >= 0.5f;
 }
 
-// One detector pixel of an image that is width pixels wide.
+// One detector pixel, index of the image.
 template <bool kBone>
-FLUOROPOSE_HD void warp_pixel(const ShearPlan& plan, const ShearSums& sums, int u, int v, int width,
-                              const DrrImages& out) {
-  const WarpTap tap = warp_tap(plan, sums.stride, u, v);
+FLUOROPOSE_HD void warp_pixel(const ShearSums& sums, const WarpTap& tap, int index, const DrrImages& out) {
   RaySums ray{};
   if (tap.inside) {
     ray.line = warp_line(sums.line + tap.index, sums.stride, tap);
@@ -152,7 +147,7 @@ FLUOROPOSE_HD void warp_pixel(const ShearPlan& plan, const ShearSums& sums, int 
       ray.nearest_bone = warp_mask(sums.nearest_bone + tap.index, sums.stride, tap) ? 1.0f : 0.0f;
     }
   }
-  store_pixel<kBone>(ray, tap.step_mm, v * width + u, out);
+  store_pixel<kBone>(ray, tap.step_mm, index, out);
 }
 
 FLUOROPOSE_HD CubicWeights cubic_slopes(float t) {
@@ -168,41 +163,35 @@ struct WarpSlopes {
 FLUOROPOSE_HD WarpSlopes warp_slopes(const float* at, int stride, const WarpTap& tap) {
   const CubicWeights wi = cubic_weights(tap.ti), wj = cubic_weights(tap.tj);
   const CubicWeights si = cubic_slopes(tap.ti), sj = cubic_slopes(tap.tj);
-  WarpSlopes s{};
+  float column[4] = {}, slope[4] = {};
   for (int r = 0; r < 4; ++r) {
-    const float* q = at + r * stride;
-    const float row = wi.w[0] * q[0] + wi.w[1] * q[1] + wi.w[2] * q[2] + wi.w[3] * q[3];
-    s.sum += wj.w[r] * row;
-    s.dj += sj.w[r] * row;
-    s.di += wj.w[r] * (si.w[0] * q[0] + si.w[1] * q[1] + si.w[2] * q[2] + si.w[3] * q[3]);
+    for (int c = 0; c < 4; ++c) {
+      const float q = at[r * stride + c];
+      column[c] += wj.w[r] * q;
+      slope[c] += sj.w[r] * q;
+    }
   }
-  return s;
+  const auto across = [](const CubicWeights& w, const float* x) {
+    return w.w[0] * x[0] + w.w[1] * x[1] + w.w[2] * x[2] + w.w[3] * x[3];
+  };
+  return {across(wi, column), across(si, column), across(wi, slope)};
 }
 
-// The gradient sums of one detector pixel's ray from the slopes of two intermediate images. Moved by one voxel on the
-// plane, the ray from a fixed source moves by scale = 1 + (k - plane) / (plane - source_k) in slice k. So the slope of
-// the line image is a0 + a1 / (plane - source_k), and that of the image in which each slice counts
-// (k - plane) / scale times is a1.
-FLUOROPOSE_HD RayGradient warp_gradient(const ShearPlan& p, const WarpSlopes& line, const WarpSlopes& lever) {
+// The line integral of one detector pixel, which is returned, and the gradient sums of its ray, from the slopes of two
+// intermediate images. Moved by one voxel on the plane, the ray from a fixed source moves by
+// scale = 1 + (k - plane) / (plane - source_k) in slice k. So the slope of the line image is
+// a0 + a1 / (plane - source_k), and that of the image in which each slice counts (k - plane) / scale times is a1.
+FLUOROPOSE_HD float warp_gradient(const ShearPlan& p, const ShearSums& sums, const WarpTap& tap, RayGradient& gradient) {
+  gradient = {};
+  if (!tap.inside) return 0.0f;
+  const WarpSlopes line = warp_slopes(sums.line + tap.index, sums.stride, tap);
+  if (!(line.sum > 0.0f)) return 0.0f;  // where warp_line() cuts an overshoot off
+  const WarpSlopes lever = warp_slopes(sums.lever + tap.index, sums.stride, tap);
   const float per_a = static_cast<float>(1 / p.step_a), per_b = static_cast<float>(1 / p.step_b);
   const float near = p.parallel ? 0.0f : static_cast<float>(1 / (p.plane - p.source_k));
   const float a1 = lever.di * per_a, b1 = lever.dj * per_b;
-  return {line.di * per_a - near * a1, a1, line.dj * per_b - near * b1, b1};
-}
-
-// The line integral of one detector pixel, which is returned, and its derivative.
-FLUOROPOSE_HD float warp_jacobian(const ShearPlan& plan, const ShearSums& sums, const PoseFrame& frame, int u, int v,
-                                  PoseDerivative& derivative) {
-  const WarpTap tap = warp_tap(plan, sums.stride, u, v);
-  derivative = {};
-  if (!tap.inside) return 0.0f;
-  const WarpSlopes line = warp_slopes(sums.line + tap.index, sums.stride, tap);
-  const WarpSlopes lever = warp_slopes(sums.lever + tap.index, sums.stride, tap);
-  if (!(line.sum > 0.0f)) return 0.0f;  // where warp_line() cuts an overshoot off
-  const float integral = line.sum * tap.step_mm;
-  derivative = pose_derivative(frame, static_cast<float>(u), static_cast<float>(v), integral, tap.step_mm,
-                               warp_gradient(plan, line, lever));
-  return integral;
+  gradient = {line.di * per_a - near * a1, a1, line.dj * per_b - near * b1, b1};
+  return line.sum * tap.step_mm;
 }
 
 }  // namespace fluoropose
