@@ -30,7 +30,7 @@ Affine3<double> to_affine(const DoubleArray& a, const char* name) {
 
 std::unique_ptr<Renderer> make_renderer(const FloatVolume& mu, const DoubleArray& bone_from_voxel,
                                         const std::optional<MaskVolume>& bone, const std::string& method,
-                                        const std::string& device, bool whole) {
+                                        const std::string& device, const std::string& storage, bool whole) {
   if (mu.ndim() != 3) throw py::value_error("mu: expected shape (nz, ny, nx)");
   if (bone && (bone->ndim() != 3 || bone->shape(0) != mu.shape(0) || bone->shape(1) != mu.shape(1) ||
                bone->shape(2) != mu.shape(2))) {
@@ -46,6 +46,10 @@ std::unique_ptr<Renderer> make_renderer(const FloatVolume& mu, const DoubleArray
   if (device != "cpu" && device != "cuda") {
     throw py::value_error("device: expected \"cpu\" or \"cuda\", found \"" + device + "\"");
   }
+  if (storage != "float32" && storage != "int16") {
+    throw py::value_error("storage: expected \"float32\" or \"int16\", found \"" + storage + "\"");
+  }
+  const auto kept = storage == "int16" ? fluoropose::Storage::kInt16 : fluoropose::Storage::kFloat32;
   const Device where = device == "cpu" ? Device::kCpu : Device::kCuda;
   const Method kind = method == "ray_cast" ? Method::kRayCast : Method::kShearWarp;
   const int nz = side(0), ny = side(1), nx = side(2);
@@ -53,7 +57,7 @@ std::unique_ptr<Renderer> make_renderer(const FloatVolume& mu, const DoubleArray
   const float* values = mu.data();
   const std::uint8_t* mask = bone ? reinterpret_cast<const std::uint8_t*>(bone->data()) : nullptr;
   const py::gil_scoped_release release;
-  return std::make_unique<Renderer>(values, mask, nx, ny, nz, map, kind, where,
+  return std::make_unique<Renderer>(values, mask, nx, ny, nz, map, kind, where, kept,
                                     whole ? fluoropose::Crop::kWhole : fluoropose::Crop::kOccupied);
 }
 
@@ -172,7 +176,7 @@ void bind_drr(py::module_& m) {
         "Number of CUDA devices that can be used; 0 without a device, a driver or CUDA kernels.");
   py::class_<Renderer>(m, "Renderer", "DRR renderer of the compiled core; see fluoropose.drr.")
       .def(py::init(&make_renderer), py::arg("mu"), py::arg("bone_from_voxel"), py::arg("bone"), py::arg("method"),
-           py::arg("device"), py::arg("whole"))
+           py::arg("device"), py::arg("storage"), py::arg("whole"))
       .def("line_integral", &line_integral, py::arg("view"), py::arg("world_from_bone"))
       .def("line_integrals", &line_integrals, py::arg("views"), py::arg("world_from_bone"))
       .def("volume_gradient", &volume_gradient, py::arg("view"), py::arg("world_from_bone"), py::arg("image_gradient"),

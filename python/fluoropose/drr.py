@@ -21,10 +21,11 @@ from fluoropose.volume import Volume, checked_mask
 if TYPE_CHECKING:
     from fluoropose.bone import Bone
 
-__all__ = ["BoneRenderer", "Device", "Drr", "Method", "NormalEquations", "Renderer"]
+__all__ = ["BoneRenderer", "Device", "Drr", "Method", "NormalEquations", "Renderer", "Storage"]
 
 Method = Literal["shear_warp", "ray_cast"]
 Device = Literal["cpu", "cuda"]
+Storage = Literal["float32", "int16"]
 
 
 class Renderer:
@@ -42,20 +43,27 @@ class Renderer:
         opening of the beam beyond about 65 degrees) it casts rays instead.
     device
         "cpu", on all threads of OpenMP, or "cuda".
+    storage
+        "int16" halves the volume's memory by rounding to 1/32767 of its largest attenuation.
     whole
         Keep the volume's empty margins, which are otherwise cut off: ``volume_gradient`` needs them.
 
     Raises
     ------
     InputError
-        If ``method`` or ``device`` is unknown, or "cuda" is asked for and cannot be had.
+        If ``method``, ``device`` or ``storage`` is unknown, or "cuda" is asked for and cannot be had.
     """
 
     def __init__(
-        self, volume: Volume, method: Method = "ray_cast", device: Device = "cpu", whole: bool = False
+        self,
+        volume: Volume,
+        method: Method = "ray_cast",
+        device: Device = "cpu",
+        storage: Storage = "float32",
+        whole: bool = False,
     ) -> None:
-        self._core = _core_renderer(volume, None, method, device, whole)
-        self._device, self._whole, self._shape = device, whole, volume.shape
+        self._core = _core_renderer(volume, None, method, device, storage, whole)
+        self._device, self._storage, self._whole, self._shape = device, storage, whole, volume.shape
 
     def render(self, view: View, world_from_bone: Pose) -> NDArray[np.float32]:
         """Return the (height, width) line integrals, dimensionless, of the view's ideal image."""
@@ -103,8 +111,8 @@ class Renderer:
         The exact transpose of ``render``; needs a renderer of the ``whole`` volume.
         """
         self._need_cpu("volume_gradient")
-        if not self._whole:
-            raise InputError("whole: volume_gradient needs Renderer(..., whole=True)")
+        if not self._whole or self._storage != "float32":
+            raise InputError("whole: volume_gradient needs Renderer(..., whole=True) with float32 storage")
         weight = _image("image_gradient", image_gradient, view)
         return self._core.volume_gradient(view.core(), world_from_bone.matrix, weight, list(self._shape))
 
@@ -205,14 +213,21 @@ def _image(name: str, image: NDArray[np.float32], view: View) -> NDArray[np.floa
 
 
 def _core_renderer(
-    volume: Volume, mask: NDArray[np.bool_] | None, method: Method, device: Device, whole: bool = False
+    volume: Volume,
+    mask: NDArray[np.bool_] | None,
+    method: Method,
+    device: Device,
+    storage: Storage = "float32",
+    whole: bool = False,
 ) -> _core.Renderer:
     if method not in get_args(Method):
         raise InputError(f'method: expected "shear_warp" or "ray_cast", found {method!r}')
     if device not in get_args(Device):
         raise InputError(f'device: expected "cpu" or "cuda", found {device!r}')
+    if storage not in get_args(Storage):
+        raise InputError(f'storage: expected "float32" or "int16", found {storage!r}')
     if device == "cuda" and not _core.built_with_cuda():
         raise InputError('device: "cuda" needs a build with CUDA; this one was made without (FLUOROPOSE_CUDA)')
     if device == "cuda" and _core.cuda_device_count() == 0:
         raise InputError('device: "cuda" was asked for, but no usable CUDA device or driver was found')
-    return _core.Renderer(volume.mu, volume.bone_from_voxel, mask, method, device, whole)
+    return _core.Renderer(volume.mu, volume.bone_from_voxel, mask, method, device, storage, whole)

@@ -35,7 +35,7 @@ struct Phantom {
     }
   }
 
-  Grid grid() const { return Grid(mu.data(), bone.data(), kNx, kNy, kNz, kBoneFromVoxel); }
+  Grid<float> grid() const { return Grid<float>(mu.data(), bone.data(), kNx, kNy, kNz, kBoneFromVoxel); }
 };
 
 struct Images {
@@ -83,7 +83,7 @@ constexpr float kTolerance = 1e-5f;
 class EveryBeam : public testing::TestWithParam<Beam> {};
 
 TEST_P(EveryBeam, RayCastDriverSumsWhatTheBodySums) {
-  const Grid grid = Phantom().grid();
+  const Grid<float> grid = Phantom().grid();
   const View view = view_of(GetParam());
   float largest = 0;
   for (const auto& pose : kPoses) {
@@ -109,14 +109,14 @@ TEST_P(EveryBeam, RayCastDriverSumsWhatTheBodySums) {
 }
 
 TEST_P(EveryBeam, ShearWarpDriverSumsWhatTheBodySums) {
-  const Grid grid = Phantom().grid();
+  const Grid<float> grid = Phantom().grid();
   const View view = view_of(GetParam());
   int planned = 0;
   for (const auto& pose : kPoses) {
     ShearPlan plan;
     if (!plan_shear(grid.size(), voxel_view(view, pose, grid.voxel_from_bone()), plan)) continue;
     ++planned;
-    const Slices slices = grid.slices(plan.axis);
+    const Slices<float> slices = grid.slices(plan.axis);
     const std::vector<SliceMap> maps = slice_maps(plan, slices.strides.nk);
     const std::size_t size = static_cast<std::size_t>(plan.width) * plan.height;
     std::vector<float> line(size), bone(size), near(size);
@@ -151,7 +151,7 @@ INSTANTIATE_TEST_SUITE_P(Beams, EveryBeam, testing::Values(Beam::kPoint, Beam::k
                          [](const auto& beam) { return beam.param == Beam::kPoint ? "Point" : "Parallel"; });
 
 TEST(Grid, KeepsTheOccupiedBoxWithinARim) {
-  const Grid grid = Phantom().grid();
+  const Grid<float> grid = Phantom().grid();
   EXPECT_EQ(grid.size().x, kNx - 5 + 2);
   EXPECT_EQ(grid.size().y, kNy - 1 + 2);
   EXPECT_EQ(grid.size().z, kNz - 3 + 2);
@@ -164,7 +164,7 @@ TEST(Grid, KeepsTheOccupiedBoxWithinARim) {
 }
 
 TEST(Grid, BothOrdersHoldTheSameVoxels) {
-  const Grid grid = Phantom().grid();
+  const Grid<float> grid = Phantom().grid();
   const Slices across_x = grid.slices(0);
   const SliceRows rows = grid.rows(0);
   const SliceStrides &s = across_x.strides, &r = rows.slices.strides;
@@ -182,7 +182,7 @@ TEST(Grid, BothOrdersHoldTheSameVoxels) {
 }
 
 TEST(PlanShear, GivesWayWhereTheSourceIsWithinTheSlices) {
-  const Grid grid = Phantom().grid();
+  const Grid<float> grid = Phantom().grid();
   View view = view_of(Beam::kPoint);
   ShearPlan plan;
   EXPECT_TRUE(plan_shear(grid.size(), voxel_view(view, kPoses[0], grid.voxel_from_bone()), plan));

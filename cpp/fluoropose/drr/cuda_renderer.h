@@ -17,7 +17,8 @@ int cuda_device_count();
 class CudaRenderer {
  public:
   // Throws std::runtime_error where there is no device or CUDA reports an error; so do the others.
-  explicit CudaRenderer(const Grid& grid);
+  template <typename Voxel>
+  explicit CudaRenderer(const Grid<Voxel>& grid);
   ~CudaRenderer();
 
   // Fill the images of out, in host memory, that are not null.

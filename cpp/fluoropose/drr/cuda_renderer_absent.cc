@@ -11,7 +11,12 @@ bool built_with_cuda() { return false; }
 
 int cuda_device_count() { return 0; }
 
-CudaRenderer::CudaRenderer(const Grid&) { throw std::runtime_error("device: fluoropose was built without CUDA"); }
+template <typename Voxel>
+CudaRenderer::CudaRenderer(const Grid<Voxel>&) {
+  throw std::runtime_error("device: fluoropose was built without CUDA");
+}
+template CudaRenderer::CudaRenderer(const Grid<float>&);
+template CudaRenderer::CudaRenderer(const Grid<std::int16_t>&);
 
 CudaRenderer::~CudaRenderer() = default;
 

@@ -35,9 +35,11 @@ struct Corners {
   float q00, q10, q01, q11;
 };
 
-FLUOROPOSE_HD Corners corners(const float* values, const SliceStrides& s, const Tap& tap) {
-  const float* q = values + tap.index;
-  return {q[0], q[s.a], q[s.b], q[s.a + s.b]};
+template <typename Voxel>
+FLUOROPOSE_HD Corners corners(const Voxel* values, const SliceStrides& s, const Tap& tap) {
+  const Voxel* q = values + tap.index;
+  return {static_cast<float>(q[0]), static_cast<float>(q[s.a]), static_cast<float>(q[s.b]),
+          static_cast<float>(q[s.a + s.b])};
 }
 
 FLUOROPOSE_HD float bilinear(const Corners& q, float wa, float wb) {
@@ -56,8 +58,8 @@ struct RaySums {
   float line, bone, nearest_bone;
 };
 
-template <bool kBone>
-FLUOROPOSE_HD void add_sample(const Slices& slices, float a, float b, int k, RaySums& sums) {
+template <bool kBone, typename Voxel>
+FLUOROPOSE_HD void add_sample(const Slices<Voxel>& slices, float a, float b, int k, RaySums& sums) {
   const Tap tap = joseph_tap(slices.strides, a, b, k);
   sums.line += bilinear(corners(slices.mu, slices.strides, tap), tap.wa, tap.wb);
   if constexpr (kBone) {
@@ -90,7 +92,9 @@ FLUOROPOSE_HD float slope_b(const Corners& q, float wa) {
 // 1 between the ends of an axis of n voxels, 0 where joseph_tap() moved the sample onto the rim: nothing changes there.
 FLUOROPOSE_HD float within(float x, int n) { return x > 0.0f && x < static_cast<float>(n - 1) ? 1.0f : 0.0f; }
 
-FLUOROPOSE_HD void add_gradient_sample(const Slices& slices, float a, float b, int k, float& line, RayGradient& g) {
+template <typename Voxel>
+FLUOROPOSE_HD void add_gradient_sample(const Slices<Voxel>& slices, float a, float b, int k, float& line,
+                                       RayGradient& g) {
   const SliceStrides& s = slices.strides;
   const Tap tap = joseph_tap(s, a, b, k);
   const Corners q = corners(slices.mu, s, tap);
@@ -101,7 +105,7 @@ FLUOROPOSE_HD void add_gradient_sample(const Slices& slices, float a, float b, i
   g.b0 += along_b, g.b1 += along_b * depth;
 }
 
-// step_mm: ray length between two slices.
+// step_mm: ray length between two slices, times the unit of the voxels.
 template <bool kBone>
 FLUOROPOSE_HD void store_pixel(const RaySums& sums, float step_mm, int index, const DrrImages& out) {
   out.line_integral[index] = sums.line * step_mm;

@@ -12,7 +12,7 @@ struct JosephRay {
   float a, b, da, db;
   int k, dk, count;
   int axis;       // of k
-  float step_mm;  // ray length between two slices
+  float step_mm;  // ray length between two slices, times the unit of the voxels
 };
 
 // Narrows [t0, t1] to where origin + t direction lies in [low, high].
@@ -52,13 +52,13 @@ FLUOROPOSE_HD JosephRay joseph_ray(const Vec3<int>& size, const VoxelView& view,
   ray.da = static_cast<float>(dt * component(d, a));
   ray.db = static_cast<float>(dt * component(d, b));
   const Vec3<double> step{d.x * dt * view.spacing.x, d.y * dt * view.spacing.y, d.z * dt * view.spacing.z};
-  ray.step_mm = static_cast<float>(norm(step));
+  ray.step_mm = static_cast<float>(norm(step) * view.unit_per_mm);
   return ray;
 }
 
 // slices: across the ray's axis. The sums count samples; times step_mm they are line integrals.
-template <bool kBone>
-FLUOROPOSE_HD RaySums cast_ray(const Slices& slices, const JosephRay& ray) {
+template <bool kBone, typename Voxel>
+FLUOROPOSE_HD RaySums cast_ray(const Slices<Voxel>& slices, const JosephRay& ray) {
   RaySums sums{};
   for (int i = 0; i < ray.count; ++i) {
     const float f = static_cast<float>(i);
@@ -68,7 +68,8 @@ FLUOROPOSE_HD RaySums cast_ray(const Slices& slices, const JosephRay& ray) {
 }
 
 // The sum of mu, which is returned, and of its gradient.
-FLUOROPOSE_HD float cast_gradient_ray(const Slices& slices, const JosephRay& ray, RayGradient& gradient) {
+template <typename Voxel>
+FLUOROPOSE_HD float cast_gradient_ray(const Slices<Voxel>& slices, const JosephRay& ray, RayGradient& gradient) {
   float line = 0.0f;
   gradient = {};
   for (int i = 0; i < ray.count; ++i) {

@@ -37,7 +37,8 @@ FLUOROPOSE_HD void place_taps(const SliceStrides& s, const Packet& p, int i, Pac
 }
 
 // Apart from the arithmetic, which then becomes vectors even where a machine has no fast gather.
-FLUOROPOSE_HD void load_corners(const float* values, const SliceStrides& s, const PacketTaps& t, PacketCorners& q) {
+template <typename Voxel>
+FLUOROPOSE_HD void load_corners(const Voxel* values, const SliceStrides& s, const PacketTaps& t, PacketCorners& q) {
   for (int l = 0; l < kLanes; ++l) {
     const Corners c = corners(values, s, {t.index[l], 0.0f, 0.0f});
     q.q00[l] = c.q00, q.q10[l] = c.q10, q.q01[l] = c.q01, q.q11[l] = c.q11;
@@ -71,8 +72,8 @@ FLUOROPOSE_HD void add_gradients(const SliceStrides& s, const PacketCorners& q, 
   }
 }
 
-template <Gather kWhat>
-FLUOROPOSE_HD void march(const Slices& slices, int count, Packet& packet) {
+template <Gather kWhat, typename Voxel>
+FLUOROPOSE_HD void march(const Slices<Voxel>& slices, int count, Packet& packet) {
   const SliceStrides s = slices.strides;
   Packet p = packet;
   PacketTaps taps;
@@ -91,42 +92,44 @@ FLUOROPOSE_HD void march(const Slices& slices, int count, Packet& packet) {
   packet = p;
 }
 
-template <Gather kWhat>
-void march_baseline(const Slices& slices, int count, Packet& packet) {
+template <Gather kWhat, typename Voxel>
+void march_baseline(const Slices<Voxel>& slices, int count, Packet& packet) {
   march<kWhat>(slices, count, packet);
 }
 
 #if FLUOROPOSE_X86_LEVELS
-template <Gather kWhat>
-FLUOROPOSE_TARGET_V3 void march_v3(const Slices& slices, int count, Packet& packet) {
+template <Gather kWhat, typename Voxel>
+FLUOROPOSE_TARGET_V3 void march_v3(const Slices<Voxel>& slices, int count, Packet& packet) {
   march<kWhat>(slices, count, packet);
 }
 
-template <Gather kWhat>
-FLUOROPOSE_TARGET_V4 void march_v4(const Slices& slices, int count, Packet& packet) {
+template <Gather kWhat, typename Voxel>
+FLUOROPOSE_TARGET_V4 void march_v4(const Slices<Voxel>& slices, int count, Packet& packet) {
   march<kWhat>(slices, count, packet);
 }
 #endif
 
-using March = void (*)(const Slices&, int, Packet&);
+template <typename Voxel>
+using March = void (*)(const Slices<Voxel>&, int, Packet&);
 
-template <Gather kWhat>
-March march_for([[maybe_unused]] CpuLevel level) {
+template <Gather kWhat, typename Voxel>
+March<Voxel> march_for([[maybe_unused]] CpuLevel level) {
 #if FLUOROPOSE_X86_LEVELS
-  if (level == CpuLevel::kV4) return march_v4<kWhat>;
-  if (level == CpuLevel::kV3) return march_v3<kWhat>;
+  if (level == CpuLevel::kV4) return march_v4<kWhat, Voxel>;
+  if (level == CpuLevel::kV3) return march_v3<kWhat, Voxel>;
 #endif
-  return march_baseline<kWhat>;
+  return march_baseline<kWhat, Voxel>;
 }
 
 // What all packets of an image share.
+template <typename Voxel>
 struct Caster {
-  Slices slices[3];
+  Slices<Voxel> slices[3];
   Vec3<int> size;
   const VoxelView& view;
-  March march;
+  March<Voxel> march;
 
-  Caster(const Grid& grid, const VoxelView& seen, March with)
+  Caster(const Grid<Voxel>& grid, const VoxelView& seen, March<Voxel> with)
       : slices{grid.slices(0), grid.slices(1), grid.slices(2)}, size(grid.size()), view(seen), march(with) {}
 
   // Casts the rays of pixels (u0 .. u0 + lanes - 1, v) and leaves their sums in the packet.
@@ -148,7 +151,8 @@ struct Caster {
   }
 };
 
-void cast_images(const Caster& caster, int u0, int v, const DrrImages& out) {
+template <typename Voxel>
+void cast_images(const Caster<Voxel>& caster, int u0, int v, const DrrImages& out) {
   const int width = caster.view.width, lanes = std::min(kLanes, width - u0);
   JosephRay rays[kLanes];
   Packet p{};
@@ -161,7 +165,8 @@ void cast_images(const Caster& caster, int u0, int v, const DrrImages& out) {
   }
 }
 
-void cast_jacobian(const Caster& caster, const PoseFrame frames[3], int u0, int v, float* line, float* pose[6]) {
+template <typename Voxel>
+void cast_jacobian(const Caster<Voxel>& caster, const PoseFrame frames[3], int u0, int v, float* line, float* pose[6]) {
   const int lanes = std::min(kLanes, caster.view.width - u0);
   JosephRay rays[kLanes];
   Packet p{};
@@ -179,17 +184,20 @@ void cast_jacobian(const Caster& caster, const PoseFrame frames[3], int u0, int 
 
 }  // namespace
 
-void ray_cast_cpu(const Grid& grid, const VoxelView& view, const DrrImages& out, CpuLevel level) {
-  const Caster caster(grid, view, out.mask ? march_for<Gather::kBone>(level) : march_for<Gather::kLine>(level));
+template <typename Voxel>
+void ray_cast_cpu(const Grid<Voxel>& grid, const VoxelView& view, const DrrImages& out, CpuLevel level) {
+  const Caster<Voxel> caster(
+      grid, view, out.mask ? march_for<Gather::kBone, Voxel>(level) : march_for<Gather::kLine, Voxel>(level));
 #pragma omp parallel for schedule(dynamic, 2)
   for (int v = 0; v < view.height; ++v) {
     for (int u = 0; u < view.width; u += kLanes) cast_images(caster, u, v, out);
   }
 }
 
-void ray_cast_jacobian_cpu(const Grid& grid, const VoxelView& view, const PoseFrame frames[3], const JacobianSink& sink,
+template <typename Voxel>
+void ray_cast_jacobian_cpu(const Grid<Voxel>& grid, const VoxelView& view, const PoseFrame frames[3], const JacobianSink& sink,
                            CpuLevel level) {
-  const Caster caster(grid, view, march_for<Gather::kGradient>(level));
+  const Caster<Voxel> caster(grid, view, march_for<Gather::kGradient, Voxel>(level));
 #pragma omp parallel
   {
     JacobianBuffer row(view.width);
@@ -200,5 +208,13 @@ void ray_cast_jacobian_cpu(const Grid& grid, const VoxelView& view, const PoseFr
     }
   }
 }
+
+#define FLUOROPOSE_FOR(Voxel)                                                                        \
+  template void ray_cast_cpu(const Grid<Voxel>&, const VoxelView&, const DrrImages&, CpuLevel);      \
+  template void ray_cast_jacobian_cpu(const Grid<Voxel>&, const VoxelView&, const PoseFrame frames[3], \
+                                      const JacobianSink&, CpuLevel);
+FLUOROPOSE_FOR(float)
+FLUOROPOSE_FOR(std::int16_t)
+#undef FLUOROPOSE_FOR
 
 }  // namespace fluoropose

@@ -9,10 +9,12 @@ namespace fluoropose {
 
 // Fills the images of out that are not null, each (view.height, view.width), with all threads of OpenMP.
 // level: at most the machine's.
-void ray_cast_cpu(const Grid& grid, const VoxelView& view, const DrrImages& out, CpuLevel level = cpu_level());
+template <typename Voxel>
+void ray_cast_cpu(const Grid<Voxel>& grid, const VoxelView& view, const DrrImages& out, CpuLevel level = cpu_level());
 
 // Hands the image and its derivative to sink, row by row. frames: of the three slice axes.
-void ray_cast_jacobian_cpu(const Grid& grid, const VoxelView& view, const PoseFrame frames[3], const JacobianSink& sink,
+template <typename Voxel>
+void ray_cast_jacobian_cpu(const Grid<Voxel>& grid, const VoxelView& view, const PoseFrame frames[3], const JacobianSink& sink,
                            CpuLevel level = cpu_level());
 
 }  // namespace fluoropose

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "fluoropose/drr/adjoint_cpu.h"
@@ -23,12 +24,19 @@ void require_rigid(const Affine3<double>& pose) {
   }
 }
 
+template <typename Grids, typename... Arguments>
+Grids grid_of(Storage storage, const Arguments&... arguments) {
+  if (storage == Storage::kInt16) return Grids(std::in_place_type<Grid<std::int16_t>>, arguments...);
+  return Grids(std::in_place_type<Grid<float>>, arguments...);
+}
+
 }  // namespace
 
 Renderer::Renderer(const float* mu, const std::uint8_t* bone, int nx, int ny, int nz,
-                   const Affine3<double>& bone_from_voxel, Method method, Device device, Crop crop)
-    : grid_(mu, bone, nx, ny, nz, bone_from_voxel, crop), method_(method), crop_(crop) {
-  if (device == Device::kCuda) cuda_ = std::make_unique<CudaRenderer>(grid_);
+                   const Affine3<double>& bone_from_voxel, Method method, Device device, Storage storage, Crop crop)
+    : grid_(grid_of<Grids>(storage, mu, bone, nx, ny, nz, bone_from_voxel, crop)), method_(method), crop_(crop) {
+  if (device != Device::kCuda) return;
+  cuda_ = std::visit([](const auto& grid) { return std::make_unique<CudaRenderer>(grid); }, grid_);
 }
 
 VoxelView Renderer::check(const View& view, const Affine3<double>& world_from_bone) const {
@@ -37,19 +45,26 @@ VoxelView Renderer::check(const View& view, const Affine3<double>& world_from_bo
     throw std::invalid_argument("view: more than 2^31 pixels");
   }
   require_rigid(world_from_bone);
-  return voxel_view(view, world_from_bone, grid_.voxel_from_bone());
+  return std::visit(
+      [&](const auto& grid) {
+        return voxel_view(view, world_from_bone, grid.voxel_from_bone(), grid.unit_per_mm());
+      },
+      grid_);
 }
 
 void Renderer::render(const View& view, const Affine3<double>& world_from_bone, const DrrImages& out) const {
   const VoxelView seen = check(view, world_from_bone);
-  if (out.mask && !has_bone()) throw std::invalid_argument("bone: the renderer was built without a bone");
-  ShearPlan plan;
-  const bool shear = method_ == Method::kShearWarp && plan_shear(grid_.size(), seen, plan);
-  if (cuda_) {
-    shear ? cuda_->shear_warp(plan, view.width, view.height, out) : cuda_->ray_cast(seen, out);
-  } else {
-    shear ? shear_warp_cpu(grid_, plan, view.width, view.height, out) : ray_cast_cpu(grid_, seen, out);
-  }
+  const auto render_grid = [&](const auto& grid) {
+    if (out.mask && !grid.has_bone()) throw std::invalid_argument("bone: the renderer was built without a bone");
+    ShearPlan plan;
+    const bool shear = method_ == Method::kShearWarp && plan_shear(grid.size(), seen, plan);
+    if (cuda_) {
+      shear ? cuda_->shear_warp(plan, view.width, view.height, out) : cuda_->ray_cast(seen, out);
+    } else {
+      shear ? shear_warp_cpu(grid, plan, view.width, view.height, out) : ray_cast_cpu(grid, seen, out);
+    }
+  };
+  std::visit(render_grid, grid_);
 }
 
 void Renderer::render_many(const std::vector<View>& views, const std::vector<Affine3<double>>& world_from_bone,
@@ -69,30 +84,35 @@ void Renderer::render_many(const std::vector<View>& views, const std::vector<Aff
 void Renderer::render_jacobian(const View& view, const Affine3<double>& world_from_bone,
                                const JacobianSink& sink) const {
   const VoxelView seen = check(view, world_from_bone);
-  const auto frame = [&](int axis) {
-    const int nk = component(grid_.size(), axis);
-    return pose_frame(view, world_from_bone, grid_.voxel_from_bone(), axis, nk);
+  const auto render_grid = [&](const auto& grid) {
+    const auto frame = [&](int axis) {
+      return pose_frame(view, world_from_bone, grid.voxel_from_bone(), axis, component(grid.size(), axis));
+    };
+    ShearPlan plan;
+    if (method_ == Method::kShearWarp && plan_shear(grid.size(), seen, plan)) {
+      shear_warp_jacobian_cpu(grid, plan, frame(plan.axis), view.width, view.height, sink);
+    } else {
+      const PoseFrame frames[3] = {frame(0), frame(1), frame(2)};
+      ray_cast_jacobian_cpu(grid, seen, frames, sink);
+    }
   };
-  ShearPlan plan;
-  if (method_ == Method::kShearWarp && plan_shear(grid_.size(), seen, plan)) {
-    shear_warp_jacobian_cpu(grid_, plan, frame(plan.axis), view.width, view.height, sink);
-  } else {
-    const PoseFrame frames[3] = {frame(0), frame(1), frame(2)};
-    ray_cast_jacobian_cpu(grid_, seen, frames, sink);
-  }
+  std::visit(render_grid, grid_);
 }
 
 void Renderer::volume_gradient(const View& view, const Affine3<double>& world_from_bone, const float* by_pixel,
                                float* by_voxel) const {
-  if (crop_ != Crop::kWhole) throw std::invalid_argument("whole: expected a renderer of the whole volume");
+  if (crop_ != Crop::kWhole || !std::holds_alternative<Grid<float>>(grid_)) {
+    throw std::invalid_argument("whole: expected a renderer of the whole volume, stored as float32");
+  }
+  const Grid<float>& grid = std::get<Grid<float>>(grid_);
   const VoxelView seen = check(view, world_from_bone);
-  const Vec3<int> size = grid_.size();
-  const SliceStrides strides[3] = {grid_.slices(0).strides, grid_.slices(1).strides, grid_.slices(2).strides};
+  const Vec3<int> size = grid.size();
+  const SliceStrides strides[3] = {grid.slices(0).strides, grid.slices(1).strides, grid.slices(2).strides};
   std::vector<float> rimmed(static_cast<std::size_t>(size.x) * size.y * size.z);
   ShearPlan plan;
   if (method_ == Method::kShearWarp && plan_shear(size, seen, plan)) {
     std::vector<float> image(static_cast<std::size_t>(view.width) * view.height);
-    shear_warp_cpu(grid_, plan, view.width, view.height, {image.data(), nullptr, nullptr});
+    shear_warp_cpu(grid, plan, view.width, view.height, {image.data(), nullptr, nullptr});
     std::transform(image.begin(), image.end(), by_pixel, image.begin(),
                    [](float line, float gradient) { return line > 0.0f ? gradient : 0.0f; });
     shear_warp_adjoint_cpu(strides[plan.axis], plan, view.width, view.height, image.data(), rimmed.data());

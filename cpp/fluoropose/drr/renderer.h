@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <variant>
 #include <vector>
 
 #include "fluoropose/drr/cuda_renderer.h"
@@ -14,15 +15,14 @@ namespace fluoropose {
 
 enum class Method { kRayCast, kShearWarp };
 enum class Device { kCpu, kCuda };
+enum class Storage { kFloat32, kInt16 };  // of voxels; see Grid
 
 class Renderer {
  public:
-  // mu, bone, nx, ny, nz, bone_from_voxel, crop: see Grid. Throws std::invalid_argument as Grid does, and std::runtime_error
-  // where a CUDA device is asked for and there is none.
+  // mu, bone, nx, ny, nz, bone_from_voxel, crop: see Grid. Throws std::invalid_argument as Grid does, and
+  // std::runtime_error where a CUDA device is asked for and there is none.
   Renderer(const float* mu, const std::uint8_t* bone, int nx, int ny, int nz, const Affine3<double>& bone_from_voxel,
-           Method method, Device device, Crop crop = Crop::kOccupied);
-
-  bool has_bone() const { return grid_.has_bone(); }
+           Method method, Device device, Storage storage = Storage::kFloat32, Crop crop = Crop::kOccupied);
 
   // world_from_bone: rigid. Throws std::invalid_argument, naming the argument, for a bad view or a pose that is not
   // rigid. Shear-warp gives way to ray casting where plan_shear() says that it must.
@@ -43,9 +43,11 @@ class Renderer {
                        float* by_voxel) const;
 
  private:
+  using Grids = std::variant<Grid<float>, Grid<std::int16_t>>;
+
   VoxelView check(const View& view, const Affine3<double>& world_from_bone) const;
 
-  Grid grid_;
+  Grids grid_;
   Method method_;
   Crop crop_;
   std::unique_ptr<CudaRenderer> cuda_;  // null on the CPU

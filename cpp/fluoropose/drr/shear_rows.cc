@@ -160,8 +160,9 @@ FLUOROPOSE_HD void place_columns(const SliceMap& map, int na, int count, Columns
 }
 
 // Rows lie far apart in memory, too far for the processor to foresee the next.
-FLUOROPOSE_HD void fetch(const float* row, const Extent& e) {
-  constexpr int kLine = 64 / sizeof(float);
+template <typename Voxel>
+FLUOROPOSE_HD void fetch(const Voxel* row, const Extent& e) {
+  constexpr int kLine = 64 / sizeof(Voxel);
   for (int x = e.first; x < e.last; x += kLine) __builtin_prefetch(row + x);
 }
 
@@ -183,10 +184,14 @@ FLUOROPOSE_HD Extent join(const Extent& e, const Extent& f) {
 
 // blended = row0 + w (row1 - row0) on the voxels that pixels touched by the extent read; a pixel at its start may be
 // rounded to one voxel before.
-FLUOROPOSE_HD void blend(const float* row0, const float* row1, float w, const Extent& e, float* blended) {
+template <typename Voxel>
+FLUOROPOSE_HD void blend(const Voxel* row0, const Voxel* row1, float w, const Extent& e, float* blended) {
   const int first = e.first > 2 ? e.first - 2 : 0;
 #pragma omp simd
-  for (int x = first; x < e.last; ++x) blended[x] = row0[x] + w * (row1[x] - row0[x]);
+  for (int x = first; x < e.last; ++x) {
+    const float v0 = static_cast<float>(row0[x]), v1 = static_cast<float>(row1[x]);
+    blended[x] = v0 + w * (v1 - v0);
+  }
   for (int x = e.last; x < e.last + kTail; ++x) blended[x] = 0.0f;
 }
 
@@ -197,8 +202,8 @@ struct RowPair {
   float weight;  // of the second
 };
 
-template <typename Read>
-FLUOROPOSE_HD void add_rows(const float* values, const Extent* extents, const RowPair& pair, int na,
+template <typename Read, typename Voxel>
+FLUOROPOSE_HD void add_rows(const Voxel* values, const Extent* extents, const RowPair& pair, int na,
                             const SliceMap& map, int width, Scratch& scratch, float* sum, float* nearest,
                             float* lever) {
   const Extent voxels = join(extents[pair.number], extents[pair.next]);
@@ -206,8 +211,8 @@ FLUOROPOSE_HD void add_rows(const float* values, const Extent* extents, const Ro
   if (pixels.last < pixels.first) return;
   if (!scratch.placed) place_columns(map, na, width + kPad, scratch.columns);
   scratch.placed = true;
-  const float* row0 = values + static_cast<std::ptrdiff_t>(pair.number) * na;
-  const float* row1 = values + static_cast<std::ptrdiff_t>(pair.next) * na;
+  const Voxel* row0 = values + static_cast<std::ptrdiff_t>(pair.number) * na;
+  const Voxel* row1 = values + static_cast<std::ptrdiff_t>(pair.next) * na;
   // The same row of the next slice, which is up next but for the rest of this band.
   fetch(values + static_cast<std::ptrdiff_t>(pair.ahead) * na, extents[pair.ahead]);
   blend(row0, row1, pair.weight, voxels, scratch.blended);
@@ -217,12 +222,14 @@ FLUOROPOSE_HD void add_rows(const float* values, const Extent* extents, const Ro
     Read::add(scratch.blended, scratch.columns, pixels.first, pixels.last, sum);
   }
   if (nearest) {
-    Read::keep_nearest(pair.weight < 0.5f ? row0 : row1, scratch.columns, pixels.first, pixels.last, nearest);
+    const Voxel* near = pair.weight < 0.5f ? row0 : row1;
+    blend(near, near, 0.0f, voxels, scratch.blended);
+    Read::keep_nearest(scratch.blended, scratch.columns, pixels.first, pixels.last, nearest);
   }
 }
 
-template <typename Read>
-FLUOROPOSE_HD void add_slice(const SliceRows& rows, const SliceMap& map, int width, int k, int j0, int j1,
+template <typename Read, typename Voxel>
+FLUOROPOSE_HD void add_slice(const SliceRows<Voxel>& rows, const SliceMap& map, int width, int k, int j0, int j1,
                              const ShearSums& sums, Scratch& scratch) {
   const SliceStrides& s = rows.slices.strides;
   scratch.placed = false;
@@ -240,8 +247,8 @@ FLUOROPOSE_HD void add_slice(const SliceRows& rows, const SliceMap& map, int wid
   }
 }
 
-template <int kLanes>
-FLUOROPOSE_HD void add_slices(const SliceRows& rows, const SliceMap* maps, int width, int j0, int j1,
+template <int kLanes, typename Voxel>
+FLUOROPOSE_HD void add_slices(const SliceRows<Voxel>& rows, const SliceMap* maps, int width, int j0, int j1,
                               const ShearSums& sums, float* memory) {
   Scratch scratch = divide(memory, width);
   for (int k = 1; k < rows.slices.strides.nk - 1; ++k) {
@@ -254,18 +261,21 @@ FLUOROPOSE_HD void add_slices(const SliceRows& rows, const SliceMap* maps, int w
   }
 }
 
-void baseline(const SliceRows& rows, const SliceMap* maps, int width, int j0, int j1, const ShearSums& sums,
+template <typename Voxel>
+void baseline(const SliceRows<Voxel>& rows, const SliceMap* maps, int width, int j0, int j1, const ShearSums& sums,
               float* memory) {
   add_slices<1>(rows, maps, width, j0, j1, sums, memory);
 }
 
 #if FLUOROPOSE_X86_LEVELS
-FLUOROPOSE_TARGET_V3 void v3(const SliceRows& rows, const SliceMap* maps, int width, int j0, int j1,
+template <typename Voxel>
+FLUOROPOSE_TARGET_V3 void v3(const SliceRows<Voxel>& rows, const SliceMap* maps, int width, int j0, int j1,
                              const ShearSums& sums, float* memory) {
   add_slices<8>(rows, maps, width, j0, j1, sums, memory);
 }
 
-FLUOROPOSE_TARGET_V4 void v4(const SliceRows& rows, const SliceMap* maps, int width, int j0, int j1,
+template <typename Voxel>
+FLUOROPOSE_TARGET_V4 void v4(const SliceRows<Voxel>& rows, const SliceMap* maps, int width, int j0, int j1,
                              const ShearSums& sums, float* memory) {
   add_slices<16>(rows, maps, width, j0, j1, sums, memory);
 }
@@ -273,11 +283,12 @@ FLUOROPOSE_TARGET_V4 void v4(const SliceRows& rows, const SliceMap* maps, int wi
 
 }  // namespace
 
-std::size_t shear_scratch_size(const SliceRows& rows, int width) {
-  return static_cast<std::size_t>(2 * (width + kPad) + rows.slices.strides.na + kTail);
+std::size_t shear_scratch_size(int row_length, int width) {
+  return static_cast<std::size_t>(2 * (width + kPad) + row_length + kTail);
 }
 
-void shear_rows(const SliceRows& rows, const SliceMap* maps, int width, int j0, int j1, const ShearSums& sums,
+template <typename Voxel>
+void shear_rows(const SliceRows<Voxel>& rows, const SliceMap* maps, int width, int j0, int j1, const ShearSums& sums,
                 float* scratch, [[maybe_unused]] CpuLevel level) {
 #if FLUOROPOSE_X86_LEVELS
   if (level == CpuLevel::kV4) return v4(rows, maps, width, j0, j1, sums, scratch);
@@ -285,5 +296,9 @@ void shear_rows(const SliceRows& rows, const SliceMap* maps, int width, int j0, 
 #endif
   baseline(rows, maps, width, j0, j1, sums, scratch);
 }
+
+template void shear_rows(const SliceRows<float>&, const SliceMap*, int, int, int, const ShearSums&, float*, CpuLevel);
+template void shear_rows(const SliceRows<std::int16_t>&, const SliceMap*, int, int, int, const ShearSums&, float*,
+                         CpuLevel);
 
 }  // namespace fluoropose

@@ -14,9 +14,10 @@ constexpr int kShearPad = 16;
 // Adds all slices to rows j0 .. j1 - 1, width pixels wide, of the intermediate image. maps: of every slice; scratch:
 // shear_scratch_size() floats;
 // level: at most the machine's.
-void shear_rows(const SliceRows& rows, const SliceMap* maps, int width, int j0, int j1, const ShearSums& sums,
+template <typename Voxel>
+void shear_rows(const SliceRows<Voxel>& rows, const SliceMap* maps, int width, int j0, int j1, const ShearSums& sums,
                 float* scratch, CpuLevel level);
 
-std::size_t shear_scratch_size(const SliceRows& rows, int width);
+std::size_t shear_scratch_size(int row_length, int width);
 
 }  // namespace fluoropose

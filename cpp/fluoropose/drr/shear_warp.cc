@@ -138,7 +138,7 @@ bool plan_shear(const Vec3<int>& size, const VoxelView& view, ShearPlan& plan) {
   p.ray = mm(view.direction(0, 0));
   p.ray_u = view.parallel ? Vec3<float>{} : mm(view.u_step);
   p.ray_v = view.parallel ? Vec3<float>{} : mm(view.v_step);
-  p.slice_mm = static_cast<float>(component(view.spacing, p.axis));
+  p.slice_mm = static_cast<float>(component(view.spacing, p.axis) * view.unit_per_mm);
   plan = p;
   return true;
 }

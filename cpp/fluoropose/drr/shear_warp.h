@@ -24,7 +24,7 @@ struct ShearPlan {
   // w = row_w . (u, v, 1), positive where the ray goes towards the slices.
   Vec3<float> row_i, row_j, row_w;
   Vec3<float> ray, ray_u, ray_v;  // mm along the grid's axes: direction of pixel (0, 0)'s ray, its change per pixel
-  float slice_mm;                 // between two slices
+  float slice_mm;                 // between two slices, times the unit of the voxels
 };
 
 // False where the rays cannot be sheared well: the source within the slices or close to them, or rays that run so
@@ -50,7 +50,8 @@ struct ShearSums {
 };
 
 // One pixel of its line, which is returned, and lever. maps: of every slice.
-FLUOROPOSE_HD float shear_lever_pixel(const Slices& slices, const SliceMap* maps, int i, int j, float& lever) {
+template <typename Voxel>
+FLUOROPOSE_HD float shear_lever_pixel(const Slices<Voxel>& slices, const SliceMap* maps, int i, int j, float& lever) {
   float line = 0.0f;
   lever = 0.0f;
   for (int k = 1; k < slices.strides.nk - 1; ++k) {
@@ -65,8 +66,8 @@ FLUOROPOSE_HD float shear_lever_pixel(const Slices& slices, const SliceMap* maps
 }
 
 // One pixel of it. maps: of every slice.
-template <bool kBone>
-FLUOROPOSE_HD RaySums shear_pixel(const Slices& slices, const SliceMap* maps, int i, int j) {
+template <bool kBone, typename Voxel>
+FLUOROPOSE_HD RaySums shear_pixel(const Slices<Voxel>& slices, const SliceMap* maps, int i, int j) {
   RaySums sums{};
   for (int k = 1; k < slices.strides.nk - 1; ++k) {
     const SliceMap& map = maps[k];

@@ -118,9 +118,10 @@ class SumPlanes {
 };
 
 // To be called by all threads of a parallel region together.
-void sum_slices(const SliceRows& rows, const SliceMap* maps, const ShearPlan& plan, const ShearSums& sums,
+template <typename Voxel>
+void sum_slices(const SliceRows<Voxel>& rows, const SliceMap* maps, const ShearPlan& plan, const ShearSums& sums,
                 CpuLevel level) {
-  std::vector<float> scratch(shear_scratch_size(rows, plan.width));
+  std::vector<float> scratch(shear_scratch_size(rows.slices.strides.na, plan.width));
 #pragma omp for schedule(dynamic, 1)
   for (int j = 0; j < plan.height; j += kBand) {
     shear_rows(rows, maps, plan.width, j, std::min(j + kBand, plan.height), sums, scratch.data(), level);
@@ -129,9 +130,10 @@ void sum_slices(const SliceRows& rows, const SliceMap* maps, const ShearPlan& pl
 
 }  // namespace
 
-void shear_warp_cpu(const Grid& grid, const ShearPlan& plan, int width, int height, const DrrImages& out,
+template <typename Voxel>
+void shear_warp_cpu(const Grid<Voxel>& grid, const ShearPlan& plan, int width, int height, const DrrImages& out,
                     CpuLevel level) {
-  const SliceRows rows = grid.rows(plan.axis);
+  const SliceRows<Voxel> rows = grid.rows(plan.axis);
   const std::vector<SliceMap> maps = slice_maps(plan, rows.slices.strides.nk);
   SumPlanes planes(plan, out.mask ? 3 : 1);
   const ShearSums sums{planes.plane(0), out.mask ? planes.plane(1) : nullptr, out.mask ? planes.plane(2) : nullptr,
@@ -145,9 +147,10 @@ void shear_warp_cpu(const Grid& grid, const ShearPlan& plan, int width, int heig
   }
 }
 
-void shear_warp_jacobian_cpu(const Grid& grid, const ShearPlan& plan, const PoseFrame& frame, int width, int height,
+template <typename Voxel>
+void shear_warp_jacobian_cpu(const Grid<Voxel>& grid, const ShearPlan& plan, const PoseFrame& frame, int width, int height,
                              const JacobianSink& sink, CpuLevel level) {
-  const SliceRows rows = grid.rows(plan.axis);
+  const SliceRows<Voxel> rows = grid.rows(plan.axis);
   const std::vector<SliceMap> maps = slice_maps(plan, rows.slices.strides.nk);
   SumPlanes planes(plan, 2);
   const ShearSums sums{planes.plane(0), nullptr, nullptr, planes.plane(1), planes.stride()};
@@ -163,5 +166,13 @@ void shear_warp_jacobian_cpu(const Grid& grid, const ShearPlan& plan, const Pose
     }
   }
 }
+
+#define FLUOROPOSE_FOR(Voxel)                                                                                      \
+  template void shear_warp_cpu(const Grid<Voxel>&, const ShearPlan&, int, int, const DrrImages&, CpuLevel);        \
+  template void shear_warp_jacobian_cpu(const Grid<Voxel>&, const ShearPlan&, const PoseFrame&, int, int,          \
+                                        const JacobianSink&, CpuLevel);
+FLUOROPOSE_FOR(float)
+FLUOROPOSE_FOR(std::int16_t)
+#undef FLUOROPOSE_FOR
 
 }  // namespace fluoropose

@@ -12,7 +12,8 @@ Affine3<double> rigid_inverse(const Affine3<double>& m) {
 
 }  // namespace
 
-VoxelView voxel_view(const View& view, const Affine3<double>& world_from_bone, const Affine3<double>& voxel_from_bone) {
+VoxelView voxel_view(const View& view, const Affine3<double>& world_from_bone, const Affine3<double>& voxel_from_bone,
+                     double unit_per_mm) {
   const Affine3<double> bone_from_world = rigid_inverse(world_from_bone);
   const auto point = [&](const Vec3<double>& p) { return voxel_from_bone(bone_from_world(p)); };
   const auto direction = [&](const Vec3<double>& d) { return voxel_from_bone.linear(bone_from_world.linear(d)); };
@@ -27,6 +28,7 @@ VoxelView voxel_view(const View& view, const Affine3<double>& world_from_bone, c
           direction(view.v_step),
           parallel ? direction(view.source) : point(view.source),
           spacing,
+          unit_per_mm,
           parallel};
 }
 

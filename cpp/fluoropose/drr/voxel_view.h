@@ -10,6 +10,7 @@ struct VoxelView {
   Vec3<double> origin, u_step, v_step;  // voxel: pixel (0, 0) and the steps to the next pixels
   Vec3<double> source;                  // voxel: the source (point beam) or the beam's direction (parallel)
   Vec3<double> spacing;                 // mm per voxel along the grid's orthogonal axes
+  double unit_per_mm;                   // attenuation of a voxel that holds 1
   bool parallel;
 
   FLUOROPOSE_HD Vec3<double> pixel(double u, double v) const { return origin + u_step * u + v_step * v; }
@@ -31,7 +32,8 @@ FLUOROPOSE_HD int dominant_axis(const Vec3<double>& d) {
   return x > y ? (x > z ? 0 : 2) : (y > z ? 1 : 2);
 }
 
-// world_from_bone: rigid; voxel_from_bone: orthogonal axes.
-VoxelView voxel_view(const View& view, const Affine3<double>& world_from_bone, const Affine3<double>& voxel_from_bone);
+// world_from_bone: rigid; voxel_from_bone: orthogonal axes; unit_per_mm: see Grid.
+VoxelView voxel_view(const View& view, const Affine3<double>& world_from_bone, const Affine3<double>& voxel_from_bone,
+                     double unit_per_mm = 1.0);
 
 }  // namespace fluoropose
