@@ -21,7 +21,7 @@ from fluoropose.volume import Volume, checked_mask
 if TYPE_CHECKING:
     from fluoropose.bone import Bone
 
-__all__ = ["BoneRenderer", "Device", "Drr", "Method", "NormalEquations", "Renderer", "Storage"]
+__all__ = ["BoneRenderer", "Device", "Drr", "LabelRenderer", "Method", "NormalEquations", "Renderer", "Storage"]
 
 Method = Literal["shear_warp", "ray_cast"]
 Device = Literal["cpu", "cuda"]
@@ -170,12 +170,15 @@ class Drr:
         (h, w) True where a ray crosses a voxel of the bone.
     landmarks_px
         (n, 2) ideal pixels, NaN for landmarks that are not in front of the source.
+    visible
+        (n,) whether the landmark falls inside the image.
     """
 
     line_integral: NDArray[np.float32]
     bone_line_integral: NDArray[np.float32]
     mask: NDArray[np.bool_]
     landmarks_px: NDArray[np.float64]
+    visible: NDArray[np.bool_]
 
 
 class BoneRenderer:
@@ -201,7 +204,50 @@ class BoneRenderer:
     def render(self, view: View, world_from_bone: Pose) -> Drr:
         """Return the ideal image of ``view`` with the bone at ``world_from_bone``."""
         line, bone, mask = self._core.with_bone(view.core(), world_from_bone.matrix)
-        return Drr(line, bone, mask, view.project(world_from_bone.apply(self._landmarks_mm)))
+        landmarks = view.project(world_from_bone.apply(self._landmarks_mm))
+        return Drr(line, bone, mask, landmarks, view.contains(landmarks))
+
+
+class LabelRenderer:
+    """Renders the path that rays take through each label of a label map, such as the bones of one CT.
+
+    Parameters
+    ----------
+    labels
+        (nz, ny, nx) integers; 0 is not rendered.
+    bone_from_voxel
+        (4, 4) affine map of voxel indices (x, y, z) to mm, as of `Volume`.
+    method, device
+        As for `Renderer`.
+
+    Raises
+    ------
+    InputError
+        As for `Renderer`, and if the labels are not integers, none of them is above zero, or one is below.
+    """
+
+    def __init__(
+        self,
+        labels: NDArray[np.integer],
+        bone_from_voxel: NDArray[np.float64],
+        method: Method = "ray_cast",
+        device: Device = "cpu",
+    ) -> None:
+        if np.ndim(labels) != 3 or not np.issubdtype(np.asarray(labels).dtype, np.integer):
+            raise InputError(f"labels: expected integers (nz, ny, nx), found {np.shape(labels)} {np.asarray(labels).dtype}")
+        found = np.unique(labels)
+        self.labels = tuple(int(label) for label in found if label != 0)
+        if not self.labels or self.labels[0] < 0:
+            raise InputError(f"labels: expected some above zero and none below, found {found[:10].tolist()}")
+        # Of attenuation 1/mm, so that line integrals are lengths; each keeps the box that it fills.
+        self._renderers = [
+            Renderer(Volume((labels == label).astype(np.float32), bone_from_voxel), method, device, "int16")
+            for label in self.labels
+        ]
+
+    def render(self, view: View, world_from_bone: Pose) -> NDArray[np.float32]:
+        """Return the path lengths (n, h, w), mm, in the order of ``labels``."""
+        return np.stack([renderer.render(view, world_from_bone) for renderer in self._renderers])
 
 
 def _image(name: str, image: NDArray[np.float32], view: View) -> NDArray[np.float32]:
