@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "dlpack.h"
 #include "fluoropose/drr/jacobian_sinks.h"
 #include "fluoropose/drr/renderer.h"
 
@@ -148,24 +149,69 @@ py::array_t<float> volume_gradient(const Renderer& renderer, const View& view, c
   return gradient;
 }
 
-// Many small images are made faster each on a thread of its own.
-py::array_t<float> line_integrals(const Renderer& renderer, const std::vector<View>& views,
-                                  const std::vector<DoubleArray>& poses) {
-  if (views.size() != poses.size()) throw py::value_error("world_from_bone: expected one pose per view");
-  if (views.empty()) return py::array_t<float>({0, 0, 0});
-  std::vector<Affine3<double>> placed;
-  for (const DoubleArray& pose : poses) placed.push_back(to_affine(pose, "world_from_bone"));
+using Poses = std::vector<Affine3<double>>;
+
+Poses poses_for(const std::vector<View>& views, const std::vector<DoubleArray>& matrices) {
+  if (views.size() != matrices.size()) throw py::value_error("world_from_bone: expected one pose per view");
   for (const View& view : views) {
     if (view.width != views[0].width || view.height != views[0].height) {
       throw py::value_error("views: expected one size of image");
     }
   }
-  const py::ssize_t height = views[0].height, width = views[0].width;
-  py::array_t<float> images({static_cast<py::ssize_t>(views.size()), height, width});
+  Poses poses;
+  for (const DoubleArray& matrix : matrices) poses.push_back(to_affine(matrix, "world_from_bone"));
+  return poses;
+}
+
+std::vector<std::int64_t> images_shape(const std::vector<View>& views) {
+  if (views.empty()) throw py::value_error("views: expected at least one");
+  return {static_cast<std::int64_t>(views.size()), views[0].height, views[0].width};
+}
+
+py::array_t<float> line_integrals(const Renderer& renderer, const std::vector<View>& views,
+                                  const std::vector<DoubleArray>& matrices) {
+  const Poses poses = poses_for(views, matrices);
+  if (views.empty()) return py::array_t<float>({0, 0, 0});
+  py::array_t<float> images(images_shape(views));
   float* first = images.mutable_data();
   const py::gil_scoped_release release;
-  renderer.render_many(views, placed, first);
+  renderer.render_many(views, poses, first);
   return images;
+}
+
+// stream: of a renderer on a CUDA device, the cudaStream_t that orders its work.
+void render_into(const Renderer& renderer, const std::vector<View>& views, const std::vector<DoubleArray>& matrices,
+                 const py::object& images, std::optional<std::uintptr_t> stream) {
+  const Poses poses = poses_for(views, matrices);
+  const BorrowedTensor out(images, "images", 32, images_shape(views), renderer.on_cuda(), stream);
+  const py::gil_scoped_release release;
+  if (!renderer.on_cuda()) return renderer.render_many(views, poses, out.data<float>());
+  const std::size_t pixels = static_cast<std::size_t>(views[0].width) * views[0].height;
+  for (std::size_t i = 0; i < views.size(); ++i) {
+    renderer.enqueue(views[i], poses[i], out.data<float>() + i * pixels, reinterpret_cast<void*>(*stream));
+  }
+}
+
+void pose_gradients_into(const Renderer& renderer, const std::vector<View>& views,
+                         const std::vector<DoubleArray>& matrices, const py::object& by_image,
+                         const py::object& gradients, std::optional<std::uintptr_t> stream) {
+  const Poses poses = poses_for(views, matrices);
+  const std::vector<std::int64_t> shape = images_shape(views);
+  const BorrowedTensor weights(by_image, "image_gradient", 32, shape, renderer.on_cuda(), stream);
+  const BorrowedTensor out(gradients, "gradients", 64, {shape[0], 6}, renderer.on_cuda(), stream);
+  const py::gil_scoped_release release;
+  const std::size_t pixels = static_cast<std::size_t>(views[0].width) * views[0].height;
+  for (std::size_t i = 0; i < views.size(); ++i) {
+    const float* by_pixel = weights.data<float>() + i * pixels;
+    double* gradient = out.data<double>() + 6 * i;
+    if (renderer.on_cuda()) {
+      renderer.enqueue_pose_gradient(views[i], poses[i], by_pixel, gradient, reinterpret_cast<void*>(*stream));
+    } else {
+      fluoropose::PoseGradient sums(views[i].width, views[i].height, by_pixel);
+      renderer.render_jacobian(views[i], poses[i], sums.sink());
+      sums.result(gradient);
+    }
+  }
 }
 
 }  // namespace
@@ -179,6 +225,10 @@ void bind_drr(py::module_& m) {
            py::arg("device"), py::arg("storage"), py::arg("whole"))
       .def("line_integral", &line_integral, py::arg("view"), py::arg("world_from_bone"))
       .def("line_integrals", &line_integrals, py::arg("views"), py::arg("world_from_bone"))
+      .def("render_into", &render_into, py::arg("views"), py::arg("world_from_bone"), py::arg("images"),
+           py::arg("stream"))
+      .def("pose_gradients_into", &pose_gradients_into, py::arg("views"), py::arg("world_from_bone"),
+           py::arg("image_gradient"), py::arg("gradients"), py::arg("stream"))
       .def("volume_gradient", &volume_gradient, py::arg("view"), py::arg("world_from_bone"), py::arg("image_gradient"),
            py::arg("shape"))
       .def("with_bone", &with_bone, py::arg("view"), py::arg("world_from_bone"))

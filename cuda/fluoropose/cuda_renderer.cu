@@ -1,86 +1,109 @@
-// Launches the bodies of cpp/fluoropose/drr/*.h, one thread per pixel.
 #include "fluoropose/drr/cuda_renderer.h"
 
+#include <algorithm>
 #include <mutex>
 #include <vector>
 
 #include "device.h"
-#include "fluoropose/drr/ray_cast.h"
+#include "kernels.cuh"
 
 namespace fluoropose {
-namespace {
 
 using cuda::Buffer;
 using cuda::check;
+using cuda::JacobianTarget;
 using cuda::Stream;
 
-const dim3 kBlock(16, 8);
+// Knows the type of the voxels.
+class CudaRenderer::State {
+ public:
+  virtual ~State() = default;
+  virtual void images(const RayJob& job, const DrrImages& out, cudaStream_t stream) = 0;
+  virtual void jacobian(const RayJob& job, const JacobianTarget& out, cudaStream_t stream) = 0;
+
+  std::mutex turn;
+  Stream stream;
+  Buffer<float> line, bone_line, pose;
+  Buffer<std::uint8_t> mask;
+};
+
+namespace {
+
+const dim3 kBlock(cuda::kBlockWidth, cuda::kBlockHeight);
 
 dim3 blocks_for(int width, int height) {
   return {(static_cast<unsigned>(width) + kBlock.x - 1) / kBlock.x,
           (static_cast<unsigned>(height) + kBlock.y - 1) / kBlock.y};
 }
 
-struct Axes {
-  Slices across[3];
-};
-
-template <bool kBone>
-__global__ void ray_cast_kernel(Axes slices, Vec3<int> size, VoxelView view, DrrImages out) {
-  const int u = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-  const int v = static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y);
-  if (u >= view.width || v >= view.height) return;
-  const JosephRay ray = joseph_ray(size, view, u, v);
-  store_pixel<kBone>(cast_ray<kBone>(slices.across[ray.axis], ray), ray.step_mm, v * view.width + u, out);
-}
-
-template <bool kBone>
-__global__ void shear_kernel(Slices slices, const SliceMap* maps, int width, int height, ShearSums sums) {
-  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-  const int j = static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y);
-  if (i >= width || j >= height) return;
-  const RaySums pixel = shear_pixel<kBone>(slices, maps, i, j);
-  const int at = j * sums.stride + i;
-  sums.line[at] = pixel.line;
-  if constexpr (kBone) {
-    sums.bone[at] = pixel.bone;
-    sums.nearest_bone[at] = pixel.nearest_bone;
-  }
-}
-
-template <bool kBone>
-__global__ void warp_kernel(ShearPlan plan, ShearSums sums, int width, int height, DrrImages out) {
-  const int u = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-  const int v = static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y);
-  if (u < width && v < height) warp_pixel<kBone>(sums, warp_tap(plan, sums.stride, u, v), v * width + u, out);
-}
-
-}  // namespace
-
-struct CudaRenderer::State {
-  std::mutex turn;
-  Stream stream;
-  Buffer<float> mu, bone, sums, line, bone_line;
-  Buffer<std::uint8_t> mask;
-  Buffer<SliceMap> maps;
-  Vec3<int> size;
-  Axes slices;
-
-  DrrImages images(std::size_t pixels, bool with_bone) {
-    return {line.reserve(pixels), with_bone ? bone_line.reserve(pixels) : nullptr,
-            with_bone ? mask.reserve(pixels) : nullptr};
-  }
-
-  void fetch(std::size_t pixels, const DrrImages& out) {
-    check(cudaGetLastError(), "starting a kernel");
-    line.download(out.line_integral, pixels, stream);
-    if (out.mask) {
-      bone_line.download(out.bone_line_integral, pixels, stream);
-      mask.download(out.mask, pixels, stream);
-    }
+template <typename Voxel>
+class StateOf final : public CudaRenderer::State {
+ public:
+  explicit StateOf(const Grid<Voxel>& grid) : size_(grid.size()) {
+    const std::size_t count = static_cast<std::size_t>(size_.x) * size_.y * size_.z;
+    const Slices<Voxel> host = grid.slices(2);
+    const Voxel* mu = mu_.upload(host.mu, count, stream);
+    const Voxel* bone = host.bone ? bone_.upload(host.bone, count, stream) : nullptr;
+    for (int axis = 0; axis < 3; ++axis) slices_.across[axis] = {mu, bone, grid.slices(axis).strides};
+    maps_.reserve(static_cast<std::size_t>(std::max({size_.x, size_.y, size_.z})));
     stream.wait();
   }
+
+  void images(const RayJob& job, const DrrImages& out, cudaStream_t to) override {
+    const int width = job.view.width, height = job.view.height;
+    if (!job.plan) {
+      const auto kernel = out.mask ? cuda::ray_cast_kernel<true, Voxel> : cuda::ray_cast_kernel<false, Voxel>;
+      kernel<<<blocks_for(width, height), kBlock, 0, to>>>(slices_, size_, job.view, out);
+    } else {
+      const ShearSums sums = planes(*job.plan, out.mask ? 3 : 1, out.mask != nullptr);
+      const auto kernel = out.mask ? cuda::shear_kernel<true, Voxel> : cuda::shear_kernel<false, Voxel>;
+      shear(*job.plan, sums, kernel, to);
+      const auto warp = out.mask ? cuda::warp_kernel<true> : cuda::warp_kernel<false>;
+      warp<<<blocks_for(width, height), kBlock, 0, to>>>(*job.plan, sums, width, height, out);
+    }
+    check(cudaGetLastError(), "starting a kernel");
+  }
+
+  void jacobian(const RayJob& job, const JacobianTarget& out, cudaStream_t to) override {
+    const int width = job.view.width, height = job.view.height;
+    if (!job.plan) {
+      const cuda::Frames frames{{job.frames[0], job.frames[1], job.frames[2]}};
+      cuda::ray_cast_jacobian_kernel<<<blocks_for(width, height), kBlock, 0, to>>>(slices_, size_, job.view, frames,
+                                                                                   out);
+    } else {
+      const ShearSums sums = planes(*job.plan, 2, false);
+      shear(*job.plan, sums, cuda::shear_lever_kernel<Voxel>, to);
+      cuda::warp_jacobian_kernel<<<blocks_for(width, height), kBlock, 0, to>>>(
+          *job.plan, sums, job.frames[job.plan->axis], width, height, out);
+    }
+    check(cudaGetLastError(), "starting a kernel");
+  }
+
+ private:
+  ShearSums planes(const ShearPlan& plan, int count, bool bone) {
+    const std::size_t size = static_cast<std::size_t>(plan.width) * plan.height;
+    float* memory = sums_.reserve(std::max<std::size_t>(1, count * size));
+    return {memory, bone ? memory + size : nullptr, bone ? memory + 2 * size : nullptr,
+            count == 2 ? memory + size : nullptr, plan.width};
+  }
+
+  template <typename Kernel>
+  void shear(const ShearPlan& plan, const ShearSums& sums, Kernel kernel, cudaStream_t to) {
+    if (plan.width == 0 || plan.height == 0) return;
+    const Slices<Voxel>& slices = slices_.across[plan.axis];
+    const int count = slices.strides.nk;
+    cuda::slice_map_kernel<<<(static_cast<unsigned>(count) + 63) / 64, 64, 0, to>>>(plan, count, maps_.data());
+    kernel<<<blocks_for(plan.width, plan.height), kBlock, 0, to>>>(slices, maps_.data(), plan.width, plan.height, sums);
+  }
+
+  Vec3<int> size_;
+  cuda::Axes<Voxel> slices_;
+  Buffer<Voxel> mu_, bone_;
+  Buffer<float> sums_;
+  Buffer<SliceMap> maps_;
 };
+
+}  // namespace
 
 bool built_with_cuda() { return true; }
 
@@ -89,51 +112,60 @@ int cuda_device_count() {
   return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
 }
 
-CudaRenderer::CudaRenderer(const Grid& grid) {
+template <typename Voxel>
+CudaRenderer::CudaRenderer(const Grid<Voxel>& grid) {
   if (cuda_device_count() == 0) throw std::runtime_error("device: no usable CUDA device");
-  state_ = std::make_unique<State>();
-  State& s = *state_;
-  s.size = grid.size();
-  const std::size_t count = static_cast<std::size_t>(s.size.x) * s.size.y * s.size.z;
-  const Slices host = grid.slices(2);
-  const float* mu = s.mu.upload(host.mu, count, s.stream);
-  const float* bone = host.bone ? s.bone.upload(host.bone, count, s.stream) : nullptr;
-  for (int axis = 0; axis < 3; ++axis) s.slices.across[axis] = {mu, bone, grid.slices(axis).strides};
-  s.stream.wait();
+  state_ = std::make_unique<StateOf<Voxel>>(grid);
 }
+template CudaRenderer::CudaRenderer(const Grid<float>&);
+template CudaRenderer::CudaRenderer(const Grid<std::int16_t>&);
 
 CudaRenderer::~CudaRenderer() = default;
 
-void CudaRenderer::ray_cast(const VoxelView& view, const DrrImages& out) const {
+void CudaRenderer::render(const RayJob& job, const DrrImages& out) const {
   State& s = *state_;
   const std::lock_guard lock(s.turn);
-  const std::size_t pixels = static_cast<std::size_t>(view.width) * view.height;
-  const DrrImages images = s.images(pixels, out.mask != nullptr);
-  const auto kernel = out.mask ? ray_cast_kernel<true> : ray_cast_kernel<false>;
-  kernel<<<blocks_for(view.width, view.height), kBlock, 0, s.stream.get()>>>(s.slices, s.size, view, images);
-  s.fetch(pixels, out);
+  const std::size_t pixels = static_cast<std::size_t>(job.view.width) * job.view.height;
+  const bool bone = out.mask != nullptr;
+  const DrrImages images{s.line.reserve(pixels), bone ? s.bone_line.reserve(pixels) : nullptr,
+                         bone ? s.mask.reserve(pixels) : nullptr};
+  s.images(job, images, s.stream.get());
+  s.line.download(out.line_integral, pixels, s.stream);
+  if (bone) {
+    s.bone_line.download(out.bone_line_integral, pixels, s.stream);
+    s.mask.download(out.mask, pixels, s.stream);
+  }
+  s.stream.wait();
 }
 
-void CudaRenderer::shear_warp(const ShearPlan& plan, int width, int height, const DrrImages& out) const {
+void CudaRenderer::render_jacobian(const RayJob& job, const JacobianSink& sink) const {
   State& s = *state_;
   const std::lock_guard lock(s.turn);
-  const std::size_t pixels = static_cast<std::size_t>(width) * height;
-  const std::size_t sheared = static_cast<std::size_t>(plan.width) * plan.height;
-  const DrrImages images = s.images(pixels, out.mask != nullptr);
-  float* memory = s.sums.reserve((out.mask ? 3 : 1) * sheared);
-  const ShearSums sums{memory, out.mask ? memory + sheared : nullptr, out.mask ? memory + 2 * sheared : nullptr,
-                       nullptr, plan.width};
-  const Slices& slices = s.slices.across[plan.axis];
-  const std::vector<SliceMap> host_maps = slice_maps(plan, slices.strides.nk);
-  const SliceMap* maps = s.maps.upload(host_maps.data(), host_maps.size(), s.stream);
-  if (sheared > 0) {
-    const auto shear = out.mask ? shear_kernel<true> : shear_kernel<false>;
-    shear<<<blocks_for(plan.width, plan.height), kBlock, 0, s.stream.get()>>>(slices, maps, plan.width, plan.height,
-                                                                              sums);
+  const std::size_t width = static_cast<std::size_t>(job.view.width);
+  const std::size_t pixels = width * static_cast<std::size_t>(job.view.height);
+  std::vector<float> line(pixels), pose(6 * pixels);
+  s.jacobian(job, {s.line.reserve(pixels), s.pose.reserve(6 * pixels), nullptr, nullptr}, s.stream.get());
+  s.line.download(line.data(), pixels, s.stream);
+  s.pose.download(pose.data(), 6 * pixels, s.stream);
+  s.stream.wait();
+  for (int v = 0; v < job.view.height; ++v) {
+    JacobianRow row{v, line.data() + v * width, {}};
+    for (int i = 0; i < 6; ++i) row.pose[i] = pose.data() + i * pixels + v * width;
+    sink(row);
   }
-  const auto warp = out.mask ? warp_kernel<true> : warp_kernel<false>;
-  warp<<<blocks_for(width, height), kBlock, 0, s.stream.get()>>>(plan, sums, width, height, images);
-  s.fetch(pixels, out);
+}
+
+void CudaRenderer::enqueue(const RayJob& job, const DrrImages& out, void* stream) const {
+  const std::lock_guard lock(state_->turn);
+  state_->images(job, out, static_cast<cudaStream_t>(stream));
+}
+
+void CudaRenderer::enqueue_pose_gradient(const RayJob& job, const float* by_pixel, double* gradient,
+                                         void* stream) const {
+  const std::lock_guard lock(state_->turn);
+  const cudaStream_t to = static_cast<cudaStream_t>(stream);
+  check(cudaMemsetAsync(gradient, 0, 6 * sizeof(double), to), "clearing memory");
+  state_->jacobian(job, {nullptr, nullptr, by_pixel, gradient}, to);
 }
 
 }  // namespace fluoropose

@@ -56,7 +56,7 @@ class Buffer {
     check(cudaMemcpyAsync(to, data_, count * sizeof(T), cudaMemcpyDeviceToHost, stream.get()),
           "copying from the device");
   }
-  const T* data() const { return data_; }
+  T* data() { return data_; }
 
  private:
   T* data_ = nullptr;

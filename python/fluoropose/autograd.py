@@ -1,6 +1,8 @@
 """Rendering as a differentiable function of torch: gradients for the pose and for the volume.
 
-The compiled core does the work on the tensors' own memory; nothing here is traced or stored but the arguments.
+The compiled core reads and writes the tensors' own memory (through DLPack), on the device of the renderer. On a CUDA
+device it works in the order of torch's current stream, without waiting; after a first call of the same size it
+allocates nothing, so that a CUDA graph can hold it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fluoropose import _core
 from fluoropose.drr import Method, Renderer
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose, View
@@ -28,12 +31,13 @@ def render(renderer: Renderer, views: View | Sequence[View], world_from_bone: Te
     Parameters
     ----------
     renderer
-        Of the volume, on the CPU.
+        Of the volume; images come to be on its device. Use one renderer on one stream at a time.
     views
         One view for all poses, or one for each.
     world_from_bone
-        (4, 4) or (n, 4, 4) rigid matrices, mm. Their gradient lies along the rigid motions: it is that of any smooth
-        way to make rigid matrices (exponential map, quaternion, Euler angles).
+        (4, 4) or (n, 4, 4) rigid matrices, mm; a tensor on the CPU, since they are arguments of kernels. Their gradient
+        lies along the rigid motions: it is that of any smooth way to make rigid matrices (exponential map, quaternion,
+        Euler angles).
 
     Returns
     -------
@@ -92,24 +96,38 @@ class _Render(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, mu: Tensor | None, matrices: Tensor, renderer: Renderer, views: tuple[View, ...]) -> Tensor:
         poses = [Pose.from_matrix(matrix) for matrix in matrices.detach().double().numpy()]
+        if len(views) != len(poses):
+            raise InputError(f"world_from_bone: expected one pose per view, {len(views)}, found {len(poses)}")
         ctx.renderer, ctx.views, ctx.poses, ctx.dtype = renderer, views, poses, matrices.dtype
-        return torch.from_numpy(renderer.render_many(views, poses))
+        images = torch.empty(len(poses), views[0].height, views[0].width, device=renderer.device)
+        renderer.core.render_into(*_core_arguments(views, poses), images, _stream(images))
+        return images
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, by_image: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         renderer: Renderer = ctx.renderer
-        gradients = by_image.contiguous().numpy()
-        jobs = list(zip(ctx.views, ctx.poses, gradients, strict=True))
+        by_image = by_image.contiguous()
         by_volume: Tensor | None = None
         by_matrix: Tensor | None = None
         if ctx.needs_input_grad[0]:
+            jobs = zip(ctx.views, ctx.poses, by_image.numpy(), strict=True)
             by_volume = torch.from_numpy(sum(renderer.volume_gradient(view, pose, g) for view, pose, g in jobs))
         if ctx.needs_input_grad[1]:
-            twists = [renderer.pose_gradient(view, pose, g) for view, pose, g in jobs]
-            rows = [_by_matrix(twist, pose) for twist, pose in zip(twists, ctx.poses, strict=True)]
+            twists = torch.empty(len(ctx.poses), 6, dtype=torch.float64, device=by_image.device)
+            arguments = _core_arguments(ctx.views, ctx.poses)
+            renderer.core.pose_gradients_into(*arguments, by_image, twists, _stream(by_image))
+            rows = [_by_matrix(twist, pose) for twist, pose in zip(twists.cpu().numpy(), ctx.poses, strict=True)]
             by_matrix = torch.from_numpy(np.stack(rows)).to(ctx.dtype)
         return by_volume, by_matrix, None, None
+
+
+def _core_arguments(views: Sequence[View], poses: Sequence[Pose]) -> tuple[list[_core.View], list[NDArray[np.float64]]]:
+    return [view.core() for view in views], [pose.matrix for pose in poses]
+
+
+def _stream(tensor: Tensor) -> int | None:
+    return torch.cuda.current_stream(tensor.device).cuda_stream if tensor.is_cuda else None
 
 
 def _by_matrix(twist: NDArray[np.float64], pose: Pose) -> NDArray[np.float64]:

@@ -62,12 +62,13 @@ class Renderer:
         storage: Storage = "float32",
         whole: bool = False,
     ) -> None:
-        self._core = _core_renderer(volume, None, method, device, storage, whole)
-        self._device, self._storage, self._whole, self._shape = device, storage, whole, volume.shape
+        self.core = _core_renderer(volume, None, method, device, storage, whole)
+        self.device = device
+        self._storage, self._whole, self._shape = storage, whole, volume.shape
 
     def render(self, view: View, world_from_bone: Pose) -> NDArray[np.float32]:
         """Return the (height, width) line integrals, dimensionless, of the view's ideal image."""
-        return self._core.line_integral(view.core(), world_from_bone.matrix)
+        return self.core.line_integral(view.core(), world_from_bone.matrix)
 
     def render_many(self, views: Sequence[View], world_from_bone: Sequence[Pose]) -> NDArray[np.float32]:
         """Return line integrals (n, height, width) of n views of one size, each with its own pose.
@@ -79,7 +80,7 @@ class Renderer:
         if len({view.size_px for view in views}) > 1:
             raise InputError("views: expected images of one size")
         poses = [pose.matrix for pose in world_from_bone]
-        return self._core.line_integrals([view.core() for view in views], poses)
+        return self.core.line_integrals([view.core() for view in views], poses)
 
     def render_with_jacobian(
         self, view: View, world_from_bone: Pose
@@ -89,8 +90,7 @@ class Renderer:
         The six are (omega_x, omega_y, omega_z, v_x, v_y, v_z) in world axes, per radian and per mm, for the pose with
         rotation ``exp(omega) R`` and translation ``t + v``: omega turns about the bone's origin.
         """
-        self._need_cpu("render_with_jacobian")
-        return self._core.with_jacobian(view.core(), world_from_bone.matrix)
+        return self.core.with_jacobian(view.core(), world_from_bone.matrix)
 
     def pose_gradient(
         self, view: View, world_from_bone: Pose, image_gradient: NDArray[np.float32]
@@ -99,22 +99,22 @@ class Renderer:
 
         The parameters are those of ``render_with_jacobian``, whose images are never stored.
         """
-        self._need_cpu("pose_gradient")
         weight = _image("image_gradient", image_gradient, view)
-        return self._core.pose_gradient(view.core(), world_from_bone.matrix, weight)
+        return self.core.pose_gradient(view.core(), world_from_bone.matrix, weight)
 
     def volume_gradient(
         self, view: View, world_from_bone: Pose, image_gradient: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Return the gradient (nz, ny, nx) of a cost with respect to the volume, given its gradient (h, w) by the image.
+        """Return the gradient (nz, ny, nx) of a cost by the volume, given its gradient (h, w) by the image.
 
         The exact transpose of ``render``; needs a renderer of the ``whole`` volume.
         """
-        self._need_cpu("volume_gradient")
+        if self.device != "cpu":
+            raise InputError(f'device: volume_gradient runs on the "cpu" only, found {self.device!r}')
         if not self._whole or self._storage != "float32":
             raise InputError("whole: volume_gradient needs Renderer(..., whole=True) with float32 storage")
         weight = _image("image_gradient", image_gradient, view)
-        return self._core.volume_gradient(view.core(), world_from_bone.matrix, weight, list(self._shape))
+        return self.core.volume_gradient(view.core(), world_from_bone.matrix, weight, list(self._shape))
 
     def normal_equations(
         self,
@@ -125,18 +125,14 @@ class Renderer:
     ) -> NormalEquations:
         """Return what a Gauss-Newton step towards the image ``target`` (h, w) needs.
 
-        ``weights`` (h, w) are the diagonal of W, ones by default. The parameters are those of ``render_with_jacobian``, whose images are never stored.
+        ``weights`` (h, w) are the diagonal of W, ones by default. The parameters are those of
+        ``render_with_jacobian``, whose images are never stored.
         """
-        self._need_cpu("normal_equations")
         w = None if weights is None else _image("weights", weights, view)
-        cost, jtj, jtr = self._core.normal_equations(
+        cost, jtj, jtr = self.core.normal_equations(
             view.core(), world_from_bone.matrix, _image("target", target, view), w
         )
         return NormalEquations(cost, jtj, jtr)
-
-    def _need_cpu(self, what: str) -> None:
-        if self._device != "cpu":
-            raise InputError(f'device: {what} runs on the "cpu" only, found {self._device!r}')
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +230,9 @@ class LabelRenderer:
         device: Device = "cpu",
     ) -> None:
         if np.ndim(labels) != 3 or not np.issubdtype(np.asarray(labels).dtype, np.integer):
-            raise InputError(f"labels: expected integers (nz, ny, nx), found {np.shape(labels)} {np.asarray(labels).dtype}")
+            raise InputError(
+                f"labels: expected integers (nz, ny, nx), found {np.shape(labels)} {np.asarray(labels).dtype}"
+            )
         found = np.unique(labels)
         self.labels = tuple(int(label) for label in found if label != 0)
         if not self.labels or self.labels[0] < 0:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from drr_scenes import POSES, affine, blobs, noise, oblique_view
 from torch import Tensor
 
+from drr_scenes import POSES, affine, blobs, noise, oblique_view
 from fluoropose.autograd import render, render_volume
 from fluoropose.drr import Method, Renderer
 from fluoropose.errors import InputError

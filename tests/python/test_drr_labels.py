@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from drr_reference import line_integrals
 from drr_scenes import POSES, affine, oblique_view, pixels
-
 from fluoropose.drr import LabelRenderer, Method, Renderer
 from fluoropose.errors import InputError
 from fluoropose.volume import Volume

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drr_scenes import POSES, affine, blobs, noise, oblique_view
 
+from drr_scenes import POSES, affine, blobs, noise, oblique_view
 from fluoropose.drr import Method, Renderer
 from fluoropose.errors import InputError
 from fluoropose.volume import Volume

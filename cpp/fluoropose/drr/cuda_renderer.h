@@ -13,6 +13,13 @@ bool built_with_cuda();
 // Devices that can be used: 0 without one, without a driver or without a build for CUDA.
 int cuda_device_count();
 
+// How rays go through a grid: sheared along the plan, or cast one by one as the view has them.
+struct RayJob {
+  const VoxelView& view;
+  const ShearPlan* plan;    // null for ray casting
+  const PoseFrame* frames;  // of the three slice axes; null where no derivative is asked for
+};
+
 // A grid in the memory of the current CUDA device. Calls from several threads take turns.
 class CudaRenderer {
  public:
@@ -22,11 +29,19 @@ class CudaRenderer {
   ~CudaRenderer();
 
   // Fill the images of out, in host memory, that are not null.
-  void ray_cast(const VoxelView& view, const DrrImages& out) const;
-  void shear_warp(const ShearPlan& plan, int width, int height, const DrrImages& out) const;
+  void render(const RayJob& job, const DrrImages& out) const;
+  // Hand image and derivative to sink, row by row, in host memory.
+  void render_jacobian(const RayJob& job, const JacobianSink& sink) const;
+
+  // The same in device memory, in the order of the caller's stream (a cudaStream_t). They do not wait and, after a
+  // first call of the same size, allocate nothing, so that a CUDA graph can hold them.
+  void enqueue(const RayJob& job, const DrrImages& out, void* stream) const;
+  // d cost / d pose (6), given by_pixel (height, width), the derivative of a cost with respect to the image.
+  void enqueue_pose_gradient(const RayJob& job, const float* by_pixel, double* gradient, void* stream) const;
+
+  class State;
 
  private:
-  struct State;
   std::unique_ptr<State> state_;
 };
 

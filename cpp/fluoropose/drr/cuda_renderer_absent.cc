@@ -5,7 +5,7 @@
 
 namespace fluoropose {
 
-struct CudaRenderer::State {};
+class CudaRenderer::State {};
 
 bool built_with_cuda() { return false; }
 
@@ -20,8 +20,12 @@ template CudaRenderer::CudaRenderer(const Grid<std::int16_t>&);
 
 CudaRenderer::~CudaRenderer() = default;
 
-void CudaRenderer::ray_cast(const VoxelView&, const DrrImages&) const {}
+void CudaRenderer::render(const RayJob&, const DrrImages&) const {}
 
-void CudaRenderer::shear_warp(const ShearPlan&, int, int, const DrrImages&) const {}
+void CudaRenderer::render_jacobian(const RayJob&, const JacobianSink&) const {}
+
+void CudaRenderer::enqueue(const RayJob&, const DrrImages&, void*) const {}
+
+void CudaRenderer::enqueue_pose_gradient(const RayJob&, const float*, double*, void*) const {}
 
 }  // namespace fluoropose

@@ -195,8 +195,8 @@ void ray_cast_cpu(const Grid<Voxel>& grid, const VoxelView& view, const DrrImage
 }
 
 template <typename Voxel>
-void ray_cast_jacobian_cpu(const Grid<Voxel>& grid, const VoxelView& view, const PoseFrame frames[3], const JacobianSink& sink,
-                           CpuLevel level) {
+void ray_cast_jacobian_cpu(const Grid<Voxel>& grid, const VoxelView& view, const PoseFrame frames[3],
+                           const JacobianSink& sink, CpuLevel level) {
   const Caster<Voxel> caster(grid, view, march_for<Gather::kGradient, Voxel>(level));
 #pragma omp parallel
   {
@@ -209,8 +209,8 @@ void ray_cast_jacobian_cpu(const Grid<Voxel>& grid, const VoxelView& view, const
   }
 }
 
-#define FLUOROPOSE_FOR(Voxel)                                                                        \
-  template void ray_cast_cpu(const Grid<Voxel>&, const VoxelView&, const DrrImages&, CpuLevel);      \
+#define FLUOROPOSE_FOR(Voxel)                                                                          \
+  template void ray_cast_cpu(const Grid<Voxel>&, const VoxelView&, const DrrImages&, CpuLevel);        \
   template void ray_cast_jacobian_cpu(const Grid<Voxel>&, const VoxelView&, const PoseFrame frames[3], \
                                       const JacobianSink&, CpuLevel);
 FLUOROPOSE_FOR(float)

@@ -14,7 +14,7 @@ void ray_cast_cpu(const Grid<Voxel>& grid, const VoxelView& view, const DrrImage
 
 // Hands the image and its derivative to sink, row by row. frames: of the three slice axes.
 template <typename Voxel>
-void ray_cast_jacobian_cpu(const Grid<Voxel>& grid, const VoxelView& view, const PoseFrame frames[3], const JacobianSink& sink,
-                           CpuLevel level = cpu_level());
+void ray_cast_jacobian_cpu(const Grid<Voxel>& grid, const VoxelView& view, const PoseFrame frames[3],
+                           const JacobianSink& sink, CpuLevel level = cpu_level());
 
 }  // namespace fluoropose

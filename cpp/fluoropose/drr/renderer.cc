@@ -46,25 +46,31 @@ VoxelView Renderer::check(const View& view, const Affine3<double>& world_from_bo
   }
   require_rigid(world_from_bone);
   return std::visit(
-      [&](const auto& grid) {
-        return voxel_view(view, world_from_bone, grid.voxel_from_bone(), grid.unit_per_mm());
-      },
+      [&](const auto& grid) { return voxel_view(view, world_from_bone, grid.voxel_from_bone(), grid.unit_per_mm()); },
       grid_);
 }
 
-void Renderer::render(const View& view, const Affine3<double>& world_from_bone, const DrrImages& out) const {
+template <typename Run>
+void Renderer::with_job(const View& view, const Affine3<double>& world_from_bone, const Run& run) const {
   const VoxelView seen = check(view, world_from_bone);
-  const auto render_grid = [&](const auto& grid) {
-    if (out.mask && !grid.has_bone()) throw std::invalid_argument("bone: the renderer was built without a bone");
+  const auto with_grid = [&](const auto& grid) {
     ShearPlan plan;
     const bool shear = method_ == Method::kShearWarp && plan_shear(grid.size(), seen, plan);
-    if (cuda_) {
-      shear ? cuda_->shear_warp(plan, view.width, view.height, out) : cuda_->ray_cast(seen, out);
-    } else {
-      shear ? shear_warp_cpu(grid, plan, view.width, view.height, out) : ray_cast_cpu(grid, seen, out);
+    PoseFrame frames[3];
+    for (int axis = 0; axis < 3; ++axis) {
+      frames[axis] = pose_frame(view, world_from_bone, grid.voxel_from_bone(), axis, component(grid.size(), axis));
     }
+    run(grid, RayJob{seen, shear ? &plan : nullptr, frames});
   };
-  std::visit(render_grid, grid_);
+  std::visit(with_grid, grid_);
+}
+
+void Renderer::render(const View& view, const Affine3<double>& world_from_bone, const DrrImages& out) const {
+  with_job(view, world_from_bone, [&](const auto& grid, const RayJob& job) {
+    if (out.mask && !grid.has_bone()) throw std::invalid_argument("bone: the renderer was built without a bone");
+    if (cuda_) return cuda_->render(job, out);
+    job.plan ? shear_warp_cpu(grid, *job.plan, view.width, view.height, out) : ray_cast_cpu(grid, job.view, out);
+  });
 }
 
 void Renderer::render_many(const std::vector<View>& views, const std::vector<Affine3<double>>& world_from_bone,
@@ -83,20 +89,28 @@ void Renderer::render_many(const std::vector<View>& views, const std::vector<Aff
 
 void Renderer::render_jacobian(const View& view, const Affine3<double>& world_from_bone,
                                const JacobianSink& sink) const {
-  const VoxelView seen = check(view, world_from_bone);
-  const auto render_grid = [&](const auto& grid) {
-    const auto frame = [&](int axis) {
-      return pose_frame(view, world_from_bone, grid.voxel_from_bone(), axis, component(grid.size(), axis));
-    };
-    ShearPlan plan;
-    if (method_ == Method::kShearWarp && plan_shear(grid.size(), seen, plan)) {
-      shear_warp_jacobian_cpu(grid, plan, frame(plan.axis), view.width, view.height, sink);
+  with_job(view, world_from_bone, [&](const auto& grid, const RayJob& job) {
+    if (cuda_) return cuda_->render_jacobian(job, sink);
+    if (job.plan) {
+      shear_warp_jacobian_cpu(grid, *job.plan, job.frames[job.plan->axis], view.width, view.height, sink);
     } else {
-      const PoseFrame frames[3] = {frame(0), frame(1), frame(2)};
-      ray_cast_jacobian_cpu(grid, seen, frames, sink);
+      ray_cast_jacobian_cpu(grid, job.view, job.frames, sink);
     }
-  };
-  std::visit(render_grid, grid_);
+  });
+}
+
+void Renderer::enqueue(const View& view, const Affine3<double>& world_from_bone, float* line_integral,
+                       void* stream) const {
+  if (!cuda_) throw std::invalid_argument("device: expected a renderer on a CUDA device");
+  with_job(view, world_from_bone,
+           [&](const auto&, const RayJob& job) { cuda_->enqueue(job, {line_integral, nullptr, nullptr}, stream); });
+}
+
+void Renderer::enqueue_pose_gradient(const View& view, const Affine3<double>& world_from_bone, const float* by_pixel,
+                                     double* gradient, void* stream) const {
+  if (!cuda_) throw std::invalid_argument("device: expected a renderer on a CUDA device");
+  with_job(view, world_from_bone,
+           [&](const auto&, const RayJob& job) { cuda_->enqueue_pose_gradient(job, by_pixel, gradient, stream); });
 }
 
 void Renderer::volume_gradient(const View& view, const Affine3<double>& world_from_bone, const float* by_pixel,

@@ -33,8 +33,8 @@ class Renderer {
   void render_many(const std::vector<View>& views, const std::vector<Affine3<double>>& world_from_bone,
                    float* line_integrals) const;
 
-  // The image and its derivative with respect to the pose, one row at a time (see JacobianRow). On the CPU only; throws
-  // as render() does.
+  // The image and its derivative with respect to the pose, one row at a time (see JacobianRow). Throws as render()
+  // does.
   void render_jacobian(const View& view, const Affine3<double>& world_from_bone, const JacobianSink& sink) const;
 
   // by_voxel (nz, ny, nx): the derivative of a cost with respect to mu, given its derivative by_pixel (height, width)
@@ -42,10 +42,21 @@ class Renderer {
   void volume_gradient(const View& view, const Affine3<double>& world_from_bone, const float* by_pixel,
                        float* by_voxel) const;
 
+  // In the memory of the renderer's CUDA device, in the order of the caller's stream (a cudaStream_t), without waiting;
+  // see CudaRenderer. They throw std::invalid_argument for a renderer on the CPU.
+  void enqueue(const View& view, const Affine3<double>& world_from_bone, float* line_integral, void* stream) const;
+  void enqueue_pose_gradient(const View& view, const Affine3<double>& world_from_bone, const float* by_pixel,
+                             double* gradient, void* stream) const;
+
+  bool on_cuda() const { return cuda_ != nullptr; }
+
  private:
   using Grids = std::variant<Grid<float>, Grid<std::int16_t>>;
 
   VoxelView check(const View& view, const Affine3<double>& world_from_bone) const;
+  // Calls run(grid, job) with the rays of a view.
+  template <typename Run>
+  void with_job(const View& view, const Affine3<double>& world_from_bone, const Run& run) const;
 
   Grids grid_;
   Method method_;

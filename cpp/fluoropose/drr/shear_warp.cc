@@ -60,18 +60,6 @@ void grid_bounds(const ShearPlan& p, const Vec3<int>& size, Interval& a, Interva
   }
 }
 
-SliceMap slice_map(const ShearPlan& p, int k) {
-  if (p.parallel) {
-    const double shift = k - p.plane;
-    return {static_cast<float>(p.a0 + shift * p.source_a), static_cast<float>(p.b0 + shift * p.source_b),
-            static_cast<float>(p.step_a), static_cast<float>(p.step_b), static_cast<float>(shift)};
-  }
-  const double scale = (k - p.source_k) / (p.plane - p.source_k);
-  return {static_cast<float>(p.source_a + (p.a0 - p.source_a) * scale),
-          static_cast<float>(p.source_b + (p.b0 - p.source_b) * scale), static_cast<float>(p.step_a * scale),
-          static_cast<float>(p.step_b * scale), static_cast<float>((k - p.plane) / scale)};
-}
-
 }  // namespace
 
 std::vector<SliceMap> slice_maps(const ShearPlan& plan, int count) {

@@ -37,6 +37,18 @@ struct SliceMap {
   float lever;  // distance from the plane, in slices, over the slice's scale; see warp_gradient()
 };
 
+FLUOROPOSE_HD SliceMap slice_map(const ShearPlan& p, int k) {
+  if (p.parallel) {
+    const double shift = k - p.plane;
+    return {static_cast<float>(p.a0 + shift * p.source_a), static_cast<float>(p.b0 + shift * p.source_b),
+            static_cast<float>(p.step_a), static_cast<float>(p.step_b), static_cast<float>(shift)};
+  }
+  const double scale = (k - p.source_k) / (p.plane - p.source_k);
+  return {static_cast<float>(p.source_a + (p.a0 - p.source_a) * scale),
+          static_cast<float>(p.source_b + (p.b0 - p.source_b) * scale), static_cast<float>(p.step_a * scale),
+          static_cast<float>(p.step_b * scale), static_cast<float>((k - p.plane) / scale)};
+}
+
 // The maps of slices 0 .. count - 1.
 std::vector<SliceMap> slice_maps(const ShearPlan& plan, int count);
 
@@ -182,7 +194,8 @@ FLUOROPOSE_HD WarpSlopes warp_slopes(const float* at, int stride, const WarpTap&
 // intermediate images. Moved by one voxel on the plane, the ray from a fixed source moves by
 // scale = 1 + (k - plane) / (plane - source_k) in slice k. So the slope of the line image is
 // a0 + a1 / (plane - source_k), and that of the image in which each slice counts (k - plane) / scale times is a1.
-FLUOROPOSE_HD float warp_gradient(const ShearPlan& p, const ShearSums& sums, const WarpTap& tap, RayGradient& gradient) {
+FLUOROPOSE_HD float warp_gradient(const ShearPlan& p, const ShearSums& sums, const WarpTap& tap,
+                                  RayGradient& gradient) {
   gradient = {};
   if (!tap.inside) return 0.0f;
   const WarpSlopes line = warp_slopes(sums.line + tap.index, sums.stride, tap);

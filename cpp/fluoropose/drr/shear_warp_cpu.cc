@@ -148,8 +148,8 @@ void shear_warp_cpu(const Grid<Voxel>& grid, const ShearPlan& plan, int width, i
 }
 
 template <typename Voxel>
-void shear_warp_jacobian_cpu(const Grid<Voxel>& grid, const ShearPlan& plan, const PoseFrame& frame, int width, int height,
-                             const JacobianSink& sink, CpuLevel level) {
+void shear_warp_jacobian_cpu(const Grid<Voxel>& grid, const ShearPlan& plan, const PoseFrame& frame, int width,
+                             int height, const JacobianSink& sink, CpuLevel level) {
   const SliceRows<Voxel> rows = grid.rows(plan.axis);
   const std::vector<SliceMap> maps = slice_maps(plan, rows.slices.strides.nk);
   SumPlanes planes(plan, 2);
@@ -167,9 +167,9 @@ void shear_warp_jacobian_cpu(const Grid<Voxel>& grid, const ShearPlan& plan, con
   }
 }
 
-#define FLUOROPOSE_FOR(Voxel)                                                                                      \
-  template void shear_warp_cpu(const Grid<Voxel>&, const ShearPlan&, int, int, const DrrImages&, CpuLevel);        \
-  template void shear_warp_jacobian_cpu(const Grid<Voxel>&, const ShearPlan&, const PoseFrame&, int, int,          \
+#define FLUOROPOSE_FOR(Voxel)                                                                               \
+  template void shear_warp_cpu(const Grid<Voxel>&, const ShearPlan&, int, int, const DrrImages&, CpuLevel); \
+  template void shear_warp_jacobian_cpu(const Grid<Voxel>&, const ShearPlan&, const PoseFrame&, int, int,   \
                                         const JacobianSink&, CpuLevel);
 FLUOROPOSE_FOR(float)
 FLUOROPOSE_FOR(std::int16_t)

@@ -13,7 +13,7 @@ void shear_warp_cpu(const Grid<Voxel>& grid, const ShearPlan& plan, int width, i
 
 // Hands the image and its derivative to sink, row by row. frame: of the plan's slice axis.
 template <typename Voxel>
-void shear_warp_jacobian_cpu(const Grid<Voxel>& grid, const ShearPlan& plan, const PoseFrame& frame, int width, int height,
-                             const JacobianSink& sink, CpuLevel level = cpu_level());
+void shear_warp_jacobian_cpu(const Grid<Voxel>& grid, const ShearPlan& plan, const PoseFrame& frame, int width,
+                             int height, const JacobianSink& sink, CpuLevel level = cpu_level());
 
 }  // namespace fluoropose
