@@ -1,6 +1,7 @@
 #include "fluoropose/drr/shear_rows.h"
 
 #include <cstring>
+#include <type_traits>
 
 #include "fluoropose/core/cpu_level.h"
 
@@ -223,8 +224,12 @@ FLUOROPOSE_HD void add_rows(const Voxel* values, const Extent* extents, const Ro
   }
   if (nearest) {
     const Voxel* near = pair.weight < 0.5f ? row0 : row1;
-    blend(near, near, 0.0f, voxels, scratch.blended);
-    Read::keep_nearest(scratch.blended, scratch.columns, pixels.first, pixels.last, nearest);
+    if constexpr (std::is_same_v<Voxel, float>) {
+      Read::keep_nearest(near, scratch.columns, pixels.first, pixels.last, nearest);
+    } else {
+      blend(near, near, 0.0f, voxels, scratch.blended);
+      Read::keep_nearest(scratch.blended, scratch.columns, pixels.first, pixels.last, nearest);
+    }
   }
 }
 

@@ -118,7 +118,6 @@ def calibrate(
     from fluoropose.calibration import calibrate as run
 
     run(config, out)
-    console.print(f"rig: [bold]{out}[/bold]")
 
 
 @app.command()
