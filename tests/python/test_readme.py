@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.main import get_command
 
 from fluoropose._toml import read_toml
@@ -26,13 +27,25 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_python_example_is_short_and_finds_the_pose(capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = blocks("python")
+    example = blocks("python")[0]
     scope: dict[str, object] = {}
     exec(compile(example, "README.md", "exec"), scope)
     assert capsys.readouterr().out.startswith("ok ")
     found, truth = scope["found"].world_from_bone, scope["truth"]  # type: ignore[attr-defined]
     assert np.abs(found.matrix - truth.matrix).max() < 1e-3  # type: ignore[attr-defined]
     assert len([line for line in example.splitlines() if line and "import" not in line]) <= 10
+
+
+def test_the_renderer_s_example_has_a_gradient() -> None:
+    scope: dict[str, object] = {}
+    exec(compile(blocks("python")[1], "README.md", "exec"), scope)
+    image, pose = scope["image"], scope["pose"]
+    assert isinstance(image, torch.Tensor)
+    assert isinstance(pose, torch.Tensor)
+    assert image.max() > 0.4
+    assert pose.grad is not None
+    # Closer to the source everything grows.
+    assert pose.grad[2, 3] < 0
 
 
 def test_every_command_and_option_exists() -> None:
