@@ -20,9 +20,32 @@ from fluoropose.registration.trial import Checks
 from fluoropose.registration.triangulation import triangulate
 from fluoropose.rig import Rig
 
-__all__ = ["Registrar", "magnification"]
+__all__ = ["Frames", "Look", "Registrar", "magnification", "residual_at_bone_mm"]
 
 Frames = Sequence[NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What the network is shown of some frame pairs.
+
+    Attributes
+    ----------
+    crops
+        (pairs * views * looks, size, size), as the network takes them.
+    windows
+        Where each crop lies in its frame.
+    blank
+        Per crop, whether there was nothing to be seen in its window.
+    pairs, looks
+        Number of pairs, and of crops per frame.
+    """
+
+    crops: NDArray[np.float32]
+    windows: tuple[Region, ...]
+    blank: NDArray[np.bool_]
+    pairs: int
+    looks: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,21 +101,22 @@ class Registrar:
         if any(len(frames) != len(self.rig.fluoroscopes) for frames in pairs):
             raise InputError(f"pairs: expected {len(self.rig.fluoroscopes)} frames in each")
         starts = [None] * len(pairs) if starts is None else starts
-        regions = [self._first_regions(start) for start in starts]
+        regions = [self.regions(start) for start in starts]
         closer = 0 if self.bundle.manifest.crop_margin is None else self.closer_looks
         for _ in range(closer):
-            predicted = self._predict(pairs, regions, 1)
-            found = [self._triangulate(px, start) for px, start in zip(predicted, starts, strict=True)]
+            predicted = self.predict(self.look(pairs, regions, 1))
+            found = [self.solve(px, start) for px, start in zip(predicted, starts, strict=True)]
             regions = [self._closer(px, one.world_from_bone) for px, one in zip(predicted, found, strict=True)]
-        predicted = self._predict(pairs, regions, self.looks)
-        return [self._checked(self._triangulate(px, start)) for px, start in zip(predicted, starts, strict=True)]
+        predicted = self.predict(self.look(pairs, regions, self.looks))
+        return [self.checked(self.solve(px, start)) for px, start in zip(predicted, starts, strict=True)]
 
-    def _first_regions(self, start: Pose | None) -> list[Region]:
+    def regions(self, near: Pose | None) -> list[Region]:
+        """Return per view the square round the bone at a pose; the whole field without one or where it is not seen."""
         scopes, margin = self.rig.fluoroscopes, self.bundle.manifest.crop_margin
-        if start is None or margin is None:
+        if near is None or margin is None:
             return [whole_field(scope) for scope in scopes]
-        near = [around_pose(scope, self.bone.landmarks_mm, start, margin) for scope in scopes]
-        return [region or whole_field(scope) for region, scope in zip(near, scopes, strict=True)]
+        around = [around_pose(scope, self.bone.landmarks_mm, near, margin) for scope in scopes]
+        return [region or whole_field(scope) for region, scope in zip(around, scopes, strict=True)]
 
     def _closer(self, predicted_px: NDArray[np.float64], pose: Pose | None) -> list[Region]:
         scopes, margin = self.rig.fluoroscopes, self.bundle.manifest.crop_margin or 1.0
@@ -102,11 +126,10 @@ class Registrar:
             for region, scope, px in zip(near, scopes, predicted_px, strict=True)
         ]
 
-    def _predict(self, pairs: Sequence[Frames], regions: Sequence[Sequence[Region]], looks: int) -> NDArray[np.float64]:
-        """Return landmarks (pairs, views, n, 2), recorded px; NaN where no look has the landmark inside its crop."""
-        views = len(self.rig.fluoroscopes)
+    def look(self, pairs: Sequence[Frames], regions: Sequence[Sequence[Region]], looks: int = 1) -> Look:
+        """Cut out what the network will see: per pair and view ``looks`` slightly moved crops of its region."""
         size, normalise = self.bundle.manifest.size, self.bundle.manifest.preprocessing.apply
-        windows = [look for of_pair in regions for region in of_pair for look in jittered(region, looks)]
+        windows = tuple(look for of_pair in regions for region in of_pair for look in jittered(region, looks))
         images = [frame for frames in pairs for frame in frames for _ in range(looks)]
         scopes = [scope for _ in pairs for scope in self.rig.fluoroscopes for _ in range(looks)]
         crops = np.zeros((len(windows), size, size), np.float32)
@@ -116,17 +139,41 @@ class Registrar:
                 crops[k] = normalise(crop_frame(image, window, size), lit_pixels(scope, window, size))
             except InputError:  # nothing to be seen in this window
                 blank[k] = True
-        predicted = self.bundle.predict(crops, np.tile(np.repeat(np.arange(views), looks), len(pairs)).tolist())
-        predicted[blank] = np.nan
-        placed = np.stack([_in_frame(px, window, size) for px, window in zip(predicted, windows, strict=True)])
-        return _mean_of_known(placed.reshape(len(pairs), views, looks, -1, 2), axis=2)
+        return Look(crops, windows, blank, len(pairs), looks)
 
-    def _triangulate(self, predicted_px: NDArray[np.float64], start: Pose | None) -> Registration:
+    def predict(self, look: Look) -> NDArray[np.float64]:
+        """Return landmarks (pairs, views, n, 2), recorded px; NaN where no look has the landmark inside its crop."""
+        views, size = len(self.rig.fluoroscopes), self.bundle.manifest.size
+        predicted = self.bundle.predict(
+            look.crops, np.tile(np.repeat(np.arange(views), look.looks), look.pairs).tolist()
+        )
+        predicted[look.blank] = np.nan
+        placed = np.stack([_in_frame(px, window, size) for px, window in zip(predicted, look.windows, strict=True)])
+        return _mean_of_known(placed.reshape(look.pairs, views, look.looks, -1, 2), axis=2)
+
+    def solve(
+        self, predicted_px: NDArray[np.float64], start: Pose | None, mirrored: Sequence[bool] | None = None
+    ) -> Registration:
+        """Triangulate landmarks (views, n, 2), recorded px.
+
+        ``mirrored`` asks for one hypothesis, one flag per view; None: the best of all of them.
+        """
+        if mirrored is not None:
+            predicted_px = self._exchanged(predicted_px, mirrored)
         scopes = self.rig.fluoroscopes
         ideal = [scope.ideal_from_recorded(px) for scope, px in zip(scopes, predicted_px, strict=True)]
-        return triangulate(self.bone.landmarks_mm, ideal, self.rig, self.bone.symmetric_pairs, start=start)
+        pairs = self.bone.symmetric_pairs if mirrored is None else ()
+        found = triangulate(self.bone.landmarks_mm, ideal, self.rig, pairs, start=start)
+        return found if mirrored is None else replace(found, mirrored=tuple(mirrored))
 
-    def _checked(self, found: Registration) -> Registration:
+    def _exchanged(self, predicted_px: NDArray[np.float64], mirrored: Sequence[bool]) -> NDArray[np.float64]:
+        exchanged, (a, b) = predicted_px.copy(), self.bone.symmetric_pairs.T
+        for view in np.flatnonzero(mirrored):
+            exchanged[view, a], exchanged[view, b] = predicted_px[view, b], predicted_px[view, a]
+        return exchanged
+
+    def checked(self, found: Registration) -> Registration:
+        """Return a registration that satisfies ``checks``, or the same as failed, with the reason."""
         reason = "" if found.world_from_bone is None else self._doubt(found, found.world_from_bone)
         if not reason:
             return found
