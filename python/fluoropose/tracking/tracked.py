@@ -1,0 +1,119 @@
+"""What a tracker says about one frame pair."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluoropose.geometry import Pose
+from fluoropose.registration.registration import Registration, Status
+from fluoropose.tracking.kalman import Belief
+
+__all__ = ["Clock", "Phase", "Stages", "Tracked"]
+
+
+class Phase(StrEnum):
+    """What the tracker did with a frame pair."""
+
+    ACQUIRED = "acquired"
+    """It found the bone in the whole field: the start of a track."""
+    TRACKING = "tracking"
+    """It found the bone where the track expected it."""
+    COASTING = "coasting"
+    """It found nothing believable; the pose is the track's prediction."""
+    LOST = "lost"
+    """There is no track, and the whole field showed no bone: there is no pose."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Milliseconds spent on one pair; ``search`` is the whole-field path, which replaces the next three."""
+
+    check: float = 0.0
+    crop: float = 0.0
+    network: float = 0.0
+    solve: float = 0.0
+    search: float = 0.0
+    filter: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.check + self.crop + self.network + self.solve + self.search + self.filter
+
+
+@dataclass(frozen=True, eq=False)
+class Tracked:
+    """What is known about the bone after one frame pair.
+
+    Attributes
+    ----------
+    time_s
+        Of the pair.
+    phase
+        How the pose came about.
+    registration
+        What this pair alone showed. Failed where it showed nothing, or nothing that the track can believe.
+    belief
+        The filter's pose, rate and covariance; None when lost.
+    distance
+        Mahalanobis distance of the measured pose from the predicted one; NaN where one of them is missing.
+    quality
+        0 to 1: the share of the landmarks that were used, times one minus the residual's share of what the checks
+        allow; 0 without a measurement.
+    reason
+        Why there was no (believable) measurement; empty where there was.
+    stages
+        Where the time went.
+    """
+
+    time_s: float
+    phase: Phase
+    registration: Registration
+    belief: Belief | None
+    distance: float
+    quality: float
+    reason: str
+    stages: Stages
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a pose."""
+        return self.belief is not None
+
+    @property
+    def status(self) -> Status:
+        """``Status.OK`` where there is a pose, measured or predicted."""
+        return Status.OK if self.ok else Status.FAILED
+
+    @property
+    def world_from_bone(self) -> Pose | None:
+        """The filtered pose, mm; None when lost."""
+        return None if self.belief is None else self.belief.world_from_bone
+
+    @property
+    def covariance(self) -> NDArray[np.float64] | None:
+        """(6, 6) of the filtered pose, as ``Registration.covariance``; None when lost."""
+        return None if self.belief is None else self.belief.pose_covariance
+
+    @property
+    def hypothesis(self) -> str:
+        """The mirror hypothesis of this pair's registration."""
+        return self.registration.hypothesis
+
+
+class Clock:
+    """Tells how long the stages of a pair took."""
+
+    def __init__(self) -> None:
+        self.stages, self._last = Stages(), time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """Count the time since the last lap as that of ``stage``, a field of ``Stages``."""
+        now = time.perf_counter()
+        spent = getattr(self.stages, stage) + 1e3 * (now - self._last)
+        self.stages, self._last = replace(self.stages, **{stage: spent}), now

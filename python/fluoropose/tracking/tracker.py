@@ -1,0 +1,255 @@
+"""A bone followed through a stream of frame pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluoropose._checks import positive
+from fluoropose.bone import Bone
+from fluoropose.errors import InputError
+from fluoropose.io.frames import why_unusable
+from fluoropose.learning.bundle import Bundle
+from fluoropose.registration.registrar import Frames, Registrar, residual_at_bone_mm
+from fluoropose.registration.registration import Registration, Status
+from fluoropose.registration.trial import Checks
+from fluoropose.rig import Rig
+from fluoropose.silhouette import field_mask
+from fluoropose.tracking.kalman import Belief, Motion
+from fluoropose.tracking.tracked import Clock, Phase, Tracked
+
+__all__ = ["Limits", "Tracker"]
+
+_EVERY = 4  # rows and columns that are looked at to tell whether a frame is blank
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to believe a measurement, and when to give a track up.
+
+    Attributes
+    ----------
+    gate
+        Largest Mahalanobis distance between a measured pose and the predicted one. Of normal errors with six degrees
+        of freedom one in 2,900 lies beyond 5.
+    floor_deg, floor_mm
+        Standard deviation per axis that is added to what triangulation claims: what a network does wrong in the same
+        way at all landmarks shows in no residual.
+    coast_s
+        Longest time without a believable measurement.
+    lost_deg, lost_mm
+        Standard deviation of the prediction along its worst axis, beyond which a track is given up.
+    """
+
+    gate: float = 5.0
+    floor_deg: float = 0.5
+    floor_mm: float = 0.5
+    coast_s: float = 0.12
+    lost_deg: float = 20.0
+    lost_mm: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name in ("gate", "floor_deg", "floor_mm", "coast_s", "lost_deg", "lost_mm"):
+            positive(name, getattr(self, name))
+
+
+@dataclass(eq=False)
+class Tracker:
+    """Follows one bone through a stream of frame pairs of a rig with two views.
+
+    As long as there is a track, both frames go through the network once, in one call, cropped round the pose that
+    constant velocity predicts; without one, a pair is registered from the whole field. Of the past it keeps only the
+    filter's last belief.
+
+    Parameters
+    ----------
+    bone, rig, bundle
+        The bone, the installation, and the network trained for them.
+    checks
+        What a registration must satisfy.
+    motion
+        How much the motion may surprise.
+    limits
+        When to believe a measurement, and when to give up.
+    looks
+        Slightly moved crops per frame in the steady state.
+
+    Raises
+    ------
+    InputError
+        If the bundle was made for another bone, or the rig does not have two views.
+    """
+
+    bone: Bone
+    rig: Rig
+    bundle: Bundle
+    checks: Checks = field(default_factory=Checks)
+    motion: Motion = field(default_factory=Motion)
+    limits: Limits = field(default_factory=Limits)
+    looks: int = 1
+
+    def __post_init__(self) -> None:
+        if len(self.rig.fluoroscopes) != 2:
+            raise InputError(f"rig: expected two views, found {len(self.rig.fluoroscopes)}")
+        self._registrar = Registrar(self.rig, self.bone, self.bundle, self.checks)
+        self._fields = [field_mask(fluoroscope)[::_EVERY, ::_EVERY] for fluoroscope in self.rig.fluoroscopes]
+        self._floor = np.diag(np.repeat([np.radians(self.limits.floor_deg), self.limits.floor_mm], 3) ** 2)
+        self.forget()
+
+    def forget(self) -> None:
+        """Give the track up; the next pair is searched for in the whole field."""
+        self._belief: Belief | None = None
+        self._seen_s = float("-inf")
+
+    def push(self, frame1: NDArray[np.float32], frame2: NDArray[np.float32], time_s: float) -> Tracked:
+        """Find the bone in one more pair.
+
+        Parameters
+        ----------
+        frame1, frame2
+            (h, w) of either view as recorded, bright = attenuating, full scale 1. Black, white, damaged frames or
+            frames of a wrong size are no error: they show no bone, and the result says why.
+        time_s
+            When they were taken. A clock that steps back, or far ahead, starts a new track.
+
+        Raises
+        ------
+        InputError
+            If the time is not finite.
+        """
+        if not np.isfinite(time_s):
+            raise InputError(f"time_s: expected a finite number, found {time_s}")
+        clock = Clock()
+        expected = self._expected(time_s)
+        reason = self._why_unusable((frame1, frame2))
+        clock.lap("check")
+        if reason:
+            return self._without(time_s, expected, _nothing_seen(self.bone, reason), float("nan"), clock)
+        if expected is None:
+            return self._searched(time_s, (frame1, frame2), clock)
+        found, distance = self._measured(expected, (frame1, frame2), clock)
+        if not found.ok and self._must_give_up(time_s):
+            return self._searched(time_s, (frame1, frame2), clock)
+        if found.world_from_bone is None or found.covariance is None:
+            return self._without(time_s, expected, found, distance, clock)
+        return self._with(
+            expected.updated(found.world_from_bone, found.covariance + self._floor),
+            found,
+            distance,
+            Phase.TRACKING,
+            clock,
+        )
+
+    def miss(self, time_s: float, reason: str) -> Tracked:
+        """Say that nothing can be seen at a moment, such as when a frame did not arrive; the track coasts."""
+        return self._without(time_s, self._expected(time_s), _nothing_seen(self.bone, reason), float("nan"), Clock())
+
+    def _expected(self, time_s: float) -> Belief | None:
+        """Return the prediction for a moment, or None where no track reaches that far."""
+        belief = self._belief
+        if belief is None or not belief.time_s < time_s:
+            return None
+        expected = belief.predicted(time_s, self.motion)
+        turn, shift = expected.sd
+        return None if turn > np.radians(self.limits.lost_deg) or shift > self.limits.lost_mm else expected
+
+    def _must_give_up(self, time_s: float) -> bool:
+        return time_s - self._seen_s > self.limits.coast_s
+
+    def _why_unusable(self, frames: Frames) -> str:
+        reasons = []
+        for k, (frame, view, lit) in enumerate(zip(frames, self.rig.views, self._fields, strict=True), start=1):
+            width, height = view.size_px
+            if frame.shape != (height, width):
+                found = " x ".join(map(str, frame.shape[::-1]))
+                reasons.append(f"view {k}: wrong size: expected {width} x {height} pixels, found {found}")
+                continue
+            sparse = frame[::_EVERY, ::_EVERY]
+            why = why_unusable(sparse, None, (sparse.shape[1], sparse.shape[0]), lit)
+            if why:
+                reasons.append(f"view {k}: {why}")
+        return "; ".join(reasons)
+
+    def _measured(self, expected: Belief, frames: Frames, clock: Clock) -> tuple[Registration, float]:
+        """Return what a look where the bone is expected shows, failed unless it is believable, and its distance."""
+        near = expected.world_from_bone
+        look = self._registrar.look([frames], [self._registrar.regions(near)], self.looks)
+        clock.lap("crop")
+        (predicted,) = self._registrar.predict(look)
+        clock.lap("network")
+        best, distance = self._judged(self._registrar.solve(predicted, near), expected)
+        if not best.ok and len(self.bone.symmetric_pairs):
+            # The cheapest hypothesis contradicts the motion; another one may carry it on.
+            others = (self._registrar.solve(predicted, near, mirrored) for mirrored in product((False, True), repeat=2))
+            judged = [self._judged(other, expected) for other in others if other.mirrored != best.mirrored]
+            believable = [one for one in judged if one[0].ok]
+            best, distance = min(believable, key=lambda one: one[1], default=(best, distance))
+        clock.lap("solve")
+        return best, distance
+
+    def _judged(self, found: Registration, expected: Belief) -> tuple[Registration, float]:
+        found = self._registrar.checked(found)
+        if found.world_from_bone is None or found.covariance is None:
+            return found, float("nan")
+        distance = expected.distance(found.world_from_bone, found.covariance + self._floor)
+        if distance <= self.limits.gate:
+            return found, distance
+        reason = (
+            f"not where the motion leads: Mahalanobis distance {distance:.1f}, expected at most {self.limits.gate:g}"
+        )
+        return _failed(found, reason), distance
+
+    def _searched(self, time_s: float, frames: Frames, clock: Clock) -> Tracked:
+        self.forget()
+        (found,) = self._registrar.register([frames])
+        clock.lap("search")
+        if found.world_from_bone is None or found.covariance is None:
+            return self._without(time_s, None, found, float("nan"), clock)
+        belief = Belief.first(time_s, found.world_from_bone, found.covariance + self._floor, self.motion)
+        return self._with(belief, found, float("nan"), Phase.ACQUIRED, clock)
+
+    def _with(self, belief: Belief, found: Registration, distance: float, phase: Phase, clock: Clock) -> Tracked:
+        self._belief, self._seen_s = belief, belief.time_s
+        quality = self._quality(found)
+        clock.lap("filter")
+        return Tracked(belief.time_s, phase, found, belief, distance, quality, "", clock.stages)
+
+    def _without(
+        self, time_s: float, expected: Belief | None, found: Registration, distance: float, clock: Clock
+    ) -> Tracked:
+        if expected is None or self._must_give_up(time_s):
+            self.forget()
+            return Tracked(time_s, Phase.LOST, found, None, distance, 0.0, found.reason, clock.stages)
+        self._belief = expected
+        return Tracked(time_s, Phase.COASTING, found, expected, distance, 0.0, found.reason, clock.stages)
+
+    def _quality(self, found: Registration) -> float:
+        if found.world_from_bone is None:
+            return 0.0
+        residual = residual_at_bone_mm(found, self.rig, found.world_from_bone)
+        share = found.n_visible / len(self.bone.landmarks_mm)
+        return share * max(0.0, 1 - residual / self.checks.max_residual_mm)
+
+
+def _failed(found: Registration, reason: str) -> Registration:
+    return replace(found, status=Status.FAILED, reason=reason, world_from_bone=None, covariance=None)
+
+
+def _nothing_seen(bone: Bone, reason: str) -> Registration:
+    """Return the registration of a pair in which nothing can be seen."""
+    n = len(bone.landmarks_mm)
+    return Registration(
+        world_from_bone=None,
+        status=Status.FAILED,
+        failure=None,
+        reason=reason,
+        mirrored=(False, False),
+        costs=np.full(4, np.inf),
+        cost=float("nan"),
+        visible=np.zeros((2, n), bool),
+        residuals_mm=np.full((2, n, 2), np.nan),
+        covariance=None,
+    )
