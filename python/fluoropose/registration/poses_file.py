@@ -22,7 +22,7 @@ from fluoropose.errors import FileFormatError, FluoroposeError, InputError
 from fluoropose.geometry import Pose
 from fluoropose.registration.registration import Registration, Status
 
-__all__ = ["COLUMNS", "PoseRow", "read_poses", "write_poses"]
+__all__ = ["COLUMNS", "PoseRow", "header_lines", "read_poses", "row_line", "write_poses"]
 
 _PREFIX = "# fluoropose-poses version "
 _HEADER = _PREFIX + "1; world_from_bone; mm, degrees, seconds; covariance (omega rad, v mm) in world axes"
@@ -105,12 +105,19 @@ class PoseRow:
 
 def write_poses(path: str | Path, rows: Iterable[PoseRow]) -> None:
     """Write rows to ``path`` (CSV, atomically), in the order given."""
+    write_text(path, header_lines() + "".join(row_line(row) + "\n" for row in rows))
+
+
+def header_lines() -> str:
+    """Return the two lines that a poses file begins with."""
+    return f"{_HEADER}\n{','.join(COLUMNS)}\n"
+
+
+def row_line(row: PoseRow) -> str:
+    """Return the line of a row, without its end."""
     text = io.StringIO()
-    text.write(_HEADER + "\n")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(_cells(row) for row in rows)
-    write_text(path, text.getvalue())
+    csv.writer(text, lineterminator="").writerow(_cells(row))
+    return text.getvalue()
 
 
 def read_poses(path: str | Path) -> list[PoseRow]:

@@ -1,0 +1,1 @@
+"""Frames that arrive, pairs made of them, poses that leave."""

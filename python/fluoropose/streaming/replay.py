@@ -1,0 +1,62 @@
+"""A recorded trial as if it were taken now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import count
+from threading import Event
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fluoropose._checks import positive
+from fluoropose.errors import FileFormatError
+from fluoropose.registration.trial import TrialFrames
+from fluoropose.streaming.frame import Frame
+
+__all__ = ["Replay"]
+
+
+class Replay:
+    """Gives the frames of a trial when they are due.
+
+    Parameters
+    ----------
+    frames
+        The trial's frames and their times.
+    speed
+        1: at their own rate; 2: twice as fast; None: as fast as they can be read.
+    from_memory
+        Read all frames before the first is given, so that no file is touched while the stream runs.
+    """
+
+    def __init__(self, frames: TrialFrames, speed: float | None = 1.0, *, from_memory: bool = False) -> None:
+        self.bits, self.overtaken = frames.sources[0].bits, 0
+        self._frames = frames
+        self._speed = None if speed is None else positive("speed", speed)
+        self._stopped = Event()
+        views = range(len(frames.sources))
+        self._read = [[self._pixels(v, i) for v in views] for i in range(len(frames))] if from_memory else None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Give view 1's and view 2's frame of every pair."""
+        start, first = time.monotonic(), self._frames.times_s[0]
+        for i, number, time_s in zip(count(), self._frames.numbers, self._frames.times_s, strict=False):
+            views = range(len(self._frames.sources))
+            read = self._read[i] if self._read is not None else [self._pixels(view, i) for view in views]
+            due = 0.0 if self._speed is None else start + (time_s - first) / self._speed - time.monotonic()
+            if self._stopped.wait(max(due, 0.0)):
+                return
+            for view, (pixels, problem) in enumerate(read):
+                yield Frame(view, number, time_s, pixels, time.monotonic(), problem)
+
+    def stop(self) -> None:
+        """End the iteration at the next pair."""
+        self._stopped.set()
+
+    def _pixels(self, view: int, index: int) -> tuple[NDArray[Any] | None, str]:
+        try:
+            return self._frames.sources[view].read(index), ""
+        except FileFormatError as error:
+            return None, str(error)

@@ -1,0 +1,151 @@
+"""Files of poses for other programs; each appears under its name when it is complete.
+
+Rows are kept beside the final file in a hidden one until then, so that even a program that is killed leaves them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluoropose._files import atomic_path
+from fluoropose.geometry import Pose
+from fluoropose.registration.poses_file import PoseRow, header_lines, row_line
+from fluoropose.streaming.frame import Output
+
+__all__ = ["AutoscoperTable", "OpenSimTable", "PosesTable", "Table", "XmalabTable"]
+
+_NAN = float("nan")
+
+
+class Table(ABC):
+    """A text file with one line per pair."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.name = str(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._partial = self.path.with_name(f".partial.{self.path.name}")
+        self._file = self._partial.open("w", encoding="utf-8", newline="")
+        self._rows = 0
+
+    @abstractmethod
+    def head(self, rows: int) -> str:
+        """Return what stands above the rows."""
+
+    @abstractmethod
+    def line(self, row: PoseRow) -> str:
+        """Return the line of a pair."""
+
+    def write(self, output: Output) -> None:
+        """Add a line."""
+        self._file.write(self.line(output.row) + "\n")
+        self._file.flush()
+        self._rows += 1
+
+    def close(self) -> None:
+        """Write the final file."""
+        self._file.close()
+        with atomic_path(self.path) as temporary, temporary.open("w", encoding="utf-8", newline="") as final:
+            final.write(self.head(self._rows))
+            with self._partial.open(encoding="utf-8", newline="") as lines:
+                final.writelines(lines)
+        self._partial.unlink()
+
+
+class PosesTable(Table):
+    """The project's own ``poses.csv``."""
+
+    def head(self, rows: int) -> str:
+        """Return the format's two lines."""
+        return header_lines()
+
+    def line(self, row: PoseRow) -> str:
+        """Return the row's cells."""
+        return row_line(row)
+
+
+class OpenSimTable(Table):
+    """A motion (.mot, degrees) or storage (.sto, radians) file of OpenSim.
+
+    Columns time, NAME_rx, NAME_ry, NAME_rz, NAME_tx, NAME_ty, NAME_tz: rotations about the body's own x, then y, then z
+    axis (R = Rx Ry Rz, OpenSim's body-fixed XYZ), translations in METRES, as OpenSim counts; "nan" where there is no
+    pose.
+    """
+
+    def __init__(self, path: str | Path, bone: str) -> None:
+        super().__init__(path)
+        self._bone = "_".join(bone.split())
+        self._degrees = self.path.suffix.lower() == ".mot"
+
+    def head(self, rows: int) -> str:
+        """Return OpenSim's header, which ends with the names of the columns."""
+        columns = ["time", *(f"{self._bone}_{kind}{axis}" for kind in "rt" for axis in "xyz")]
+        fields = (
+            self.path.stem,
+            "version=1",
+            f"nRows={rows}",
+            f"nColumns={len(columns)}",
+            f"inDegrees={'yes' if self._degrees else 'no'}",
+            "endheader",
+        )
+        return "\n".join(fields) + "\n" + "\t".join(columns) + "\n"
+
+    def line(self, row: PoseRow) -> str:
+        """Return time, angles and metres."""
+        angles, shift = np.full(3, _NAN), np.full(3, _NAN)
+        if row.world_from_bone is not None:
+            angles, shift = row.world_from_bone.euler_zyx_deg, row.world_from_bone.translation_mm / 1e3
+            angles = angles if self._degrees else np.radians(angles)
+        return "\t".join(_number(value) for value in (row.time_s, *angles, *shift))
+
+
+class AutoscoperTable(Table):
+    """A tracking file (.tra) of Autoscoper: per frame the matrix world_from_bone, row by row, comma-separated, mm.
+
+    That is Autoscoper's "matrix, row, comma, mm"; sixteen NaN where there is no pose. Frames that were dropped or never
+    came have no line, so load it beside a trial of the very frames that were tracked.
+    """
+
+    def head(self, rows: int) -> str:
+        """Return nothing: the file begins with its first frame."""
+        return ""
+
+    def line(self, row: PoseRow) -> str:
+        """Return sixteen numbers."""
+        return ",".join(f"{value:.16f}" if np.isfinite(value) else "NaN" for value in _matrix(row.world_from_bone))
+
+
+class XmalabTable(Table):
+    """Rigid body transformations (CSV) as XMALab exports them, with its header and frame column.
+
+    Columns Frame (the first is 1), then the matrix world_from_bone COLUMN by column, as Maya takes it: NAME_R11 ...
+    NAME_1. NaN where there is no pose.
+    """
+
+    def __init__(self, path: str | Path, bone: str) -> None:
+        super().__init__(path)
+        self._bone = "_".join(bone.split())
+
+    def head(self, rows: int) -> str:
+        """Return the names of the columns."""
+        turns = [f"R{i}1 R{i}2 R{i}3 0{i}" for i in (1, 2, 3)]
+        names = " ".join([*turns, "TX TY TZ 1"]).split()
+        return ",".join(["Frame", *(f"{self._bone}_{name}" for name in names)]) + "\n"
+
+    def line(self, row: PoseRow) -> str:
+        """Return the frame's number and sixteen values."""
+        values = _matrix(row.world_from_bone).reshape(4, 4).T.ravel()
+        return ",".join([str(row.frame + 1), *(_number(value) for value in values)])
+
+
+def _matrix(pose: Pose | None) -> NDArray[np.float64]:
+    """Return sixteen numbers, row by row; NaN without a pose."""
+    return np.full(16, _NAN) if pose is None else pose.matrix.ravel()
+
+
+def _number(value: float) -> str:
+    return format(value, ".12g")

@@ -1,0 +1,124 @@
+"""From a source of frames through the tracker to the sinks, in threads that never wait for a slower one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from threading import Thread
+
+from fluoropose.streaming.frame import Output, Pair, Source
+from fluoropose.streaming.outlet import Outlet
+from fluoropose.streaming.pairing import Pairer
+from fluoropose.streaming.queues import BoundedQueue, Policy
+from fluoropose.streaming.sinks import Sink
+from fluoropose.streaming.statistics import Progress, StreamSummary
+from fluoropose.tracking import Tracker
+from fluoropose.tracking.stored import Attenuating
+
+__all__ = ["Stream"]
+
+
+class Stream:
+    """Runs a tracker on a source of frames.
+
+    One thread takes frames and makes pairs, the caller's runs the tracker, one per sink writes.
+
+    Parameters
+    ----------
+    source
+        Where frames come from.
+    tracker
+        Finds the bone; a new or forgotten one starts in the whole field.
+    attenuating
+        Converts the stored frames.
+    sinks
+        Where poses go.
+    pairer
+        Which frames belong together; by default those of equal number.
+    policy
+        "latest": when the tracker falls behind, the oldest waiting pair is dropped and counted. "every": the source
+        waits, and nothing is dropped.
+    capacity
+        Pairs that may wait.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        tracker: Tracker,
+        attenuating: Attenuating,
+        sinks: Sequence[Sink] = (),
+        *,
+        pairer: Pairer | None = None,
+        policy: Policy = "latest",
+        capacity: int = 3,
+    ) -> None:
+        self._source, self._tracker, self._attenuating = source, tracker, attenuating
+        self._pairer = pairer or Pairer()
+        self._pairs: BoundedQueue[Pair] = BoundedQueue(capacity, policy)
+        self._outlets = [Outlet(sink, policy) for sink in sinks]
+        self._failure: BaseException | None = None
+        self.progress = Progress()
+
+    def run(self, watch: Callable[[Output], None] | None = None) -> StreamSummary:
+        """Track until the source ends or ``stop`` is called; sinks are finished then, whatever happened.
+
+        Parameters
+        ----------
+        watch
+            Called after every pair, in the tracker's thread; it must be quick.
+
+        Raises
+        ------
+        Exception
+            What the source raised, after everything that had arrived was tracked and written.
+        """
+        feeder = Thread(target=self._feed, name="frames", daemon=True)
+        feeder.start()
+        try:
+            while (pair := self._pairs.get()) is not None:
+                output = self._tracked(pair)
+                self.progress.add(output)
+                for outlet in self._outlets:
+                    outlet.put(output)
+                if watch is not None:
+                    watch(output)
+        finally:
+            self._source.stop()
+            self._pairs.close()
+            for outlet in self._outlets:
+                outlet.close()
+            feeder.join(timeout=5.0)
+        if self._failure is not None:
+            raise self._failure
+        return self.summary()
+
+    def stop(self) -> None:
+        """Take no more frames; may be called from any thread or a signal's handler. ``run`` then comes to its end."""
+        self._source.stop()
+
+    def summary(self) -> StreamSummary:
+        """Return the numbers so far."""
+        reports = tuple(outlet.report for outlet in self._outlets)
+        return self.progress.summary(self._pairs.dropped, self._source.overtaken, self._pairer.counts, reports)
+
+    def _feed(self) -> None:
+        try:
+            for frame in self._source:
+                for pair in self._pairer.add(frame):
+                    self._pairs.put(pair)
+            for pair in self._pairer.flush():
+                self._pairs.put(pair)
+        except Exception as error:  # handed to the thread that called run
+            self._failure = error
+        finally:
+            self._pairs.close()
+
+    def _tracked(self, pair: Pair) -> Output:
+        first, second = pair.frames
+        if first is None or second is None or first.pixels is None or second.pixels is None:
+            tracked = self._tracker.miss(pair.time_s, pair.problem)
+        else:
+            frames = self._attenuating(first.pixels, 0), self._attenuating(second.pixels, 1)
+            tracked = self._tracker.push(*frames, pair.time_s)
+        return Output(pair.number, tracked, 1e3 * (time.monotonic() - pair.arrived_s))
