@@ -64,6 +64,10 @@ app = typer.Typer(
   5  [cyan]fluoropose evaluate[/cyan] walking.toml --reference poses.csv
      where reference poses exist
 
+Instead of 4, while the subject walks:
+
+     [cyan]fluoropose stream[/cyan] walking.toml --source ring:/dev/shm/frames
+
 [bold]A trial[/bold], here walking.toml; paths are relative to the file:
 
   rig = "rig.json"
@@ -254,6 +258,50 @@ def evaluate(
         success_mm=limit_mm,
     )
     _show(summary, loaded.out)
+
+
+@app.command()
+def stream(
+    trial: TrialFile,
+    source: Annotated[str, typer.Option(help="frames: the trial's own, replayed; ring:FILE: shared memory")] = "frames",
+    sink: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="FILE.csv, .mot, .sto or .tra; xmalab:FILE.csv, smooth:FILE.csv, igtl:[HOST:]PORT, lsl[:NAME]",
+            show_default="poses.csv in the folder out",
+        ),
+    ] = None,
+    every: Annotated[bool, typer.Option("--every", help="drop nothing; the source waits for the tracker")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="replay as fast as possible, not at the trial's rate")] = False,
+    tolerance_ms: Annotated[
+        float | None, typer.Option(help="pair frames by time within this tolerance", show_default="by number")
+    ] = None,
+) -> None:
+    """Follow the bone through frames as they arrive: a trial's own, replayed, or those that a camera writes.
+
+    Stops with the source, or when told to (Ctrl-C, SIGTERM); what was found until then is written. Numbers go to
+    stream.json.
+    """
+    from rich.live import Live
+
+    from fluoropose.registration.trial import load_trial
+    from fluoropose.streaming.pairing import Pairer
+    from fluoropose.streaming.run import open_stream, run_stream
+    from fluoropose.streaming.watch import Watch
+
+    loaded = load_trial(trial)
+    pairer = Pairer() if tolerance_ms is None else Pairer("time", tolerance_ms / 1e3)
+    opened = open_stream(
+        loaded,
+        source,
+        sink or (),
+        policy="every" if every else "latest",
+        speed=None if fast else 1.0,
+        pairer=pairer,
+    )
+    with Live(Watch(opened), console=console, refresh_per_second=4):
+        run_stream(opened, loaded)
+    console.print(f"numbers: [bold]{loaded.out / 'stream.json'}[/bold]")
 
 
 @app.command()

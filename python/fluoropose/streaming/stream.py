@@ -38,8 +38,8 @@ class Stream:
     policy
         "latest": when the tracker falls behind, the oldest waiting pair is dropped and counted. "every": the source
         waits, and nothing is dropped.
-    capacity
-        Pairs that may wait.
+    capacity, sink_capacity
+        Pairs that may wait for the tracker, and poses that may wait for each sink.
     """
 
     def __init__(
@@ -52,11 +52,12 @@ class Stream:
         pairer: Pairer | None = None,
         policy: Policy = "latest",
         capacity: int = 3,
+        sink_capacity: int = 64,
     ) -> None:
         self._source, self._tracker, self._attenuating = source, tracker, attenuating
         self._pairer = pairer or Pairer()
         self._pairs: BoundedQueue[Pair] = BoundedQueue(capacity, policy)
-        self._outlets = [Outlet(sink, policy) for sink in sinks]
+        self._outlets = [Outlet(sink, policy, sink_capacity) for sink in sinks]
         self._failure: BaseException | None = None
         self.progress = Progress()
 
@@ -73,6 +74,7 @@ class Stream:
         Exception
             What the source raised, after everything that had arrived was tracked and written.
         """
+        self._tracker.warm_up()
         feeder = Thread(target=self._feed, name="frames", daemon=True)
         feeder.start()
         try:

@@ -36,8 +36,8 @@ class Motion:
 
     strays_deg: float = 4.0
     strays_mm: float = 6.0
-    start_deg_s: float = 150.0
-    start_mm_s: float = 300.0
+    start_deg_s: float = 100.0
+    start_mm_s: float = 200.0
 
     def __post_init__(self) -> None:
         for name in ("strays_deg", "strays_mm", "start_deg_s", "start_mm_s"):

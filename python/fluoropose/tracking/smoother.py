@@ -9,8 +9,32 @@ import numpy as np
 
 from fluoropose.errors import InputError
 from fluoropose.tracking.kalman import Belief, Motion, difference, moved
+from fluoropose.tracking.tracked import Phase, Tracked
 
-__all__ = ["smooth"]
+__all__ = ["smooth", "smooth_trial"]
+
+
+def smooth_trial(tracked: Sequence[Tracked], motion: Motion) -> list[Belief | None]:
+    """Smooth every unbroken track of a trial; None where the bone was lost.
+
+    Parameters
+    ----------
+    tracked
+        What the tracker said, in order of time.
+    motion
+        That of the tracker.
+    """
+    smoothed: list[Belief | None] = []
+    track: list[Belief] = []
+    for one in tracked:
+        if one.phase in (Phase.ACQUIRED, Phase.LOST):
+            smoothed += smooth(track, motion)
+            track = []
+        if one.belief is None:
+            smoothed.append(None)
+        else:
+            track.append(one.belief)
+    return smoothed + smooth(track, motion)
 
 
 def smooth(filtered: Sequence[Belief], motion: Motion) -> list[Belief]:

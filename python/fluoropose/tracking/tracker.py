@@ -41,15 +41,15 @@ class Limits:
     coast_s
         Longest time without a believable measurement.
     lost_deg, lost_mm
-        Standard deviation of the prediction along its worst axis, beyond which a track is given up.
+        Standard deviation of the prediction along its worst axis, beyond which there is no use in looking there.
     """
 
     gate: float = 5.0
     floor_deg: float = 0.5
     floor_mm: float = 0.5
     coast_s: float = 0.12
-    lost_deg: float = 20.0
-    lost_mm: float = 30.0
+    lost_deg: float = 45.0
+    lost_mm: float = 60.0
 
     def __post_init__(self) -> None:
         for name in ("gate", "floor_deg", "floor_mm", "coast_s", "lost_deg", "lost_mm"):
@@ -75,7 +75,7 @@ class Tracker:
     limits
         When to believe a measurement, and when to give up.
     looks
-        Slightly moved crops per frame in the steady state.
+        Slightly moved crops per frame in the last look.
 
     Raises
     ------
@@ -94,10 +94,17 @@ class Tracker:
     def __post_init__(self) -> None:
         if len(self.rig.fluoroscopes) != 2:
             raise InputError(f"rig: expected two views, found {len(self.rig.fluoroscopes)}")
-        self._registrar = Registrar(self.rig, self.bone, self.bundle, self.checks)
+        self._registrar = Registrar(self.rig, self.bone, self.bundle, self.checks, looks=self.looks)
         self._fields = [field_mask(fluoroscope)[::_EVERY, ::_EVERY] for fluoroscope in self.rig.fluoroscopes]
         self._floor = np.diag(np.repeat([np.radians(self.limits.floor_deg), self.limits.floor_mm], 3) ** 2)
         self.forget()
+
+    def warm_up(self) -> None:
+        """Run the network on nothing; its first calls take longer, because it is compiled for the shapes it meets."""
+        size, crops = self.bundle.manifest.size, 2 * self.looks
+        for _ in range(3):
+            self.bundle.predict(np.zeros((crops, size, size), np.float32), [k % 2 for k in range(crops)])
+            self.bundle.predict(np.zeros((2, size, size), np.float32), [0, 1])
 
     def forget(self) -> None:
         """Give the track up; the next pair is searched for in the whole field."""

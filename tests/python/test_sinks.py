@@ -1,0 +1,205 @@
+"""Files and network streams of poses, read back the way their programs read them."""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from fluoropose.errors import InputError
+from fluoropose.geometry import Pose
+from fluoropose.registration.poses_file import read_poses
+from fluoropose.registration.registration import Registration, Status
+from fluoropose.streaming.frame import Output
+from fluoropose.streaming.sinks import Callback
+from fluoropose.streaming.sinks.igtl import IgtlServer
+from fluoropose.streaming.sinks.lsl import CHANNELS, LslOutlet
+from fluoropose.streaming.sinks.tables import AutoscoperTable, OpenSimTable, PosesTable, Table, XmalabTable
+from fluoropose.tracking import Phase, Stages, Tracked
+from fluoropose.tracking.kalman import Belief
+
+POSES = [Pose.from_euler_zyx_deg([10.0 * k, -20, 30 + k], [k, 250.5, -300]) for k in range(3)]
+
+
+def output(number: int, pose: Pose | None, phase: Phase = Phase.TRACKING) -> Output:
+    measured = pose is not None and phase is not Phase.COASTING
+    found = Registration(
+        world_from_bone=pose if measured else None,
+        status=Status.OK if measured else Status.FAILED,
+        failure=None,
+        reason="" if measured else "view 2: blank",
+        mirrored=(True, False),
+        costs=np.zeros(4),
+        cost=12.5,
+        visible=np.ones((2, 5), bool),
+        residuals_mm=np.zeros((2, 5, 2)),
+        covariance=np.eye(6) if measured else None,
+    )
+    belief = None if pose is None else Belief(number / 30, pose, np.zeros(6), 2 * np.eye(12))
+    tracked = Tracked(number / 30, phase, found, belief, 1.0, 0.9 * measured, found.reason, Stages())
+    return Output(number, tracked, 12.0)
+
+
+OUTPUTS = [output(0, POSES[0]), output(1, POSES[1], Phase.COASTING), output(3, None, Phase.LOST), output(4, POSES[2])]
+
+
+def written(table: Table) -> str:
+    for one in OUTPUTS:
+        table.write(one)
+    assert not table.path.exists()
+    table.close()
+    assert [file.name for file in table.path.parent.iterdir()] == [table.path.name]
+    return table.path.read_text()
+
+
+def test_poses_csv_is_read_back(tmp_path: Path) -> None:
+    written(PosesTable(tmp_path / "poses.csv"))
+    rows = read_poses(tmp_path / "poses.csv")
+    assert [row.frame for row in rows] == [0, 1, 3, 4]
+    assert [row.source for row in rows] == ["network", "prediction", "network", "network"]
+    assert [row.status for row in rows] == [Status.OK, Status.OK, Status.FAILED, Status.OK]
+    assert [row.hypothesis for row in rows] == ["view1", "none", "none", "view1"]
+    assert [row.n_visible for row in rows] == [5, 0, 0, 5]
+    assert rows[2].reason == "view 2: blank"
+    assert rows[3].time_s == pytest.approx(4 / 30)
+    for row, pose in zip([rows[0], rows[1], rows[3]], POSES, strict=True):
+        assert row.world_from_bone is not None
+        np.testing.assert_allclose(row.world_from_bone.matrix, pose.matrix, atol=1e-9)
+        np.testing.assert_allclose(row.covariance, 2 * np.eye(6))
+
+
+@pytest.mark.parametrize("suffix", ["mot", "sto"])
+def test_opensim_reads_angles_and_metres(tmp_path: Path, suffix: str) -> None:
+    lines = written(OpenSimTable(tmp_path / f"head.{suffix}", "left skull")).splitlines()
+    degrees = suffix == "mot"
+    assert lines[:6] == [
+        "head",
+        "version=1",
+        "nRows=4",
+        "nColumns=7",
+        f"inDegrees={'yes' if degrees else 'no'}",
+        "endheader",
+    ]
+    assert lines[6].split("\t") == ["time", *(f"left_skull_{c}" for c in ("rx", "ry", "rz", "tx", "ty", "tz"))]
+    values = np.array([[float(cell) for cell in line.split("\t")] for line in lines[7:]])
+    np.testing.assert_allclose(values[:, 0], [0, 1 / 30, 0.1, 4 / 30])
+    assert np.isnan(values[2, 1:]).all()
+    for row, pose in zip(values[[0, 1, 3]], POSES, strict=True):
+        # Body-fixed XYZ: SciPy's intrinsic "XYZ".
+        rotation = Rotation.from_euler("XYZ", row[1:4], degrees=degrees).as_matrix()
+        np.testing.assert_allclose(rotation, pose.rotation, atol=1e-9)
+        np.testing.assert_allclose(1000 * row[4:], pose.translation_mm, atol=1e-9)
+
+
+def test_autoscoper_reads_matrices_by_row(tmp_path: Path) -> None:
+    lines = written(AutoscoperTable(tmp_path / "head.tra")).splitlines()
+    assert lines[2] == ",".join(["NaN"] * 16)
+    for line, pose in zip([lines[0], lines[1], lines[3]], POSES, strict=True):
+        np.testing.assert_allclose(np.array(line.split(","), float).reshape(4, 4), pose.matrix, atol=1e-12)
+
+
+def test_xmalab_has_named_matrices_by_column(tmp_path: Path) -> None:
+    rows = list(csv.DictReader(written(XmalabTable(tmp_path / "head.csv", "skull")).splitlines()))
+    assert [row["Frame"] for row in rows] == ["1", "2", "4", "5"]
+    assert list(rows[0])[1:5] == ["skull_R11", "skull_R12", "skull_R13", "skull_01"]
+    assert set(list(rows[2].values())[1:]) == {"nan"}
+    for row, pose in zip([rows[0], rows[1], rows[3]], POSES, strict=True):
+        shift = [float(row[f"skull_T{axis}"]) for axis in "XYZ"]
+        np.testing.assert_allclose(shift, pose.translation_mm, atol=1e-9)
+        values = np.array(list(row.values())[1:], float).reshape(4, 4)
+        np.testing.assert_allclose(values.T, pose.matrix, atol=1e-9)
+
+
+def test_a_table_that_is_not_finished_leaves_its_rows_but_not_its_name(tmp_path: Path) -> None:
+    table = PosesTable(tmp_path / "poses.csv")
+    table.write(OUTPUTS[0])
+    table._file.close()  # as when the program is killed
+    (left,) = tmp_path.iterdir()
+    assert left.name == ".partial.poses.csv"
+    assert left.read_text().startswith("0,0,ok")
+
+
+def test_a_callback_is_called() -> None:
+    found: list[Output] = []
+    sink = Callback(found.append)
+    sink.write(OUTPUTS[0])
+    sink.close()
+    assert found == [OUTPUTS[0]]
+
+
+# --- the network ----------------------------------------------------------------------------------------------------
+
+
+def test_two_openigtlink_clients_receive_every_pose() -> None:
+    pyigtl = pytest.importorskip("pyigtl")
+    server = IgtlServer("skull of a very long name", port=0)
+    clients = [pyigtl.OpenIGTLinkClient(host="127.0.0.1", port=server.port) for _ in range(2)]
+    wait_until(lambda: server.clients == 2)
+    server.write(OUTPUTS[2])  # no pose, no message
+    server.write(OUTPUTS[3])
+    for client in clients:
+        message = client.wait_for_message("skull of a very long", timeout=5)
+        assert message is not None
+        assert message.message_type == "TRANSFORM"
+        np.testing.assert_allclose(message.matrix, POSES[2].matrix, rtol=1e-6, atol=1e-5)  # float32 on the wire
+        client.stop()
+    server.close()
+
+
+def test_an_openigtlink_client_that_leaves_does_not_matter() -> None:
+    pytest.importorskip("pyigtl")
+    import socket
+
+    server = IgtlServer("skull", port=0)
+    leaving, staying = (socket.create_connection(("127.0.0.1", server.port)) for _ in range(2))
+    wait_until(lambda: server.clients == 2)
+    leaving.close()
+    for _ in range(20):
+        server.write(OUTPUTS[0])
+        time.sleep(0.005)
+    assert server.clients == 1
+    staying.settimeout(5)
+    assert len(staying.recv(100_000)) >= 106  # a header of 58 bytes and a transform of 48
+    staying.close()
+    server.close()
+
+
+def test_an_address_that_is_taken_is_named() -> None:
+    pytest.importorskip("pyigtl")
+    server = IgtlServer("skull", port=0)
+    with pytest.raises(InputError, match=f"igtl: cannot listen at 127.0.0.1:{server.port}"):
+        IgtlServer("skull", port=server.port)
+    server.close()
+
+
+def test_lab_streaming_layer_carries_poses() -> None:
+    pylsl = pytest.importorskip("pylsl")
+    name = f"skull {time.monotonic_ns()}"
+    outlet = LslOutlet(name, 30.0)
+    found = pylsl.resolve_byprop("name", name, timeout=10)
+    if not found:
+        pytest.skip("Lab Streaming Layer finds no stream here: multicast is blocked")
+    inlet = pylsl.StreamInlet(found[0])
+    inlet.open_stream(timeout=10)
+    outlet.write(OUTPUTS[3])
+    outlet.write(OUTPUTS[2])
+    sample, _ = inlet.pull_sample(timeout=5)
+    expected = [*POSES[2].quaternion, *POSES[2].translation_mm, 0.9, 4 / 30, 4]
+    np.testing.assert_allclose(sample, expected)
+    lost, _ = inlet.pull_sample(timeout=5)
+    assert np.isnan(lost[:7]).all()
+    assert lost[7] == 0
+    assert (inlet.info().type(), inlet.info().channel_count()) == ("MoCap", len(CHANNELS))
+    outlet.close()
+
+
+def wait_until(condition: object, seconds: float = 5.0) -> None:
+    assert callable(condition)
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
