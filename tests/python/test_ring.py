@@ -105,7 +105,7 @@ KILLED = """
 
 
 def test_a_writer_killed_in_the_middle_of_a_frame_leaves_no_half_frame_and_the_next_one_goes_on(tmp_path: Path) -> None:
-    RingWriter(tmp_path / "ring", SIZE, 16, slots=4)._ring.close()
+    RingWriter(tmp_path / "ring", SIZE, 16, slots=4).abandon()
     reader = RingReader(tmp_path / "ring")
     killed = subprocess.run([sys.executable, "-c", dedent(KILLED), str(tmp_path / "ring")], check=False)
     assert killed.returncode == 9
@@ -143,7 +143,7 @@ WRITING = """
 
 
 def test_no_frame_is_torn_between_two_processes(tmp_path: Path) -> None:
-    RingWriter(tmp_path / "ring", (400, 300), 16, slots=4)._ring.close()
+    RingWriter(tmp_path / "ring", (400, 300), 16, slots=4).abandon()
     reader = RingReader(tmp_path / "ring")
     with subprocess.Popen([sys.executable, "-c", dedent(WRITING), str(tmp_path / "ring")]) as writing:
         found = [(one.number, int(one.pixels.min()), int(one.pixels.max())) for one in reader if one.pixels is not None]

@@ -30,7 +30,7 @@ from fluoropose.simulate.laboratory import Laboratory, install
 from fluoropose.simulate.motion import Walking
 from fluoropose.simulate.phantom import head
 
-__all__ = ["BUNDLE", "run_demo"]
+__all__ = ["BUNDLE", "calibration_toml", "run_demo"]
 
 BUNDLE = "demo.fpbundle"
 _SEED = 2021
@@ -81,7 +81,7 @@ def run_demo(out: str | Path, pairs: int = 90, console: Console | None = None) -
     console.print(f"plates, alignment tool and {pairs} frame pairs: [bold]{out / 'lab'}[/bold]")
 
     console.rule("2  calibration, from the images alone")
-    write_text(out / "lab" / "calibration.toml", _calibration_toml(laboratory))
+    write_text(out / "lab" / "calibration.toml", calibration_toml(laboratory))
     rig = calibrate(out / "lab" / "calibration.toml", out / "rig.json").rig
     found = compare_calibration(rig, laboratory)
 
@@ -120,7 +120,8 @@ def _write_reference(out: Path, bone: Bone, world_from_files: Pose, times_s: lis
     write_poses(out / "reference.csv", rows)
 
 
-def _calibration_toml(laboratory: Laboratory) -> str:
+def calibration_toml(laboratory: Laboratory) -> str:
+    """Return what ``fluoropose calibrate`` needs to know about a laboratory's calibration images."""
     nominal, plate = laboratory.nominal, laboratory.plates[0]
     views = [
         f"\n[[views]]\n"

@@ -148,6 +148,10 @@ class RingWriter:
         self._ring.header["finished"] = 1
         self._ring.close()
 
+    def abandon(self) -> None:
+        """Let the ring go without a word, as a writer does that another one follows."""
+        self._ring.close()
+
     def __enter__(self) -> Self:
         return self
 

@@ -81,6 +81,8 @@ class Progress:
     """Keeps count of outputs, in memory that does not grow."""
 
     def __init__(self) -> None:
+        # Asked once, before the stream runs: it starts other programs.
+        self._environment = Environment.here()
         self._latencies: deque[float] = deque(maxlen=_KEPT)
         self._moments: deque[float] = deque(maxlen=60)
         self._stages = np.zeros(len(fields(Stages)))
@@ -132,5 +134,5 @@ class Progress:
             },
             frames=asdict(counts),
             sinks=sinks,
-            environment=Environment.here(),
+            environment=self._environment,
         )
