@@ -75,7 +75,9 @@ class Tracker:
     limits
         When to believe a measurement, and when to give up.
     looks
-        Slightly moved crops per frame in the last look.
+        Slightly moved crops per frame.
+    more_looks
+        The same for a second look, taken where the first one shows nothing believable, and in the whole-field search.
 
     Raises
     ------
@@ -90,21 +92,22 @@ class Tracker:
     motion: Motion = field(default_factory=Motion)
     limits: Limits = field(default_factory=Limits)
     looks: int = 1
+    more_looks: int = 4
 
     def __post_init__(self) -> None:
         if len(self.rig.fluoroscopes) != 2:
             raise InputError(f"rig: expected two views, found {len(self.rig.fluoroscopes)}")
-        self._registrar = Registrar(self.rig, self.bone, self.bundle, self.checks, looks=self.looks)
+        self._registrar = Registrar(self.rig, self.bone, self.bundle, self.checks, looks=self.more_looks)
         self._fields = [field_mask(fluoroscope)[::_EVERY, ::_EVERY] for fluoroscope in self.rig.fluoroscopes]
         self._floor = np.diag(np.repeat([np.radians(self.limits.floor_deg), self.limits.floor_mm], 3) ** 2)
         self.forget()
 
     def warm_up(self) -> None:
         """Run the network on nothing; its first calls take longer, because it is compiled for the shapes it meets."""
-        size, crops = self.bundle.manifest.size, 2 * self.looks
-        for _ in range(3):
-            self.bundle.predict(np.zeros((crops, size, size), np.float32), [k % 2 for k in range(crops)])
-            self.bundle.predict(np.zeros((2, size, size), np.float32), [0, 1])
+        size = self.bundle.manifest.size
+        for looks in 3 * (1, self.looks, self.more_looks):
+            crops = np.zeros((2 * looks, size, size), np.float32)
+            self.bundle.predict(crops, [view for view in (0, 1) for _ in range(looks)])
 
     def forget(self) -> None:
         """Give the track up; the next pair is searched for in the whole field."""
@@ -182,8 +185,15 @@ class Tracker:
 
     def _measured(self, expected: Belief, frames: Frames, clock: Clock) -> tuple[Registration, float]:
         """Return what a look where the bone is expected shows, failed unless it is believable, and its distance."""
+        for looks in (self.looks, self.more_looks):
+            found, distance = self._looked(expected, frames, looks, clock)
+            if found.ok:
+                break
+        return found, distance
+
+    def _looked(self, expected: Belief, frames: Frames, looks: int, clock: Clock) -> tuple[Registration, float]:
         near = expected.world_from_bone
-        look = self._registrar.look([frames], [self._registrar.regions(near)], self.looks)
+        look = self._registrar.look([frames], [self._registrar.regions(near)], looks)
         clock.lap("crop")
         (predicted,) = self._registrar.predict(look)
         clock.lap("network")
