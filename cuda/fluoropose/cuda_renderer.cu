@@ -44,7 +44,13 @@ class StateOf final : public CudaRenderer::State {
     const Slices<Voxel> host = grid.slices(2);
     const Voxel* mu = mu_.upload(host.mu, count, stream);
     const Voxel* bone = host.bone ? bone_.upload(host.bone, count, stream) : nullptr;
-    for (int axis = 0; axis < 3; ++axis) slices_.across[axis] = {mu, bone, grid.slices(axis).strides};
+    for (int axis = 0; axis < 3; ++axis) {
+      slices_.across[axis] = {mu, bone, grid.slices(axis).strides};
+      const Slabs<Voxel>& slabs = grid.slabs(axis);
+      slabs_[axis] = {slab_mu_[axis].upload(slabs.mu.data(), slabs.mu.size(), stream),
+                      host.bone ? slab_bone_[axis].upload(slabs.bone.data(), slabs.bone.size(), stream) : nullptr,
+                      slabs.strides};
+    }
     maps_.reserve(static_cast<std::size_t>(std::max({size_.x, size_.y, size_.z})));
     stream.wait();
   }
@@ -73,8 +79,8 @@ class StateOf final : public CudaRenderer::State {
     } else {
       const ShearSums sums = planes(*job.plan, 2, false);
       shear(*job.plan, sums, cuda::shear_lever_kernel<Voxel>, to);
-      cuda::warp_jacobian_kernel<<<blocks_for(width, height), kBlock, 0, to>>>(
-          *job.plan, sums, job.frames[job.plan->axis], width, height, out);
+      cuda::warp_jacobian_kernel<<<blocks_for(width, height), kBlock, 0, to>>>(*job.plan, sums, *job.frames, width,
+                                                                               height, out);
     }
     check(cudaGetLastError(), "starting a kernel");
   }
@@ -90,7 +96,7 @@ class StateOf final : public CudaRenderer::State {
   template <typename Kernel>
   void shear(const ShearPlan& plan, const ShearSums& sums, Kernel kernel, cudaStream_t to) {
     if (plan.width == 0 || plan.height == 0) return;
-    const Slices<Voxel>& slices = slices_.across[plan.axis];
+    const Slices<Voxel>& slices = slabs_[plan.axis];
     const int count = slices.strides.nk;
     cuda::slice_map_kernel<<<(static_cast<unsigned>(count) + 63) / 64, 64, 0, to>>>(plan, count, maps_.data());
     kernel<<<blocks_for(plan.width, plan.height), kBlock, 0, to>>>(slices, maps_.data(), plan.width, plan.height, sums);
@@ -98,7 +104,8 @@ class StateOf final : public CudaRenderer::State {
 
   Vec3<int> size_;
   cuda::Axes<Voxel> slices_;
-  Buffer<Voxel> mu_, bone_;
+  Slices<Voxel> slabs_[3];
+  Buffer<Voxel> mu_, bone_, slab_mu_[3], slab_bone_[3];
   Buffer<float> sums_;
   Buffer<SliceMap> maps_;
 };
