@@ -32,7 +32,7 @@ class Checks(Config):
     """
 
     min_landmarks: int = Field(default=6, ge=3)
-    max_residual_mm: PositiveFloat = 5.0
+    max_residual_mm: PositiveFloat = 8.0
     min_share_in_field: float = Field(default=0.2, ge=0, le=1)
 
 
