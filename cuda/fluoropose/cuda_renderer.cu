@@ -39,7 +39,8 @@ dim3 blocks_for(int width, int height) {
 template <typename Voxel>
 class StateOf final : public CudaRenderer::State {
  public:
-  explicit StateOf(const Grid<Voxel>& grid) : size_(grid.size()) {
+  explicit StateOf(const Grid<Voxel>& grid)
+      : size_(grid.size()), origin_(grid.voxel_from_bone().offset.template cast<float>()) {
     const std::size_t count = static_cast<std::size_t>(size_.x) * size_.y * size_.z;
     const Slices<Voxel> host = grid.slices(2);
     const Voxel* mu = mu_.upload(host.mu, count, stream);
@@ -57,7 +58,10 @@ class StateOf final : public CudaRenderer::State {
 
   void images(const RayJob& job, const DrrImages& out, cudaStream_t to) override {
     const int width = job.view.width, height = job.view.height;
-    if (!job.plan) {
+    if (job.trilinear) {
+      const auto kernel = out.mask ? cuda::trilinear_kernel<true, Voxel> : cuda::trilinear_kernel<false, Voxel>;
+      kernel<<<blocks_for(width, height), kBlock, 0, to>>>(slices_.across[2], size_, job.view, out);
+    } else if (!job.plan) {
       const auto kernel = out.mask ? cuda::ray_cast_kernel<true, Voxel> : cuda::ray_cast_kernel<false, Voxel>;
       kernel<<<blocks_for(width, height), kBlock, 0, to>>>(slices_, size_, job.view, out);
     } else {
@@ -72,7 +76,10 @@ class StateOf final : public CudaRenderer::State {
 
   void jacobian(const RayJob& job, const JacobianTarget& out, cudaStream_t to) override {
     const int width = job.view.width, height = job.view.height;
-    if (!job.plan) {
+    if (job.trilinear) {
+      cuda::trilinear_jacobian_kernel<<<blocks_for(width, height), kBlock, 0, to>>>(slices_.across[2], size_, job.view,
+                                                                                    job.frames[2], origin_, out);
+    } else if (!job.plan) {
       const cuda::Frames frames{{job.frames[0], job.frames[1], job.frames[2]}};
       cuda::ray_cast_jacobian_kernel<<<blocks_for(width, height), kBlock, 0, to>>>(slices_, size_, job.view, frames,
                                                                                    out);
@@ -103,6 +110,7 @@ class StateOf final : public CudaRenderer::State {
   }
 
   Vec3<int> size_;
+  Vec3<float> origin_;  // the bone's, voxels
   cuda::Axes<Voxel> slices_;
   Slices<Voxel> slabs_[3];
   Buffer<Voxel> mu_, bone_, slab_mu_[3], slab_bone_[3];

@@ -18,6 +18,7 @@ struct RayJob {
   const VoxelView& view;    // as the grid sees it
   const ShearPlan* plan;    // through the slabs of its axis; null for ray casting
   const PoseFrame* frames;  // of the plan's axis, or of all three
+  bool trilinear;           // rather than Joseph's method
 };
 
 // A grid in the memory of the current CUDA device. Calls from several threads take turns.

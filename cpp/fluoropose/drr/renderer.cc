@@ -11,6 +11,7 @@
 #include "fluoropose/drr/adjoint_cpu.h"
 #include "fluoropose/drr/ray_cast_cpu.h"
 #include "fluoropose/drr/shear_warp_cpu.h"
+#include "fluoropose/drr/trilinear_cpu.h"
 
 namespace fluoropose {
 namespace {
@@ -76,14 +77,14 @@ void Renderer::with_job(const View& view, const Affine3<double>& world_from_bone
       ShearPlan plan;
       if (plan_shear(slabs.size, seen_by(slabs.voxel_from_bone), axis, plan)) {
         const PoseFrame frame = pose_frame(view, world_from_bone, slabs.voxel_from_bone, axis, slabs.strides.nk);
-        return run(grid, RayJob{seen, &plan, &frame});
+        return run(grid, RayJob{seen, &plan, &frame, false});
       }
     }
     PoseFrame frames[3];
     for (int axis = 0; axis < 3; ++axis) {
       frames[axis] = pose_frame(view, world_from_bone, grid.voxel_from_bone(), axis, component(grid.size(), axis));
     }
-    run(grid, RayJob{seen, nullptr, frames});
+    run(grid, RayJob{seen, nullptr, frames, method_ == Method::kTrilinear});
   };
   std::visit(with_grid, grid_);
 }
@@ -92,6 +93,7 @@ void Renderer::render(const View& view, const Affine3<double>& world_from_bone, 
   with_job(view, world_from_bone, [&](const auto& grid, const RayJob& job) {
     if (out.mask && !grid.has_bone()) throw std::invalid_argument("bone: the renderer was built without a bone");
     if (cuda_) return cuda_->render(job, out);
+    if (job.trilinear) return trilinear_cpu(grid, job.view, out);
     job.plan ? shear_warp_cpu(grid.slabs(job.plan->axis), *job.plan, view.width, view.height, out)
              : ray_cast_cpu(grid, job.view, out);
   });
@@ -115,6 +117,7 @@ void Renderer::render_jacobian(const View& view, const Affine3<double>& world_fr
                                const JacobianSink& sink) const {
   with_job(view, world_from_bone, [&](const auto& grid, const RayJob& job) {
     if (cuda_) return cuda_->render_jacobian(job, sink);
+    if (job.trilinear) return trilinear_jacobian_cpu(grid, job.view, job.frames[2], sink);
     if (job.plan) {
       shear_warp_jacobian_cpu(grid.slabs(job.plan->axis), *job.plan, *job.frames, view.width, view.height, sink);
     } else {
@@ -139,6 +142,7 @@ void Renderer::enqueue_pose_gradient(const View& view, const Affine3<double>& wo
 
 void Renderer::volume_gradient(const View& view, const Affine3<double>& world_from_bone, const float* by_pixel,
                                float* by_voxel) const {
+  if (method_ == Method::kTrilinear) throw std::invalid_argument("method: trilinear sums have no transpose here");
   if (crop_ != Crop::kWhole || !std::holds_alternative<Grid<float>>(grid_)) {
     throw std::invalid_argument("whole: expected a renderer of the whole volume, stored as float32");
   }
