@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup demo picture demo-bundle test test-cpp test-sanitized test-python bench lint stub tables format cuda clean
+.PHONY: setup demo picture demo-bundle test test-cpp test-sanitized test-python bench bench-peers lint stub tables format cuda clean
 
 PYTHON ?= python3
 # Compiler warnings are errors where CI is set.
@@ -104,6 +104,15 @@ bench: setup
 	$(if $(DATA),$(BIN)/python bench/real_knee.py --data $(DATA) --out out/bench/real_knee.json --quick)
 	$(if $(DATA),$(BIN)/python bench/lab_head.py --data $(DATA) --out out/bench/lab_head.json --quick)
 
+# Other projects' renderers, for bench/drr_peers.py; plastimatch comes from the system's packages.
+bench-peers: .venv-peers/.installed
+.venv-peers/.installed: bench/peers-requirements.txt constraints.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install -q torch numpy
+	PIP_CONSTRAINT= .venv-peers/bin/pip install -q --no-deps -r bench/peers-requirements.txt
+	@command -v plastimatch >/dev/null || echo "plastimatch is not installed (apt-get install plastimatch)"
+	@touch $@
+
 # --- style ----------------------------------------------------------------------------------------------------------
 
 lint: setup
@@ -129,4 +138,4 @@ format: setup
 	$(BIN)/clang-format -i $(CPP_FILES)
 
 clean:
-	rm -rf build .venv out
+	rm -rf build .venv .venv-peers out
