@@ -3,7 +3,7 @@
     make bench-peers     # the peers' own environment, .venv-peers
     python bench/drr_peers.py --data ../shared/data --out bench/results/drr_peers.json
 
-Every method renders the head CT from three directions. The methods take turns, so that a busy machine hits all alike:
+Every method renders the head CT from four directions. The methods take turns, so that a busy machine hits all alike:
 in a turn a method renders once without being timed and then several times, of which the median counts. A round's value
 is the mean over the directions; a row has the median and the interquartile range over the rounds. Only the projection
 is timed, not set-up, upload or files. That the geometry is the same shows in the error against exact line integrals.
@@ -146,7 +146,7 @@ def main() -> int:
         rows += found
         missing |= without
     document = {
-        "what": f"{options.pixels} x {options.pixels} point-source projections of {name}, three directions, "
+        "what": f"{options.pixels} x {options.pixels} point-source projections of {name}, four directions, "
         f"{options.rounds} rounds in turn; milliseconds: median and interquartile range over the rounds; rms_error: "
         "share of the range, the worst direction, against exact integrals of the interpolated volume",
         "environment": Environment.here().model_dump(),

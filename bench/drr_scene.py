@@ -1,4 +1,4 @@
-"""What the benchmarks of the renderer render: the head CT as a cube of any side, seen from three directions."""
+"""What the benchmarks of the renderer render: the head CT as a cube of any side, seen from four directions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ SIDE_MM = 256.0  # of the cube; a head fits
 _CENTRE_MM = (248.0, 240.0, 1616.5)  # of the head in the CT's frame
 _DETECTOR_MM, _SDD_MM, _DEPTH_MM = 307.0, 1000.0, 300.0  # the cube's centre lies that deep before the image plane
 
-POSES = tuple(Pose.from_euler_zyx_deg(theta, [0.0, 0.0, -_DEPTH_MM]) for theta in THETA_DEG)
+# Mostly along the head's y, z, between the two, and x: renderers walk the volume in another order for each axis.
+_THETA_DEG = (*THETA_DEG, [10.0, 88.0, -20.0])
+POSES = tuple(Pose.from_euler_zyx_deg(theta, [0.0, 0.0, -_DEPTH_MM]) for theta in _THETA_DEG)
 SUBJECTS = ("head_ct", "synthetic")
 
 
