@@ -3,7 +3,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup demo picture demo-bundle test test-cpp test-sanitized test-python bench bench-peers lint stub tables format cuda clean
+.PHONY: setup demo picture demo-bundle test test-cpp test-sanitized test-python bench bench-peers lint stub tables format \
+  cuda clean
 
 PYTHON ?= python3
 # Compiler warnings are errors where CI is set.
@@ -96,11 +97,14 @@ build/cuda: build/.system
 
 # --- what is compared with what, see bench/ -------------------------------------------------------------------------
 
-# Time and accuracy of the parts; where the real data is, also the trials, quickly. The committed numbers take longer.
+# Time and accuracy of the parts, beside the peers that are there (make bench-peers); where the real data is, also the
+# trials, quickly. The committed numbers take longer.
 DATA ?= $(wildcard ../shared/data)
 bench: setup
 	$(BIN)/python bench/triangulation.py --out out/bench/triangulation.json
 	$(BIN)/python bench/drr_speed.py --out out/bench/drr_speed.json
+	$(BIN)/python bench/drr_growth.py --out out/bench/drr_growth.json $(if $(DATA),--data $(DATA)) --quick
+	$(BIN)/python bench/drr_peers.py --out out/bench/drr_peers.json $(if $(DATA),--data $(DATA)) --rounds 3
 	$(if $(DATA),$(BIN)/python bench/real_knee.py --data $(DATA) --out out/bench/real_knee.json --quick)
 	$(if $(DATA),$(BIN)/python bench/lab_head.py --data $(DATA) --out out/bench/lab_head.json --quick)
 
