@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 from rich.console import Console
@@ -31,6 +31,7 @@ from rich.table import Table
 from drr_scene import POSES, SIDE_MM, make_view, subject
 from drr_speed import centred
 from fluoropose._files import atomic_path, write_text
+from fluoropose.benchmark import METHODS
 from fluoropose.drr import Method, Renderer
 from fluoropose.registration.summary import Environment
 from fluoropose.volume import Volume
@@ -54,8 +55,9 @@ def needed_mib(volume: Volume, method: Method, pixels: int) -> float:
     voxels = float(np.prod([indices[-1] - indices[0] + 3 for indices in lit]))  # with a rim of zeros
     view = make_view(pixels)
     along = [pose.rotation.T @ (view.centre - view.source) for pose in POSES]
-    reordered = method == "shear_warp" and any(np.abs(a).argmax() == 0 for a in along)
-    return 4 * (voxels * (1 + reordered) + pixels**2) / MIB
+    # Shear-warp also keeps slabs of two slices across every axis that the poses look along.
+    slabs = 0.5 * len({int(np.abs(a).argmax()) for a in along}) if method == "shear_warp" else 0.0
+    return 4 * (voxels * (1 + slabs) + pixels**2) / MIB
 
 
 def measure(volume_file: Path, method: Method, pixels: int, seconds: float) -> dict[str, Any]:
@@ -104,7 +106,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
     for axis, key, other in zip(axes, ("volume", "detector"), ("detector", "volume"), strict=True):
         fixed = max(r[other][0] for r in rows if r[other][0] <= 256)
-        for method in get_args(Method):
+        for method in METHODS:
             chosen = [r for r in rows if r["method"] == method and r[other][0] == fixed]
             axis.plot(
                 [r[key][0] for r in chosen], [r["milliseconds"]["median"] for r in chosen], marker="o", label=method
@@ -151,7 +153,7 @@ def main() -> None:
             name, head = subject(options.data, side)
             np.save(file, head.volume.mu)
             del head
-            for method in get_args(Method):
+            for method in METHODS:
                 for pixels in detectors:
                     run = [sys.executable, __file__, "--row", str(file), method, str(pixels)]
                     run += ["--quick"] if options.quick else []
