@@ -4,8 +4,9 @@
 
 The head CT (without --data a drawn head) is resampled to each side and seen from four directions. Every row comes from
 a process of its own. "peak_mib" is what resident memory rises by at most, from before the renderer is built until its
-last image; "needed_mib" are the voxels that the renderer keeps (the occupied box in float32; shear_warp keeps it in a
-second order of the axes when a direction needs that) and the image. The picture lies beside the JSON file.
+last image; "needed_mib" are the voxels that the renderer keeps and the image. It keeps the occupied box in float32;
+shear_warp keeps it in pairs of slices too, half as many voxels, for each of the three axes along which it was asked to
+look. The picture lies beside the JSON file.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ from rich.table import Table
 from drr_scene import POSES, SIDE_MM, make_view, subject
 from drr_speed import centred
 from fluoropose._files import atomic_path, write_text
-from fluoropose.benchmark import METHODS
 from fluoropose.drr import Method, Renderer
 from fluoropose.registration.summary import Environment
 from fluoropose.volume import Volume
 
 VOLUMES, DETECTORS = (64, 128, 256, 512), (64, 128, 256, 512, 1024)
+METHODS: tuple[Method, ...] = ("shear_warp", "ray_cast")
 MIB = 2.0**20
 console = Console()
 
@@ -54,10 +55,11 @@ def needed_mib(volume: Volume, method: Method, pixels: int) -> float:
     lit = [np.flatnonzero(volume.mu.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
     voxels = float(np.prod([indices[-1] - indices[0] + 3 for indices in lit]))  # with a rim of zeros
     view = make_view(pixels)
-    along = [pose.rotation.T @ (view.centre - view.source) for pose in POSES]
-    # Shear-warp also keeps slabs of two slices across every axis that the poses look along.
-    slabs = 0.5 * len({int(np.abs(a).argmax()) for a in along}) if method == "shear_warp" else 0.0
-    return 4 * (voxels * (1 + slabs) + pixels**2) / MIB
+    axes = {int(np.abs(pose.rotation.T @ (view.centre - view.source)).argmax()) for pose in POSES}
+    copies = 1 + (
+        0.5 * len(axes) if method == "shear_warp" else 0
+    )  # pairs of slices, for every axis that was asked for
+    return float(4 * (voxels * copies + pixels**2) / MIB)
 
 
 def measure(volume_file: Path, method: Method, pixels: int, seconds: float) -> dict[str, Any]:

