@@ -13,6 +13,7 @@ from fluoropose.geometry import Pose
 from fluoropose.refinement.fixed import FixedView
 from fluoropose.refinement.moving import MovingBone
 from fluoropose.refinement.similarity import Image, LeastSquares, Metric, Similarity, Step
+from fluoropose.refinement.tone import TONES, Tone
 
 __all__ = ["Objective", "moved"]
 
@@ -41,17 +42,18 @@ class Objective:
     """
 
     def __init__(
-        self, bone: MovingBone, fixed: Sequence[FixedView], metric: Metric, start: Pose, reach_mm: float
+        self, bone: MovingBone, fixed: Sequence[FixedView], metric: Metric, start: Pose, reach_mm: float, tone: Tone | None = None
     ) -> None:
         self._bone, self._fixed, self._metric = bone, tuple(fixed), metric
         self._masks = [self._mask(one, start, reach_mm) for one in self._fixed]
         self._similarities: list[Similarity] = [
             metric.against(one.image, mask) for one, mask in zip(self._fixed, self._masks, strict=True)
         ]
+        self.tones = [tone if tone is not None else self._best_tone(s, one, start) for s, one in self._views()]
 
     def value(self, pose: Pose) -> float:
         """Return the mean similarity of the views; NaN where one of them shows no bone."""
-        return float(np.mean([s.value(self._render(one, pose)) for s, one in self._views()]))
+        return float(np.mean([s.value(t.apply(self._render(one, pose))) for (s, one), t in zip(self._views(), self.tones)]))
 
     def value_and_gradient(self, pose: Pose) -> tuple[float, NDArray[np.float64]]:
         """Return the mean similarity and its derivative (6,) by a step of ``moved``."""
@@ -66,10 +68,11 @@ class Objective:
     def step(self, pose: Pose) -> Step:
         """Return the mean of the views' normal equations by a step of ``moved``."""
         steps = []
-        for similarity, one in self._views():
+        for (similarity, one), tone in zip(self._views(), self.tones):
             if not isinstance(similarity, LeastSquares):
                 raise InputError(f"metric: expected one that is a sum of squares, found {type(self._metric).__name__}")
-            steps.append(similarity.step(*self._bone.renderer(one.view, pose).render_with_jacobian(one.view, pose)))
+            im, jac = self._bone.renderer(one.view, pose).render_with_jacobian(one.view, pose)
+            steps.append(similarity.step(tone.apply(im), jac * tone.slope(im)))
         n = len(steps)
         return Step(sum(s.value for s in steps) / n, sum(s.jtj for s in steps) / n, sum(s.jtr for s in steps) / n)
 
@@ -86,6 +89,11 @@ class Objective:
 
     def _render(self, one: FixedView, pose: Pose) -> Image:
         return self._bone.renderer(one.view, pose).render(one.view, pose)
+
+    def _best_tone(self, similarity, one, pose):
+        im = self._render(one, pose)
+        vals = [similarity.value(t.apply(im)) for t in TONES]
+        return TONES[int(np.nanargmax(vals))]
 
     def _mask(self, one: FixedView, start: Pose, reach_mm: float) -> Image:
         """Return the lit pixels near the shadow, without those whose neighbourhood is not lit."""
