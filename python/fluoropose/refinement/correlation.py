@@ -137,7 +137,8 @@ class _Correlation:
             jtj += np.einsum("t,tij->ij", self._shares[k] * per_length**2, among)
             jtr -= (self._shares[k] * per_length) @ (by_fixed - correlation[:, None] * by_moving)
             value += one
-        return Step(value, jtj, jtr)
+        independent = sum(float((self._root > 0).sum()) / feature.spread_px for feature in self._features)
+        return Step(value, jtj, jtr, independent)
 
     def residual(self, moving: Image) -> Image:
         """Return |B^ - A^| of every pixel (h, w), over its root mean square; 0 where nothing counts."""

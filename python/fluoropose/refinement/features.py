@@ -18,11 +18,15 @@ Image = NDArray[np.float32]
 class Feature(Protocol):
     """A linear map of images (h, w) with zeros beyond their edge.
 
-    ``reach_px`` is how far from the edge of an image those zeros matter.
+    ``reach_px`` is how far from the edge of an image those zeros matter; ``spread_px`` the number of pixels over which
+    the filter spreads the noise of one.
     """
 
     @property
     def reach_px(self) -> int: ...
+
+    @property
+    def spread_px(self) -> float: ...
 
     def apply(self, image: Image) -> Image:
         """Filter an image (h, w)."""
@@ -37,6 +41,7 @@ class Identity:
     """The image itself."""
 
     reach_px = 0
+    spread_px = 1.0
 
     def apply(self, image: Image) -> Image:
         """Return the image."""
@@ -50,9 +55,9 @@ class Identity:
 class _Derivative:
     """Derivative of a Gaussian along one axis, smoothed by the Gaussian along the other."""
 
-    def __init__(self, along_u: NDArray[np.float64], along_v: NDArray[np.float64]) -> None:
+    def __init__(self, along_u: NDArray[np.float64], along_v: NDArray[np.float64], sigma_px: float) -> None:
         self._u, self._v = along_u, along_v
-        self.reach_px = len(along_u) // 2
+        self.reach_px, self.spread_px = len(along_u) // 2, _spread(sigma_px)
 
     def apply(self, image: Image) -> Image:
         return _separable(image, self._u, self._v)
@@ -67,7 +72,7 @@ class LaplacianOfGaussian:
 
     def __init__(self, sigma_px: float) -> None:
         self._smooth, _, self._second = _gaussian(sigma_px)
-        self.reach_px = len(self._smooth) // 2
+        self.reach_px, self.spread_px = len(self._smooth) // 2, _spread(sigma_px)
 
     def apply(self, image: Image) -> Image:
         """Filter an image (h, w)."""
@@ -81,7 +86,12 @@ class LaplacianOfGaussian:
 def gradient_features(sigma_px: float) -> tuple[Feature, Feature]:
     """Return the derivatives along u and v of the image smoothed by a Gaussian of ``sigma_px``."""
     smooth, slope, _ = _gaussian(sigma_px)
-    return _Derivative(slope, smooth), _Derivative(smooth, slope)
+    return _Derivative(slope, smooth, sigma_px), _Derivative(smooth, slope, sigma_px)
+
+
+def _spread(sigma_px: float) -> float:
+    """Return the integral of the autocorrelation of noise that a Gaussian has smoothed, at least one pixel."""
+    return max(1.0, 4 * np.pi * sigma_px**2)
 
 
 def _gaussian(sigma_px: float) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -11,9 +11,10 @@ from fluoropose.drr import Device, Renderer
 from fluoropose.geometry import Pose, View
 from fluoropose.volume import Volume
 
-__all__ = ["MovingBone", "bone_alone"]
+__all__ = ["MovingBone", "bone_alone", "pixel_at_bone_mm"]
 
-_LEVELS = 4
+_LEVELS = 5
+_FINEST = 1.1  # voxels up to this many pixels large are fine enough
 
 
 class MovingBone:
@@ -25,6 +26,11 @@ class MovingBone:
         What attenuates, air around it.
     device
         As for `Renderer`.
+
+    Attributes
+    ----------
+    radius_mm
+        Root mean square distance of what attenuates from the bone's origin: one radian moves it so far.
     """
 
     def __init__(self, volume: Volume, device: Device = "cpu") -> None:
@@ -33,33 +39,35 @@ class MovingBone:
             volumes.append(_halved(volumes[-1]))
         self._spacing_mm = [float(level.spacing_mm.max()) for level in volumes]
         self._renderers = [Renderer(level, "shear_warp", device) for level in volumes]
+        coarse = volumes[-1]
+        filled = np.argwhere(coarse.mu > 0)[:, ::-1]
+        distances = np.linalg.norm(coarse.voxel_to_bone(filled), axis=1)
+        self.radius_mm = float(np.sqrt(np.mean(distances**2))) if len(filled) else 1.0
 
     def renderer(self, view: View, world_from_bone: Pose) -> Renderer:
         """Return the one whose voxels are about as large as the pixels of ``view`` at the bone's place."""
-        pixel = max(view.pixel_pitch_mm)
-        if view.beam == "point":
-            depth = abs(float((world_from_bone.translation_mm - view.source) @ view.normal))
-            pixel *= depth / view.sdd_mm
-        fitting = [k for k, spacing in enumerate(self._spacing_mm) if spacing <= 1.1 * pixel]
+        pixel = pixel_at_bone_mm(view, world_from_bone)
+        fitting = [k for k, spacing in enumerate(self._spacing_mm) if spacing <= _FINEST * pixel]
         return self._renderers[fitting[-1] if fitting else 0]
 
 
+def pixel_at_bone_mm(view: View, world_from_bone: Pose) -> float:
+    """Return the side of a pixel of ``view``, brought back to the bone's origin, mm."""
+    pitch = max(view.pixel_pitch_mm)
+    if view.beam == "parallel":
+        return pitch
+    depth = abs(float((world_from_bone.translation_mm - view.source) @ view.normal))
+    return pitch * max(depth, 1e-6) / view.sdd_mm
+
+
 def bone_alone(bone: Bone) -> Volume:
-    """Return the attenuation of the bone without its surroundings, cut to its box.
+    """Return the attenuation of the bone without its surroundings.
 
     Of a bone made from a surface, which has nothing around it, the partly filled voxels at the edge stay.
     """
     filled = bone.volume.mu > 0
-    mask = filled if not (filled & ~binary_dilation(bone.mask, iterations=2)).any() else bone.mask
-    spans = []
-    for axis in range(3):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        spans.append(slice(max(int(hit[0]) - 1, 0), int(hit[-1]) + 2))
-    first = np.array([[spans[2].start, spans[1].start, spans[0].start]])
-    placed = bone.volume.bone_from_voxel.copy()
-    placed[:3, 3] = bone.volume.voxel_to_bone(first)[0]
-    box = (spans[0], spans[1], spans[2])
-    return Volume(np.where(mask[box], bone.volume.mu[box], np.float32(0)), placed)
+    own = filled if not (filled & ~binary_dilation(bone.mask, iterations=2)).any() else bone.mask
+    return bone.volume.masked(own)
 
 
 def _halved(volume: Volume) -> Volume:

@@ -42,11 +42,14 @@ class Step:
         1 - r^T r / 2, the similarity.
     jtj, jtr
         J^T J (n, n) and J^T r (n,).
+    independent
+        Number of residuals that noise makes independent of each other: filters spread it over neighbours.
     """
 
     value: float
     jtj: NDArray[np.float64]
     jtr: NDArray[np.float64]
+    independent: float
 
 
 @runtime_checkable
