@@ -18,15 +18,16 @@ Image = NDArray[np.float32]
 class Feature(Protocol):
     """A linear map of images (h, w) with zeros beyond their edge.
 
-    ``reach_px`` is how far from the edge of an image those zeros matter; ``spread_px`` the number of pixels over which
-    the filter spreads the noise of one.
+    Attributes
+    ----------
+    reach_px
+        How far from the edge of an image those zeros matter.
+    spread_px
+        Number of pixels over which the noise of one is spread.
     """
 
-    @property
-    def reach_px(self) -> int: ...
-
-    @property
-    def spread_px(self) -> float: ...
+    reach_px: int
+    spread_px: float
 
     def apply(self, image: Image) -> Image:
         """Filter an image (h, w)."""

@@ -15,8 +15,8 @@ from fluoropose.rig import Fluoroscope
 __all__ = ["FixedView", "fixed_view"]
 
 _LIT_SHARE = 0.97  # of the field's radius: its rim is blurred and shaded
-# Share of full scale added before the logarithm. The deeper the shadow, the less its grey says, and the more a logarithm
-# without it moves blurred edges of metal inwards: on a real knee by 0.1 pixels more than this one does.
+# Share of full scale added before the logarithm. The deeper a shadow, the less its grey says; and a logarithm without
+# such a floor moves the blurred edges of metal inwards.
 _FLOOR = 0.3
 
 
@@ -52,7 +52,9 @@ class FixedView:
             raise InputError(f"image: expected even sides to halve, found {self.image.shape}")
         total = _of_four(self.weights)
         image = _of_four(self.image * self.weights) / np.maximum(total, 1e-6)
-        return FixedView(self.view.resized((width // 2, height // 2)), image, np.floor(total + 1e-3))
+        return FixedView(
+            self.view.resized((width // 2, height // 2)), image, np.floor(total + np.float32(1e-3)).astype(np.float32)
+        )
 
 
 def fixed_view(
@@ -95,7 +97,13 @@ def fixed_view(
     ideal = _pixels(view, window.resized((size * fine, size * fine)))
     recorded = _recorded(fluoroscope, ideal, size * fine)
     signal = np.log(np.clip(1 - frame, 0, 1) + np.float32(_FLOOR))
-    samples = cv2.remap(-signal.astype(np.float32), recorded[..., 0], recorded[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    samples = cv2.remap(
+        -signal.astype(np.float32),
+        recorded[..., 0],
+        recorded[..., 1],
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
     inside = (recorded >= 0).all(axis=-1) & (recorded <= (view.width - 1, view.height - 1)).all(axis=-1)
     field = fluoroscope.field
     if field is not None:

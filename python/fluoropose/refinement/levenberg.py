@@ -19,7 +19,7 @@ _MOST_DAMPING = 1e4
 
 @dataclass(frozen=True)
 class LevenbergMarquardt:
-    """A step is taken only where it makes the images more alike; it never moves the shadow further than the objective's reach.
+    """Takes a step only where it makes the images more alike, and none further than the objective's reach.
 
     Attributes
     ----------
@@ -40,11 +40,12 @@ class LevenbergMarquardt:
 
     def climb(self, objective: Objective, start: Pose) -> Outcome:
         """See `Optimiser`; the covariance is that of the residuals taken for noise."""
-        pose, damping, converged, count = start, self.damping, False, 0
+        pose, damping, converged, tried = start, self.damping, False, 0
         here = self._reweighted(objective, pose)
         if not np.isfinite(here.value):
             return Outcome(start, here.value, 0, False)
-        for count in range(1, self.iterations + 1):
+        while tried < self.iterations and not converged and damping < _MOST_DAMPING:
+            tried += 1
             step = _damped_step(here, damping, objective)
             converged = objective.motion_px(step) < self.tolerance_px
             there = objective.step(moved(pose, step))
@@ -55,9 +56,7 @@ class LevenbergMarquardt:
                 here = there if self.robust_scale is None else self._reweighted(objective, pose)
             else:
                 damping *= 8
-            if converged or damping > _MOST_DAMPING:
-                break
-        return Outcome(pose, here.value, count, converged, _covariance(here))
+        return Outcome(pose, here.value, tried, converged, _covariance(here))
 
     def _reweighted(self, objective: Objective, pose: Pose) -> Step:
         if self.robust_scale is not None:
@@ -68,7 +67,7 @@ class LevenbergMarquardt:
 def _damped_step(here: Step, damping: float, objective: Objective) -> NDArray[np.float64]:
     diagonal = np.diag(here.jtj)
     damped = here.jtj + damping * np.diag(np.maximum(diagonal, 1e-9 * diagonal.max() + 1e-30))
-    step: NDArray[np.float64] = np.linalg.solve(damped, -here.jtr)
+    step = np.asarray(np.linalg.solve(damped, -here.jtr), dtype=np.float64)
     return step / max(objective.motion_px(step) / objective.reach_px, 1.0)
 
 

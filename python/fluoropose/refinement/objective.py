@@ -1,4 +1,4 @@
-"""What a refinement maximises: the mean over the views of the likeness of radiograph and frame, as a function of the pose."""
+"""What a refinement maximises: the mean over the views of the likeness of radiograph and frame, by the pose."""
 
 from __future__ import annotations
 

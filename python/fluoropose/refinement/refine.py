@@ -162,9 +162,7 @@ def refine(
         objective = Objective(bone, views, metric, poses, schedule.reach_px)
         outcomes = sorted((optimiser.climb(objective, pose) for pose in poses), key=_rank)
         best = outcomes[0]
-        levels.append(
-            Level(views[0].view.width, best.value, sum(one.iterations for one in outcomes), best.converged)
-        )
+        levels.append(Level(views[0].view.width, best.value, sum(one.iterations for one in outcomes), best.converged))
         poses, kept = [one.pose for one in outcomes[:kept]], max(1, kept // 2)
     return Refinement(best.pose, best.value, objective.value(start), best.covariance, tuple(levels))
 

@@ -35,14 +35,14 @@ class Tone:
         if self.veil == 0:
             return line_integral
         beam = np.exp(-line_integral)
-        return -np.log((beam + np.float32(self.veil)) / np.float32(1 + self.veil))
+        return np.asarray(-np.log((beam + np.float32(self.veil)) / np.float32(1 + self.veil)), dtype=np.float32)
 
     def slope(self, line_integral: Image) -> Image:
         """Return the derivative (h, w) of ``apply`` by the line integral."""
         if self.veil == 0:
             return np.ones_like(line_integral)
         beam = np.exp(-line_integral)
-        return beam / (beam + np.float32(self.veil))
+        return np.asarray(beam / (beam + np.float32(self.veil)), dtype=np.float32)
 
 
 TONES = tuple(Tone(veil) for veil in (0.0, 0.03, 0.1, 0.3, 1.0, 3.0))

@@ -200,7 +200,9 @@ def _fingerprint(trial: Trial) -> str:
     digest = hashlib.sha256()
     for path in (trial.rig, trial.bone, trial.bundle, trial.start_poses):
         digest.update(b"-" if path is None else hashlib.sha256(_bytes(path)).digest())
-    rest = trial.model_dump_json(include={"frames", "times", "frame_rate_hz", "polarity", "bit_depth", "checks", "refine"})
+    rest = trial.model_dump_json(
+        include={"frames", "times", "frame_rate_hz", "polarity", "bit_depth", "checks", "refine"}
+    )
     digest.update(rest.encode())
     return digest.hexdigest()
 
