@@ -3,14 +3,15 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup demo picture demo-bundle test test-cpp test-sanitized test-python bench lint stub tables format cuda clean
+.PHONY: setup demo picture demo-bundle test test-cpp test-sanitized test-python bench bench-peers lint stub tables format \
+  cuda clean
 
 PYTHON ?= python3
 # Compiler warnings are errors where CI is set.
 WERROR := $(if $(CI),ON,OFF)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 APT_PACKAGES := g++ cmake ninja-build git libceres-dev libeigen3-dev libgtest-dev
-EXTRAS := train,video,stream,test,lint
+EXTRAS := train,video,refine,stream,test,lint
 
 BIN := .venv/bin
 SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE \
@@ -96,13 +97,25 @@ build/cuda: build/.system
 
 # --- what is compared with what, see bench/ -------------------------------------------------------------------------
 
-# Time and accuracy of the parts; where the real data is, also the trials, quickly. The committed numbers take longer.
+# Time and accuracy of the parts, beside the peers that are there (make bench-peers); where the real data is, also the
+# trials, quickly. The committed numbers take longer.
 DATA ?= $(wildcard ../shared/data)
 bench: setup
 	$(BIN)/python bench/triangulation.py --out out/bench/triangulation.json
 	$(BIN)/python bench/drr_speed.py --out out/bench/drr_speed.json
+	$(BIN)/python bench/drr_growth.py --out out/bench/drr_growth.json $(if $(DATA),--data $(DATA)) --quick
+	$(BIN)/python bench/drr_peers.py --out out/bench/drr_peers.json $(if $(DATA),--data $(DATA)) --rounds 3
 	$(if $(DATA),$(BIN)/python bench/real_knee.py --data $(DATA) --out out/bench/real_knee.json --quick)
 	$(if $(DATA),$(BIN)/python bench/lab_head.py --data $(DATA) --out out/bench/lab_head.json --quick)
+
+# Other projects' renderers, for bench/drr_peers.py; plastimatch comes from the system's packages.
+bench-peers: .venv-peers/.installed
+.venv-peers/.installed: bench/peers-requirements.txt constraints.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install -q torch numpy
+	PIP_CONSTRAINT= .venv-peers/bin/pip install -q --no-deps -r bench/peers-requirements.txt
+	@command -v plastimatch >/dev/null || echo "plastimatch is not installed (apt-get install plastimatch)"
+	@touch $@
 
 # --- style ----------------------------------------------------------------------------------------------------------
 
@@ -129,4 +142,4 @@ format: setup
 	$(BIN)/clang-format -i $(CPP_FILES)
 
 clean:
-	rm -rf build .venv out
+	rm -rf build .venv .venv-peers out

@@ -110,6 +110,27 @@ def rendering() -> Iterator[str]:
     )
 
 
+def peers() -> Iterator[str]:
+    """Yield the time of one radiograph beside other projects' renderers."""
+    document = load("drr_peers")
+    if document is None:
+        return
+    yield "| radiograph of 256 x 256 | volume | ms | as fast as RTK Joseph, times | error, share of the range |"
+    yield "|---|---|---|---|---|"
+    for row in document["rows"]:
+        ratio = "" if row["ratio_to_rtk_joseph"] is None else f"{row['ratio_to_rtk_joseph']:.2g}"
+        yield (
+            f"| {row['method']} ({row['peer']}) | {row['volume'][0]}³ "
+            f"| {row['milliseconds']['median']:.1f} | {ratio} | {row['rms_error']:.2%} |"
+        )
+    one = document["artificial_set"]
+    yield ""
+    yield (
+        f"{document['what']}. {one['what']}, {one['detector'][0]} x {one['detector'][1]} of {one['volume'][0]}³: "
+        f"{one['per_second']:.0f} per second. Measured on {where(document)}, {document['threads']} threads."
+    )
+
+
 def where(document: dict[str, Any]) -> str:
     place = document["environment"]
     return f"{place['cpu']}, {place['date'][:10]}, commit {place['commit']}"
@@ -119,6 +140,7 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "registration": registration,
     "triangulation": triangulation,
     "rendering": rendering,
+    "peers": peers,
 }
 
 

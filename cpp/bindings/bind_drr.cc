@@ -41,8 +41,8 @@ std::unique_ptr<Renderer> make_renderer(const FloatVolume& mu, const DoubleArray
     if (mu.shape(axis) > (1 << 30)) throw py::value_error("mu: a side is too long");
     return static_cast<int>(mu.shape(axis));
   };
-  if (method != "ray_cast" && method != "shear_warp") {
-    throw py::value_error("method: expected \"ray_cast\" or \"shear_warp\", found \"" + method + "\"");
+  if (method != "ray_cast" && method != "shear_warp" && method != "trilinear") {
+    throw py::value_error("method: expected \"ray_cast\", \"shear_warp\" or \"trilinear\", found \"" + method + "\"");
   }
   if (device != "cpu" && device != "cuda") {
     throw py::value_error("device: expected \"cpu\" or \"cuda\", found \"" + device + "\"");
@@ -52,7 +52,9 @@ std::unique_ptr<Renderer> make_renderer(const FloatVolume& mu, const DoubleArray
   }
   const auto kept = storage == "int16" ? fluoropose::Storage::kInt16 : fluoropose::Storage::kFloat32;
   const Device where = device == "cpu" ? Device::kCpu : Device::kCuda;
-  const Method kind = method == "ray_cast" ? Method::kRayCast : Method::kShearWarp;
+  const Method kind = method == "ray_cast"     ? Method::kRayCast
+                      : method == "shear_warp" ? Method::kShearWarp
+                                               : Method::kTrilinear;
   const int nz = side(0), ny = side(1), nx = side(2);
   const Affine3<double> map = to_affine(bone_from_voxel, "bone_from_voxel");
   const float* values = mu.data();

@@ -39,19 +39,29 @@ dim3 blocks_for(int width, int height) {
 template <typename Voxel>
 class StateOf final : public CudaRenderer::State {
  public:
-  explicit StateOf(const Grid<Voxel>& grid) : size_(grid.size()) {
+  explicit StateOf(const Grid<Voxel>& grid)
+      : size_(grid.size()), origin_(grid.voxel_from_bone().offset.template cast<float>()) {
     const std::size_t count = static_cast<std::size_t>(size_.x) * size_.y * size_.z;
     const Slices<Voxel> host = grid.slices(2);
     const Voxel* mu = mu_.upload(host.mu, count, stream);
     const Voxel* bone = host.bone ? bone_.upload(host.bone, count, stream) : nullptr;
-    for (int axis = 0; axis < 3; ++axis) slices_.across[axis] = {mu, bone, grid.slices(axis).strides};
+    for (int axis = 0; axis < 3; ++axis) {
+      slices_.across[axis] = {mu, bone, grid.slices(axis).strides};
+      const Slabs<Voxel>& slabs = grid.slabs(axis);
+      slabs_[axis] = {slab_mu_[axis].upload(slabs.mu.data(), slabs.mu.size(), stream),
+                      host.bone ? slab_bone_[axis].upload(slabs.bone.data(), slabs.bone.size(), stream) : nullptr,
+                      slabs.strides};
+    }
     maps_.reserve(static_cast<std::size_t>(std::max({size_.x, size_.y, size_.z})));
     stream.wait();
   }
 
   void images(const RayJob& job, const DrrImages& out, cudaStream_t to) override {
     const int width = job.view.width, height = job.view.height;
-    if (!job.plan) {
+    if (job.trilinear) {
+      const auto kernel = out.mask ? cuda::trilinear_kernel<true, Voxel> : cuda::trilinear_kernel<false, Voxel>;
+      kernel<<<blocks_for(width, height), kBlock, 0, to>>>(slices_.across[2], size_, job.view, out);
+    } else if (!job.plan) {
       const auto kernel = out.mask ? cuda::ray_cast_kernel<true, Voxel> : cuda::ray_cast_kernel<false, Voxel>;
       kernel<<<blocks_for(width, height), kBlock, 0, to>>>(slices_, size_, job.view, out);
     } else {
@@ -66,15 +76,18 @@ class StateOf final : public CudaRenderer::State {
 
   void jacobian(const RayJob& job, const JacobianTarget& out, cudaStream_t to) override {
     const int width = job.view.width, height = job.view.height;
-    if (!job.plan) {
+    if (job.trilinear) {
+      cuda::trilinear_jacobian_kernel<<<blocks_for(width, height), kBlock, 0, to>>>(slices_.across[2], size_, job.view,
+                                                                                    job.frames[2], origin_, out);
+    } else if (!job.plan) {
       const cuda::Frames frames{{job.frames[0], job.frames[1], job.frames[2]}};
       cuda::ray_cast_jacobian_kernel<<<blocks_for(width, height), kBlock, 0, to>>>(slices_, size_, job.view, frames,
                                                                                    out);
     } else {
       const ShearSums sums = planes(*job.plan, 2, false);
       shear(*job.plan, sums, cuda::shear_lever_kernel<Voxel>, to);
-      cuda::warp_jacobian_kernel<<<blocks_for(width, height), kBlock, 0, to>>>(
-          *job.plan, sums, job.frames[job.plan->axis], width, height, out);
+      cuda::warp_jacobian_kernel<<<blocks_for(width, height), kBlock, 0, to>>>(*job.plan, sums, *job.frames, width,
+                                                                               height, out);
     }
     check(cudaGetLastError(), "starting a kernel");
   }
@@ -90,15 +103,17 @@ class StateOf final : public CudaRenderer::State {
   template <typename Kernel>
   void shear(const ShearPlan& plan, const ShearSums& sums, Kernel kernel, cudaStream_t to) {
     if (plan.width == 0 || plan.height == 0) return;
-    const Slices<Voxel>& slices = slices_.across[plan.axis];
+    const Slices<Voxel>& slices = slabs_[plan.axis];
     const int count = slices.strides.nk;
     cuda::slice_map_kernel<<<(static_cast<unsigned>(count) + 63) / 64, 64, 0, to>>>(plan, count, maps_.data());
     kernel<<<blocks_for(plan.width, plan.height), kBlock, 0, to>>>(slices, maps_.data(), plan.width, plan.height, sums);
   }
 
   Vec3<int> size_;
+  Vec3<float> origin_;  // the bone's, voxels
   cuda::Axes<Voxel> slices_;
-  Buffer<Voxel> mu_, bone_;
+  Slices<Voxel> slabs_[3];
+  Buffer<Voxel> mu_, bone_, slab_mu_[3], slab_bone_[3];
   Buffer<float> sums_;
   Buffer<SliceMap> maps_;
 };

@@ -4,6 +4,7 @@
 #include "fluoropose/drr/pose_jacobian.h"
 #include "fluoropose/drr/ray_cast.h"
 #include "fluoropose/drr/shear_warp.h"
+#include "fluoropose/drr/trilinear.h"
 
 namespace fluoropose::cuda {
 
@@ -35,6 +36,14 @@ __global__ void ray_cast_kernel(Axes<Voxel> slices, Vec3<int> size, VoxelView vi
   if (u >= view.width || v >= view.height) return;
   const JosephRay ray = joseph_ray(size, view, u, v);
   store_pixel<kBone>(cast_ray<kBone>(slices.across[ray.axis], ray), ray.step_mm, v * view.width + u, out);
+}
+
+template <bool kBone, typename Voxel>
+__global__ void trilinear_kernel(Slices<Voxel> slices, Vec3<int> size, VoxelView view, DrrImages out) {
+  const int u = pixel_u(), v = pixel_v();
+  if (u >= view.width || v >= view.height) return;
+  const TrilinearRay ray = trilinear_ray(size, view, u, v);
+  store_pixel<kBone>(cast_trilinear<kBone>(slices, ray), ray.step_mm, v * view.width + u, out);
 }
 
 // Every thread of the block must come here; those beyond the image with weight 0.
@@ -71,6 +80,22 @@ __global__ void ray_cast_jacobian_kernel(Axes<Voxel> slices, Vec3<int> size, Vox
     const float line = cast_gradient_ray(slices.across[ray.axis], ray, gradient) * ray.step_mm;
     derivative = pose_derivative(frames.across[ray.axis], static_cast<float>(u), static_cast<float>(v), line,
                                  ray.step_mm, gradient);
+    if (out.line) out.line[index] = line;
+  }
+  const float weight = inside && out.by_pixel ? out.by_pixel[index] : 0.0f;
+  store_derivative(derivative, index, static_cast<std::size_t>(view.width) * view.height, weight, inside, out);
+}
+
+template <typename Voxel>
+__global__ void trilinear_jacobian_kernel(Slices<Voxel> slices, Vec3<int> size, VoxelView view, PoseFrame frame,
+                                          Vec3<float> origin, JacobianTarget out) {
+  const int u = pixel_u(), v = pixel_v();
+  const bool inside = u < view.width && v < view.height;
+  const int index = v * view.width + u;
+  PoseDerivative derivative{};
+  if (inside) {
+    const TrilinearRay ray = trilinear_ray(size, view, u, v);
+    const float line = cast_trilinear_jacobian(slices, ray, frame, origin, derivative);
     if (out.line) out.line[index] = line;
   }
   const float weight = inside && out.by_pixel ? out.by_pixel[index] : 0.0f;

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BoneRenderer", "Device", "Drr", "LabelRenderer", "Method", "NormalEquations", "Renderer", "Storage"]
 
-Method = Literal["shear_warp", "ray_cast"]
+Method = Literal["shear_warp", "ray_cast", "trilinear"]
 Device = Literal["cpu", "cuda"]
 Storage = Literal["float32", "int16"]
 
@@ -40,7 +40,8 @@ class Renderer:
         of the exact integral of the interpolated volume on a head CT. "shear_warp": the same sums on a grid along
         the slices, carried to the detector by one homography (after Lacroute and Levoy, SIGGRAPH 1994); several times
         faster, within 1 % RMS. Where rays cannot be sheared (the source within or close to the volume's slices, or an
-        opening of the beam beyond about 65 degrees) it casts rays instead.
+        opening of the beam beyond about 65 degrees) it casts rays instead. "trilinear": trilinear samples at steps of
+        half a voxel; slower than "ray_cast".
     device
         "cpu", on all threads of OpenMP, or "cuda".
     storage
@@ -265,7 +266,7 @@ def _core_renderer(
     whole: bool = False,
 ) -> _core.Renderer:
     if method not in get_args(Method):
-        raise InputError(f'method: expected "shear_warp" or "ray_cast", found {method!r}')
+        raise InputError(f'method: expected "shear_warp", "ray_cast" or "trilinear", found {method!r}')
     if device not in get_args(Device):
         raise InputError(f'device: expected "cpu" or "cuda", found {device!r}')
     if storage not in get_args(Storage):

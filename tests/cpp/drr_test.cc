@@ -114,9 +114,11 @@ TEST_P(EveryBeam, ShearWarpDriverSumsWhatTheBodySums) {
   int planned = 0;
   for (const auto& pose : kPoses) {
     ShearPlan plan;
-    if (!plan_shear(grid.size(), voxel_view(view, pose, grid.voxel_from_bone()), plan)) continue;
+    const int axis = shear_axis(voxel_view(view, pose, grid.voxel_from_bone()));
+    const Slabs<float>& slabs = grid.slabs(axis);
+    if (!plan_shear(slabs.size, voxel_view(view, pose, slabs.voxel_from_bone), axis, plan)) continue;
     ++planned;
-    const Slices<float> slices = grid.slices(plan.axis);
+    const Slices<float> slices = slabs.slices();
     const std::vector<SliceMap> maps = slice_maps(plan, slices.strides.nk);
     const std::size_t size = static_cast<std::size_t>(plan.width) * plan.height;
     std::vector<float> line(size), bone(size), near(size);
@@ -128,13 +130,15 @@ TEST_P(EveryBeam, ShearWarpDriverSumsWhatTheBodySums) {
       }
     }
     Images expected(view);
-    const ShearSums sums{line.data(), bone.data(), near.data(), plan.width};
+    const ShearSums sums{line.data(), bone.data(), near.data(), nullptr, plan.width};
     for (int v = 0; v < view.height; ++v) {
-      for (int u = 0; u < view.width; ++u) warp_pixel<true>(plan, sums, u, v, view.width, expected.out());
+      for (int u = 0; u < view.width; ++u) {
+        warp_pixel<true>(sums, warp_tap(plan, plan.width, u, v), v * view.width + u, expected.out());
+      }
     }
     for (const CpuLevel level : levels_here()) {
       Images found(view);
-      shear_warp_cpu(grid, plan, view.width, view.height, found.out(), level);
+      shear_warp_cpu(slabs, plan, view.width, view.height, found.out(), level);
       int different = 0;
       for (std::size_t i = 0; i < found.line.size(); ++i) {
         ASSERT_NEAR(found.line[i], expected.line[i], kTolerance) << "pixel " << i << " level " << int(level);
@@ -163,21 +167,49 @@ TEST(Grid, KeepsTheOccupiedBoxWithinARim) {
   EXPECT_NEAR(index.z, 1, 1e-12);
 }
 
-TEST(Grid, BothOrdersHoldTheSameVoxels) {
+TEST(Slabs, HoldTheMeansOfSlices) {
   const Grid<float> grid = Phantom().grid();
-  const Slices across_x = grid.slices(0);
-  const SliceRows rows = grid.rows(0);
-  const SliceStrides &s = across_x.strides, &r = rows.slices.strides;
-  ASSERT_EQ(r.a, 1);
-  for (int k = 0; k < s.nk; ++k) {
-    for (int b = 0; b < s.nb; ++b) {
-      const Extent extent = rows.mu_extents[b * rows.row_b + k * rows.row_k];
-      for (int a = 0; a < s.na; ++a) {
-        const float value = rows.slices.mu[a + b * r.b + k * r.k];
-        EXPECT_EQ(value, across_x.mu[a * s.a + b * s.b + k * s.k]);
-        EXPECT_TRUE(value == 0 || (extent.first <= a && a < extent.last));
+  for (int axis = 0; axis < 3; ++axis) {
+    const Slices<float> across = grid.slices(axis);
+    const Slabs<float>& slabs = grid.slabs(axis);
+    const SliceStrides &s = across.strides, &to = slabs.strides;
+    ASSERT_EQ(to.a, 1);
+    EXPECT_EQ(to.nk, (s.nk - 2 + slabs.thickness - 1) / slabs.thickness + 2);
+    for (int m = 1; m < to.nk - 1; ++m) {
+      for (int b = 0; b < s.nb; ++b) {
+        const Extent extent = slabs.mu_extents[b + to.nb * m];
+        for (int a = 0; a < s.na; ++a) {
+          float sum = 0;
+          for (int k = (m - 1) * slabs.thickness + 1; k <= m * slabs.thickness && k < s.nk; ++k) {
+            sum += across.mu[a * s.a + b * s.b + k * s.k];
+          }
+          const float value = slabs.mu[a + b * to.b + m * to.k];
+          EXPECT_FLOAT_EQ(value, sum / static_cast<float>(slabs.thickness));
+          EXPECT_TRUE(value == 0 || (extent.first <= a && a < extent.last));
+        }
       }
     }
+    // The middle of the first slab is that of its slices.
+    const double first = 1 + 0.5 * (slabs.thickness - 1);
+    const Vec3<double> at = grid.voxel_from_bone()({0, 0, 0}), slab = slabs.voxel_from_bone({0, 0, 0});
+    EXPECT_NEAR((component(at, axis) - first) / slabs.thickness, component(slab, axis) - 1, 1e-9);
+  }
+}
+
+TEST(Slabs, SpreadIsTheTransposeOfTakingTogether) {
+  const Grid<float> grid = Phantom().grid();
+  for (int axis = 0; axis < 3; ++axis) {
+    const Slices<float> across = grid.slices(axis);
+    const Slabs<float>& slabs = grid.slabs(axis);
+    std::vector<float> weights(slabs.mu.size()),
+        back(static_cast<std::size_t>(across.strides.nk) * across.strides.na * across.strides.nb);
+    for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = static_cast<float>((i * 7919) % 101);
+    spread(slabs, weights.data(), across.strides, back.data());
+    double forward = 0, backward = 0;
+    for (std::size_t i = 0; i < weights.size(); ++i) forward += static_cast<double>(weights[i]) * slabs.mu[i];
+    for (std::size_t i = 0; i < back.size(); ++i) backward += static_cast<double>(back[i]) * across.mu[i];
+    EXPECT_NEAR(forward, backward, 1e-5 * forward);
+    EXPECT_GT(forward, 0);
   }
 }
 
@@ -185,9 +217,9 @@ TEST(PlanShear, GivesWayWhereTheSourceIsWithinTheSlices) {
   const Grid<float> grid = Phantom().grid();
   View view = view_of(Beam::kPoint);
   ShearPlan plan;
-  EXPECT_TRUE(plan_shear(grid.size(), voxel_view(view, kPoses[0], grid.voxel_from_bone()), plan));
+  EXPECT_TRUE(plan_shear(grid.size(), voxel_view(view, kPoses[0], grid.voxel_from_bone()), 2, plan));
   view.source = {0, 0, 2};
-  EXPECT_FALSE(plan_shear(grid.size(), voxel_view(view, kPoses[0], grid.voxel_from_bone()), plan));
+  EXPECT_FALSE(plan_shear(grid.size(), voxel_view(view, kPoses[0], grid.voxel_from_bone()), 2, plan));
 }
 
 void expect_invalid(const std::string& name, const auto& call) {

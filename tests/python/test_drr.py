@@ -274,7 +274,7 @@ def test_many_threads_may_share_a_renderer(method: Method) -> None:
 
 def test_refuses_unknown_methods_and_devices() -> None:
     volume = VOLUMES["isotropic"]
-    with pytest.raises(InputError, match='method: expected "shear_warp" or "ray_cast", found \'splat\''):
+    with pytest.raises(InputError, match='method: expected "shear_warp", "ray_cast" or "trilinear", found \'splat\''):
         Renderer(volume, "splat")  # type: ignore[arg-type]
     with pytest.raises(InputError, match='device: expected "cpu" or "cuda", found \'tpu\''):
         Renderer(volume, device="tpu")  # type: ignore[arg-type]

@@ -20,8 +20,8 @@ def test_rounded_voxels_change_next_to_nothing(method: Method, pose: object) -> 
     full, half = (Renderer(VOLUME, method, storage=storage) for storage in ("float32", "int16"))
     image, jacobian = full.render_with_jacobian(view, pose)
     rounded, rounded_jacobian = half.render_with_jacobian(view, pose)
-    # Steps of 1/32767 of the largest voxel, over some thirty of them; measured 6e-6 and 5e-5 of the range.
-    assert np.abs(rounded - image).max() < 3e-5 * np.ptp(image)
+    # Steps of 1/32767 of the largest voxel, over some thirty of them; measured 2e-5 and 5e-5 of the range.
+    assert np.abs(rounded - image).max() < 6e-5 * np.ptp(image)
     assert np.abs(rounded_jacobian - jacobian).max() < 3e-4 * np.ptp(jacobian)
     np.testing.assert_array_equal(rounded, half.render(view, pose))
 

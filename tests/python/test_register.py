@@ -51,18 +51,29 @@ def errors(lab: Laboratory, rows: tuple[PoseRow, ...]) -> np.ndarray:
 def test_every_frame_gets_its_pose(lab: Laboratory, tmp_path: Path) -> None:
     result = register_trial(lab.trial(tmp_path / "out"))
     found = errors(lab, result.rows)
-    # Measured with this network: 1.4 degrees and 0.11 mm in the median, 2.0 degrees and 0.31 mm at most.
-    assert (np.median(found, axis=0) < [2.0, 0.2]).all()
-    assert (found.max(axis=0) < [3.0, 0.6]).all()
+    # Measured: 0.018 degrees and 0.008 mm in the median, 0.042 degrees and 0.017 mm at most.
+    assert (np.median(found, axis=0) < [0.04, 0.02]).all()
+    assert (found.max(axis=0) < [0.1, 0.04]).all()
     assert [row.frame for row in result.rows] == list(range(20))
     assert result.rows[3].time_s == pytest.approx(0.1)
-    assert {row.source for row in result.rows} == {"network"}
+    assert {row.source for row in result.rows} == {"network+refinement"}
+    assert {row.reason for row in result.rows} == {""}
     written = read_poses(tmp_path / "out" / "poses.csv")
     np.testing.assert_allclose(errors(lab, tuple(written)), found, atol=1e-6)
     summary = Summary.read(tmp_path / "out" / "summary.json")
     assert (summary.pairs, summary.failed, summary.geodesic_error_deg) == (20, 0, None)
     assert summary.seconds is not None
     assert summary.seconds_per_pair == pytest.approx(summary.seconds / 20)
+
+
+def test_the_landmarks_alone_give_poses_too(lab: Laboratory, tmp_path: Path) -> None:
+    result = register_trial(lab.trial(tmp_path / "out", refine=False))
+    found = errors(lab, result.rows)
+    # Measured with this network: 1.4 degrees and 0.11 mm in the median, 2.0 degrees and 0.31 mm at most.
+    assert (np.median(found, axis=0) < [2.0, 0.2]).all()
+    assert (found.max(axis=0) < [3.0, 0.6]).all()
+    assert {row.source for row in result.rows} == {"network"}
+    assert register_trial(lab.trial(tmp_path / "out")).resumed == 0
 
 
 def test_damaged_frames_are_failed_rows_and_the_rest_is_untouched(broken_lab: Laboratory, tmp_path: Path) -> None:
@@ -131,7 +142,7 @@ def test_an_interrupted_run_leaves_complete_files_and_goes_on(lab: Laboratory, t
 def test_changed_inputs_start_again(lab: Laboratory, tmp_path: Path) -> None:
     register_trial(lab.trial(tmp_path / "out"))
     assert register_trial(lab.trial(tmp_path / "out")).resumed == 20
-    changed = lab.trial(tmp_path / "out", checks={"max_residual_mm": 4.5})
+    changed = lab.trial(tmp_path / "out", checks={"max_residual_mm": 7.5})
     assert register_trial(changed).resumed == 0
 
 
@@ -166,7 +177,8 @@ def test_start_poses_and_manual_poses_keep_their_provenance(lab: Laboratory, tmp
     write_poses(tmp_path / "start.csv", [PoseRow(6, 0.2, Status.OK, world_from_bone=lab.truth[6], source="manual")])
     trial = lab.trial(tmp_path / "out", start_poses=tmp_path / "start.csv", manual_poses=tmp_path / "manual.csv")
     rows = register_trial(trial, "2:8").rows
-    assert [row.source for row in rows] == ["network", "manual", "manual", "network", "start", "network"]
+    refined = "network+refinement"
+    assert [row.source for row in rows] == [refined, "manual", "manual", refined, "start+refinement", refined]
     assert rows[1].world_from_bone is not None
     np.testing.assert_allclose(rows[1].world_from_bone.matrix, by_hand.matrix, atol=1e-9)
     assert rows[1].time_s == pytest.approx(0.1)  # the trial's time, not the file's

@@ -15,9 +15,10 @@ int cuda_device_count();
 
 // How rays go through a grid: sheared along the plan, or cast one by one as the view has them.
 struct RayJob {
-  const VoxelView& view;
-  const ShearPlan* plan;    // null for ray casting
-  const PoseFrame* frames;  // of the three slice axes; null where no derivative is asked for
+  const VoxelView& view;    // as the grid sees it
+  const ShearPlan* plan;    // through the slabs of its axis; null for ray casting
+  const PoseFrame* frames;  // of the plan's axis, or of all three
+  bool trilinear;           // rather than Joseph's method
 };
 
 // A grid in the memory of the current CUDA device. Calls from several threads take turns.

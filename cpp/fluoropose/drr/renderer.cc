@@ -11,6 +11,7 @@
 #include "fluoropose/drr/adjoint_cpu.h"
 #include "fluoropose/drr/ray_cast_cpu.h"
 #include "fluoropose/drr/shear_warp_cpu.h"
+#include "fluoropose/drr/trilinear_cpu.h"
 
 namespace fluoropose {
 namespace {
@@ -28,6 +29,18 @@ template <typename Grids, typename... Arguments>
 Grids grid_of(Storage storage, const Arguments&... arguments) {
   if (storage == Storage::kInt16) return Grids(std::in_place_type<Grid<std::int16_t>>, arguments...);
   return Grids(std::in_place_type<Grid<float>>, arguments...);
+}
+
+void shear_warp_gradient(const Grid<float>& grid, const RayJob& job, const float* by_pixel, float* by_voxel) {
+  const Slabs<float>& slabs = grid.slabs(job.plan->axis);
+  const int width = job.view.width, height = job.view.height;
+  std::vector<float> weights(static_cast<std::size_t>(width) * height);
+  shear_warp_cpu(slabs, *job.plan, width, height, {weights.data(), nullptr, nullptr});
+  std::transform(weights.begin(), weights.end(), by_pixel, weights.begin(),
+                 [](float line, float gradient) { return line > 0.0f ? gradient : 0.0f; });
+  std::vector<float> by_slab(slabs.mu.size());
+  shear_warp_adjoint_cpu(slabs.strides, *job.plan, width, height, weights.data(), by_slab.data());
+  spread(slabs, by_slab.data(), grid.slices(job.plan->axis).strides, by_voxel);
 }
 
 }  // namespace
@@ -52,15 +65,26 @@ VoxelView Renderer::check(const View& view, const Affine3<double>& world_from_bo
 
 template <typename Run>
 void Renderer::with_job(const View& view, const Affine3<double>& world_from_bone, const Run& run) const {
-  const VoxelView seen = check(view, world_from_bone);
+  check(view, world_from_bone);
   const auto with_grid = [&](const auto& grid) {
-    ShearPlan plan;
-    const bool shear = method_ == Method::kShearWarp && plan_shear(grid.size(), seen, plan);
+    const auto seen_by = [&](const Affine3<double>& voxel_from_bone) {
+      return voxel_view(view, world_from_bone, voxel_from_bone, grid.unit_per_mm());
+    };
+    const VoxelView seen = seen_by(grid.voxel_from_bone());
+    if (method_ == Method::kShearWarp) {
+      const int axis = shear_axis(seen);
+      const auto& slabs = grid.slabs(axis);
+      ShearPlan plan;
+      if (plan_shear(slabs.size, seen_by(slabs.voxel_from_bone), axis, plan)) {
+        const PoseFrame frame = pose_frame(view, world_from_bone, slabs.voxel_from_bone, axis, slabs.strides.nk);
+        return run(grid, RayJob{seen, &plan, &frame, false});
+      }
+    }
     PoseFrame frames[3];
     for (int axis = 0; axis < 3; ++axis) {
       frames[axis] = pose_frame(view, world_from_bone, grid.voxel_from_bone(), axis, component(grid.size(), axis));
     }
-    run(grid, RayJob{seen, shear ? &plan : nullptr, frames});
+    run(grid, RayJob{seen, nullptr, frames, method_ == Method::kTrilinear});
   };
   std::visit(with_grid, grid_);
 }
@@ -69,7 +93,9 @@ void Renderer::render(const View& view, const Affine3<double>& world_from_bone, 
   with_job(view, world_from_bone, [&](const auto& grid, const RayJob& job) {
     if (out.mask && !grid.has_bone()) throw std::invalid_argument("bone: the renderer was built without a bone");
     if (cuda_) return cuda_->render(job, out);
-    job.plan ? shear_warp_cpu(grid, *job.plan, view.width, view.height, out) : ray_cast_cpu(grid, job.view, out);
+    if (job.trilinear) return trilinear_cpu(grid, job.view, out);
+    job.plan ? shear_warp_cpu(grid.slabs(job.plan->axis), *job.plan, view.width, view.height, out)
+             : ray_cast_cpu(grid, job.view, out);
   });
 }
 
@@ -91,8 +117,9 @@ void Renderer::render_jacobian(const View& view, const Affine3<double>& world_fr
                                const JacobianSink& sink) const {
   with_job(view, world_from_bone, [&](const auto& grid, const RayJob& job) {
     if (cuda_) return cuda_->render_jacobian(job, sink);
+    if (job.trilinear) return trilinear_jacobian_cpu(grid, job.view, job.frames[2], sink);
     if (job.plan) {
-      shear_warp_jacobian_cpu(grid, *job.plan, job.frames[job.plan->axis], view.width, view.height, sink);
+      shear_warp_jacobian_cpu(grid.slabs(job.plan->axis), *job.plan, *job.frames, view.width, view.height, sink);
     } else {
       ray_cast_jacobian_cpu(grid, job.view, job.frames, sink);
     }
@@ -115,24 +142,21 @@ void Renderer::enqueue_pose_gradient(const View& view, const Affine3<double>& wo
 
 void Renderer::volume_gradient(const View& view, const Affine3<double>& world_from_bone, const float* by_pixel,
                                float* by_voxel) const {
+  if (method_ == Method::kTrilinear) throw std::invalid_argument("method: trilinear sums have no transpose here");
   if (crop_ != Crop::kWhole || !std::holds_alternative<Grid<float>>(grid_)) {
     throw std::invalid_argument("whole: expected a renderer of the whole volume, stored as float32");
   }
   const Grid<float>& grid = std::get<Grid<float>>(grid_);
-  const VoxelView seen = check(view, world_from_bone);
   const Vec3<int> size = grid.size();
-  const SliceStrides strides[3] = {grid.slices(0).strides, grid.slices(1).strides, grid.slices(2).strides};
   std::vector<float> rimmed(static_cast<std::size_t>(size.x) * size.y * size.z);
-  ShearPlan plan;
-  if (method_ == Method::kShearWarp && plan_shear(size, seen, plan)) {
-    std::vector<float> image(static_cast<std::size_t>(view.width) * view.height);
-    shear_warp_cpu(grid, plan, view.width, view.height, {image.data(), nullptr, nullptr});
-    std::transform(image.begin(), image.end(), by_pixel, image.begin(),
-                   [](float line, float gradient) { return line > 0.0f ? gradient : 0.0f; });
-    shear_warp_adjoint_cpu(strides[plan.axis], plan, view.width, view.height, image.data(), rimmed.data());
-  } else {
-    ray_cast_adjoint_cpu(size, strides, seen, by_pixel, rimmed.data());
-  }
+  with_job(view, world_from_bone, [&](const auto&, const RayJob& job) {
+    if (job.plan) {
+      shear_warp_gradient(grid, job, by_pixel, rimmed.data());
+    } else {
+      const SliceStrides strides[3] = {grid.slices(0).strides, grid.slices(1).strides, grid.slices(2).strides};
+      ray_cast_adjoint_cpu(size, strides, job.view, by_pixel, rimmed.data());
+    }
+  });
   for (int z = 0; z < size.z - 2; ++z) {
     for (int y = 0; y < size.y - 2; ++y) {
       const float* row = rimmed.data() + (static_cast<std::size_t>(z + 1) * size.y + (y + 1)) * size.x + 1;

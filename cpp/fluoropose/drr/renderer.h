@@ -13,7 +13,7 @@
 
 namespace fluoropose {
 
-enum class Method { kRayCast, kShearWarp };
+enum class Method { kRayCast, kShearWarp, kTrilinear };
 enum class Device { kCpu, kCuda };
 enum class Storage { kFloat32, kInt16 };  // of voxels; see Grid
 

@@ -234,55 +234,55 @@ FLUOROPOSE_HD void add_rows(const Voxel* values, const Extent* extents, const Ro
 }
 
 template <typename Read, typename Voxel>
-FLUOROPOSE_HD void add_slice(const SliceRows<Voxel>& rows, const SliceMap& map, int width, int k, int j0, int j1,
+FLUOROPOSE_HD void add_slice(const Slabs<Voxel>& slabs, const SliceMap& map, int width, int k, int j0, int j1,
                              const ShearSums& sums, Scratch& scratch) {
-  const SliceStrides& s = rows.slices.strides;
+  const SliceStrides& s = slabs.strides;
   scratch.placed = false;
   for (int j = j0; j < j1; ++j) {
     const float b = map.b + static_cast<float>(j) * map.db;
     if (!(b >= 0.0f && b < static_cast<float>(s.nb - 1))) continue;
-    const int ib = static_cast<int>(b), number = ib * rows.row_b + k * rows.row_k;
-    const RowPair pair{number, number + rows.row_b, number + rows.row_b + rows.row_k, b - static_cast<float>(ib)};
+    const int ib = static_cast<int>(b), number = ib + k * s.nb;
+    const RowPair pair{number, number + 1, number + 1 + s.nb, b - static_cast<float>(ib)};
     const std::ptrdiff_t to = static_cast<std::ptrdiff_t>(j) * sums.stride;
-    add_rows<Read>(rows.slices.mu, rows.mu_extents, pair, s.na, map, width, scratch, sums.line + to, nullptr,
+    add_rows<Read>(slabs.mu.data(), slabs.mu_extents.data(), pair, s.na, map, width, scratch, sums.line + to, nullptr,
                    sums.lever ? sums.lever + to : nullptr);
     if (!sums.bone) continue;
-    add_rows<Read>(rows.slices.bone, rows.bone_extents, pair, s.na, map, width, scratch, sums.bone + to,
+    add_rows<Read>(slabs.bone.data(), slabs.bone_extents.data(), pair, s.na, map, width, scratch, sums.bone + to,
                    sums.nearest_bone + to, nullptr);
   }
 }
 
 template <int kLanes, typename Voxel>
-FLUOROPOSE_HD void add_slices(const SliceRows<Voxel>& rows, const SliceMap* maps, int width, int j0, int j1,
+FLUOROPOSE_HD void add_slices(const Slabs<Voxel>& slabs, const SliceMap* maps, int width, int j0, int j1,
                               const ShearSums& sums, float* memory) {
   Scratch scratch = divide(memory, width);
-  for (int k = 1; k < rows.slices.strides.nk - 1; ++k) {
+  for (int k = 1; k < slabs.strides.nk - 1; ++k) {
     const Columns step{nullptr, nullptr, maps[k].da};
     if (Reader<kLanes>::fits(step)) {
-      add_slice<Reader<kLanes>>(rows, maps[k], width, k, j0, j1, sums, scratch);
+      add_slice<Reader<kLanes>>(slabs, maps[k], width, k, j0, j1, sums, scratch);
     } else {
-      add_slice<Reader<1>>(rows, maps[k], width, k, j0, j1, sums, scratch);
+      add_slice<Reader<1>>(slabs, maps[k], width, k, j0, j1, sums, scratch);
     }
   }
 }
 
 template <typename Voxel>
-void baseline(const SliceRows<Voxel>& rows, const SliceMap* maps, int width, int j0, int j1, const ShearSums& sums,
+void baseline(const Slabs<Voxel>& slabs, const SliceMap* maps, int width, int j0, int j1, const ShearSums& sums,
               float* memory) {
-  add_slices<1>(rows, maps, width, j0, j1, sums, memory);
+  add_slices<1>(slabs, maps, width, j0, j1, sums, memory);
 }
 
 #if FLUOROPOSE_X86_LEVELS
 template <typename Voxel>
-FLUOROPOSE_TARGET_V3 void v3(const SliceRows<Voxel>& rows, const SliceMap* maps, int width, int j0, int j1,
+FLUOROPOSE_TARGET_V3 void v3(const Slabs<Voxel>& slabs, const SliceMap* maps, int width, int j0, int j1,
                              const ShearSums& sums, float* memory) {
-  add_slices<8>(rows, maps, width, j0, j1, sums, memory);
+  add_slices<8>(slabs, maps, width, j0, j1, sums, memory);
 }
 
 template <typename Voxel>
-FLUOROPOSE_TARGET_V4 void v4(const SliceRows<Voxel>& rows, const SliceMap* maps, int width, int j0, int j1,
+FLUOROPOSE_TARGET_V4 void v4(const Slabs<Voxel>& slabs, const SliceMap* maps, int width, int j0, int j1,
                              const ShearSums& sums, float* memory) {
-  add_slices<16>(rows, maps, width, j0, j1, sums, memory);
+  add_slices<16>(slabs, maps, width, j0, j1, sums, memory);
 }
 #endif
 
@@ -293,17 +293,17 @@ std::size_t shear_scratch_size(int row_length, int width) {
 }
 
 template <typename Voxel>
-void shear_rows(const SliceRows<Voxel>& rows, const SliceMap* maps, int width, int j0, int j1, const ShearSums& sums,
+void shear_rows(const Slabs<Voxel>& slabs, const SliceMap* maps, int width, int j0, int j1, const ShearSums& sums,
                 float* scratch, [[maybe_unused]] CpuLevel level) {
 #if FLUOROPOSE_X86_LEVELS
-  if (level == CpuLevel::kV4) return v4(rows, maps, width, j0, j1, sums, scratch);
-  if (level == CpuLevel::kV3) return v3(rows, maps, width, j0, j1, sums, scratch);
+  if (level == CpuLevel::kV4) return v4(slabs, maps, width, j0, j1, sums, scratch);
+  if (level == CpuLevel::kV3) return v3(slabs, maps, width, j0, j1, sums, scratch);
 #endif
-  baseline(rows, maps, width, j0, j1, sums, scratch);
+  baseline(slabs, maps, width, j0, j1, sums, scratch);
 }
 
-template void shear_rows(const SliceRows<float>&, const SliceMap*, int, int, int, const ShearSums&, float*, CpuLevel);
-template void shear_rows(const SliceRows<std::int16_t>&, const SliceMap*, int, int, int, const ShearSums&, float*,
+template void shear_rows(const Slabs<float>&, const SliceMap*, int, int, int, const ShearSums&, float*, CpuLevel);
+template void shear_rows(const Slabs<std::int16_t>&, const SliceMap*, int, int, int, const ShearSums&, float*,
                          CpuLevel);
 
 }  // namespace fluoropose

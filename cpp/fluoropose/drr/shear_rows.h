@@ -15,7 +15,7 @@ constexpr int kShearPad = 16;
 // shear_scratch_size() floats;
 // level: at most the machine's.
 template <typename Voxel>
-void shear_rows(const SliceRows<Voxel>& rows, const SliceMap* maps, int width, int j0, int j1, const ShearSums& sums,
+void shear_rows(const Slabs<Voxel>& slabs, const SliceMap* maps, int width, int j0, int j1, const ShearSums& sums,
                 float* scratch, CpuLevel level);
 
 std::size_t shear_scratch_size(int row_length, int width);

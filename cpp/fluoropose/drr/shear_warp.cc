@@ -5,7 +5,7 @@
 namespace fluoropose {
 namespace {
 
-constexpr double kSteepest = 2.5;    // voxels sideways per slice, at the image's corners
+constexpr double kSteepest = 3.5;    // voxels sideways per slab, at the image's corners
 constexpr double kScaleRange = 3.0;  // between the nearest and the farthest slice
 constexpr double kMargin = 3.0;      // px of the intermediate image around what is seen
 // Steps of the intermediate image follow the detector's pixels between these limits. On a head CT of 1 mm voxels the
@@ -68,10 +68,14 @@ std::vector<SliceMap> slice_maps(const ShearPlan& plan, int count) {
   return maps;
 }
 
-bool plan_shear(const Vec3<int>& size, const VoxelView& view, ShearPlan& plan) {
+int shear_axis(const VoxelView& view) {
+  return dominant_axis(view.direction((view.width - 1) / 2.0, (view.height - 1) / 2.0));
+}
+
+bool plan_shear(const Vec3<int>& size, const VoxelView& view, int axis, ShearPlan& plan) {
   const double uc = (view.width - 1) / 2.0, vc = (view.height - 1) / 2.0;
   ShearPlan p{};
-  p.axis = dominant_axis(view.direction(uc, vc));
+  p.axis = axis;
   p.parallel = view.parallel;
   const double first = 1, last = component(size.cast<double>(), p.axis) - 2;
   p.plane = (first + last) / 2;

@@ -28,8 +28,12 @@ struct ShearPlan {
 };
 
 // False where the rays cannot be sheared well: the source within the slices or close to them, or rays that run so
-// nearly along the slices that one sample per slice is too coarse. size: voxels along x, y, z, rim included.
-bool plan_shear(const Vec3<int>& size, const VoxelView& view, ShearPlan& plan);
+// nearly along the slices that one sample per slice is too coarse. size: slabs and voxels along x, y, z, rim
+// included; view: as these slabs see it.
+bool plan_shear(const Vec3<int>& size, const VoxelView& view, int axis, ShearPlan& plan);
+
+// The axis that the ray through the image's centre follows most closely, counted in voxels: the slabs to shear.
+int shear_axis(const VoxelView& view);
 
 // Where the intermediate pixels fall in one slice: pixel (i, j) at (a + i da, b + j db).
 struct SliceMap {

@@ -119,45 +119,43 @@ class SumPlanes {
 
 // To be called by all threads of a parallel region together.
 template <typename Voxel>
-void sum_slices(const SliceRows<Voxel>& rows, const SliceMap* maps, const ShearPlan& plan, const ShearSums& sums,
+void sum_slices(const Slabs<Voxel>& slabs, const SliceMap* maps, const ShearPlan& plan, const ShearSums& sums,
                 CpuLevel level) {
-  std::vector<float> scratch(shear_scratch_size(rows.slices.strides.na, plan.width));
+  std::vector<float> scratch(shear_scratch_size(slabs.strides.na, plan.width));
 #pragma omp for schedule(dynamic, 1)
   for (int j = 0; j < plan.height; j += kBand) {
-    shear_rows(rows, maps, plan.width, j, std::min(j + kBand, plan.height), sums, scratch.data(), level);
+    shear_rows(slabs, maps, plan.width, j, std::min(j + kBand, plan.height), sums, scratch.data(), level);
   }
 }
 
 }  // namespace
 
 template <typename Voxel>
-void shear_warp_cpu(const Grid<Voxel>& grid, const ShearPlan& plan, int width, int height, const DrrImages& out,
+void shear_warp_cpu(const Slabs<Voxel>& slabs, const ShearPlan& plan, int width, int height, const DrrImages& out,
                     CpuLevel level) {
-  const SliceRows<Voxel> rows = grid.rows(plan.axis);
-  const std::vector<SliceMap> maps = slice_maps(plan, rows.slices.strides.nk);
+  const std::vector<SliceMap> maps = slice_maps(plan, slabs.strides.nk);
   SumPlanes planes(plan, out.mask ? 3 : 1);
   const ShearSums sums{planes.plane(0), out.mask ? planes.plane(1) : nullptr, out.mask ? planes.plane(2) : nullptr,
                        nullptr, planes.stride()};
   const WarpRows warp = warp_rows_for(level);
 #pragma omp parallel
   {
-    sum_slices(rows, maps.data(), plan, sums, level);
+    sum_slices(slabs, maps.data(), plan, sums, level);
 #pragma omp for schedule(static)
     for (int v = 0; v < height; ++v) warp.image({plan, sums, nullptr, width}, v, out);
   }
 }
 
 template <typename Voxel>
-void shear_warp_jacobian_cpu(const Grid<Voxel>& grid, const ShearPlan& plan, const PoseFrame& frame, int width,
+void shear_warp_jacobian_cpu(const Slabs<Voxel>& slabs, const ShearPlan& plan, const PoseFrame& frame, int width,
                              int height, const JacobianSink& sink, CpuLevel level) {
-  const SliceRows<Voxel> rows = grid.rows(plan.axis);
-  const std::vector<SliceMap> maps = slice_maps(plan, rows.slices.strides.nk);
+  const std::vector<SliceMap> maps = slice_maps(plan, slabs.strides.nk);
   SumPlanes planes(plan, 2);
   const ShearSums sums{planes.plane(0), nullptr, nullptr, planes.plane(1), planes.stride()};
   const WarpRows warp = warp_rows_for(level);
 #pragma omp parallel
   {
-    sum_slices(rows, maps.data(), plan, sums, level);
+    sum_slices(slabs, maps.data(), plan, sums, level);
     JacobianBuffer row(width);
 #pragma omp for schedule(static)
     for (int v = 0; v < height; ++v) {
@@ -167,9 +165,9 @@ void shear_warp_jacobian_cpu(const Grid<Voxel>& grid, const ShearPlan& plan, con
   }
 }
 
-#define FLUOROPOSE_FOR(Voxel)                                                                               \
-  template void shear_warp_cpu(const Grid<Voxel>&, const ShearPlan&, int, int, const DrrImages&, CpuLevel); \
-  template void shear_warp_jacobian_cpu(const Grid<Voxel>&, const ShearPlan&, const PoseFrame&, int, int,   \
+#define FLUOROPOSE_FOR(Voxel)                                                                                \
+  template void shear_warp_cpu(const Slabs<Voxel>&, const ShearPlan&, int, int, const DrrImages&, CpuLevel); \
+  template void shear_warp_jacobian_cpu(const Slabs<Voxel>&, const ShearPlan&, const PoseFrame&, int, int,   \
                                         const JacobianSink&, CpuLevel);
 FLUOROPOSE_FOR(float)
 FLUOROPOSE_FOR(std::int16_t)

@@ -68,15 +68,15 @@ Voxel stored(float mu, float unit) {
 // A bone voxel without attenuation stays visible to the mask, and to hardly anything else.
 template <typename Voxel>
 Voxel visible(Voxel mu) {
-  constexpr Voxel kLeast = std::is_same_v<Voxel, float> ? std::numeric_limits<Voxel>::min() : Voxel{1};
+  constexpr Voxel kLeast = std::is_same_v<Voxel, float> ? 4 * std::numeric_limits<Voxel>::min() : Voxel{1};
   return std::max(mu, kLeast);
 }
 
 }  // namespace
 
 template <typename Voxel>
-Grid<Voxel>::Grid(const float* mu, const std::uint8_t* bone, int nx, int ny, int nz, const Affine3<double>& bone_from_voxel,
-           Crop crop)
+Grid<Voxel>::Grid(const float* mu, const std::uint8_t* bone, int nx, int ny, int nz,
+                  const Affine3<double>& bone_from_voxel, Crop crop)
     : has_bone_(bone != nullptr), voxel_from_bone_(inverse(bone_from_voxel)) {
   if (nx < 1 || ny < 1 || nz < 1) throw std::invalid_argument("mu: every side must hold at least one voxel");
   Box box{0, 0, 0, nx, ny, nz};
@@ -90,75 +90,34 @@ Grid<Voxel>::Grid(const float* mu, const std::uint8_t* bone, int nx, int ny, int
   }
   voxel_from_bone_.offset = voxel_from_bone_.offset + Vec3<double>{1.0 - box.x0, 1.0 - box.y0, 1.0 - box.z0};
   unit_ = unit_for<Voxel>(mu, static_cast<std::size_t>(nx) * ny * nz);
-  xyz_.mu.assign(count + kReadAhead, Voxel{0});
-  if (bone) xyz_.bone.assign(count + kReadAhead, Voxel{0});
+  mu_.assign(count + kReadAhead, Voxel{0});
+  if (bone) bone_.assign(count + kReadAhead, Voxel{0});
   for (int z = box.z0; z < box.z1; ++z) {
     for (int y = box.y0; y < box.y1; ++y) {
       const std::size_t from = (static_cast<std::size_t>(z) * ny + y) * nx;
       const std::size_t to = (static_cast<std::size_t>(z - box.z0 + 1) * ny_ + (y - box.y0 + 1)) * nx_ + 1;
       for (int x = box.x0; x < box.x1; ++x) {
         const Voxel voxel = stored<Voxel>(mu[from + x], unit_);
-        xyz_.mu[to + x - box.x0] = voxel;
-        if (bone) xyz_.bone[to + x - box.x0] = bone[from + x] ? visible(voxel) : Voxel{0};
+        mu_[to + x - box.x0] = voxel;
+        if (bone) bone_[to + x - box.x0] = bone[from + x] ? visible(voxel) : Voxel{0};
       }
     }
   }
-  xyz_.find_extents(nx_);
 }
 
 template <typename Voxel>
 Slices<Voxel> Grid<Voxel>::slices(int axis) const {
-  const Voxel* bone = has_bone_ ? xyz_.bone.data() : nullptr;
+  const Voxel* bone = has_bone_ ? bone_.data() : nullptr;
   const int plane = nx_ * ny_;
-  if (axis == 0) return {xyz_.mu.data(), bone, {nx_, plane, 1, ny_, nz_, nx_}};
-  if (axis == 1) return {xyz_.mu.data(), bone, {1, plane, nx_, nx_, nz_, ny_}};
-  return {xyz_.mu.data(), bone, {1, nx_, plane, nx_, ny_, nz_}};
+  if (axis == 0) return {mu_.data(), bone, {nx_, plane, 1, ny_, nz_, nx_}};
+  if (axis == 1) return {mu_.data(), bone, {1, plane, nx_, nx_, nz_, ny_}};
+  return {mu_.data(), bone, {1, nx_, plane, nx_, ny_, nz_}};
 }
 
 template <typename Voxel>
-SliceRows<Voxel> Grid<Voxel>::rows(int axis) const {
-  if (axis != 0) {
-    const Extent* bone = has_bone_ ? xyz_.bone_extents.data() : nullptr;
-    return {slices(axis), xyz_.mu_extents.data(), bone, axis == 1 ? ny_ : 1, axis == 1 ? 1 : ny_};
-  }
-  std::call_once(yxz_once_, [this] { order_y_fastest(); });
-  const Slices<Voxel> slices{yxz_.mu.data(), has_bone_ ? yxz_.bone.data() : nullptr, {1, nx_ * ny_, ny_, ny_, nz_, nx_}};
-  return {slices, yxz_.mu_extents.data(), has_bone_ ? yxz_.bone_extents.data() : nullptr, nx_, 1};
-}
-
-template <typename Voxel>
-void Grid<Voxel>::order_y_fastest() const {
-  const auto reorder = [this](const std::vector<Voxel>& from, std::vector<Voxel>& to) {
-    to.assign(from.size(), Voxel{0});
-#pragma omp parallel for
-    for (int z = 0; z < nz_; ++z) {
-      const std::size_t plane = static_cast<std::size_t>(z) * ny_ * nx_;
-      for (int x = 0; x < nx_; ++x) {
-        Voxel* row = to.data() + plane + static_cast<std::size_t>(x) * ny_;
-        for (int y = 0; y < ny_; ++y) row[y] = from[plane + static_cast<std::size_t>(y) * nx_ + x];
-      }
-    }
-  };
-  reorder(xyz_.mu, yxz_.mu);
-  if (has_bone_) reorder(xyz_.bone, yxz_.bone);
-  yxz_.find_extents(ny_);
-}
-
-template <typename Voxel>
-void OrderedVoxels<Voxel>::find_extents(int row_length) {
-  const auto find = [row_length](const std::vector<Voxel>& values, std::vector<Extent>& extents) {
-    if (values.empty()) return;
-    extents.resize((values.size() - Grid<Voxel>::kReadAhead) / row_length);
-    for (std::size_t r = 0; r < extents.size(); ++r) {
-      const Voxel* row = values.data() + r * row_length;
-      Extent e{0, row_length};
-      while (e.last > 0 && row[e.last - 1] == Voxel{0}) --e.last;
-      while (e.first < e.last && row[e.first] == Voxel{0}) ++e.first;
-      extents[r] = e.last > e.first ? e : Extent{0, 0};
-    }
-  };
-  find(mu, mu_extents);
-  find(bone, bone_extents);
+const Slabs<Voxel>& Grid<Voxel>::slabs(int axis) const {
+  std::call_once(once_[axis], [&] { slabs_[axis] = make_slabs(*this, axis); });
+  return slabs_[axis];
 }
 
 template class Grid<float>;

@@ -15,6 +15,7 @@ from fluoropose import __version__
 from fluoropose.errors import FluoroposeError
 
 if TYPE_CHECKING:
+    from fluoropose.benchmark import DrrTimes
     from fluoropose.registration.summary import Summary
 
 __all__ = ["app"]
@@ -84,6 +85,8 @@ the whole way.""",
 )
 train_app = typer.Typer(no_args_is_help=True, help="Train the networks.")
 app.add_typer(train_app, name="train")
+bench_app = typer.Typer(no_args_is_help=True, help="Measure how fast this machine is.")
+app.add_typer(bench_app, name="bench")
 
 TomlFile = Annotated[Path, typer.Argument(help="configuration file", show_default=False)]
 TrialFile = Annotated[Path, typer.Argument(help="the trial's TOML file", show_default=False)]
@@ -316,6 +319,38 @@ def report(trial: TrialFile) -> None:
     path = loaded.out / "report.html"
     write_report(path, loaded, read_poses(loaded.out / "poses.csv"), Summary.read(loaded.out / "summary.json"))
     console.print(f"report: [bold]{path}[/bold]")
+
+
+@bench_app.command()
+def drr(
+    out: Annotated[Path | None, typer.Option(help="JSON file for the times")] = None,
+) -> None:
+    """Time artificial radiographs (DRRs) of a drawn head on this machine, next to the results that are shipped.
+
+    Takes seconds and needs no data. OMP_NUM_THREADS sets the number of threads.
+    """
+    from fluoropose.benchmark import measure_drr, shipped_drr
+
+    with console.status("drawing a head") as status:
+        here = measure_drr(status.update)
+    if out:
+        here.write(out)
+    _show_times(here, shipped_drr())
+
+
+def _show_times(here: DrrTimes, shipped: DrrTimes) -> None:
+    """Print the times of this machine beside those that are shipped."""
+    table = Table(title=f"{here.environment.cpu}, {here.threads} threads", title_justify="left")
+    for heading in ("method", "voxels", "pixels", "ms per DRR", "DRRs per second", "shipped, ms"):
+        table.add_column(heading, justify="left" if heading == "method" else "right")
+    for row in here.rows:
+        there = shipped.like(row)
+        sizes = f"{row.volume}^3", f"{row.detector} x {row.detector}"
+        times = f"{row.milliseconds:.2f}", f"{1000 / row.milliseconds:.0f}", "" if there is None else f"{there:.2f}"
+        table.add_row(row.method, *sizes, *times)
+    console.print(table)
+    place = shipped.environment
+    console.print(f"shipped: {place.cpu}, {shipped.threads} threads, {place.date[:10]}, fluoropose {place.fluoropose}")
 
 
 def _show(summary: Summary, out: Path) -> None:

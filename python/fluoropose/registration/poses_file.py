@@ -48,13 +48,14 @@ class PoseRow:
     time_s
         Seconds; NaN when unknown.
     status, reason
-        ``Status.FAILED`` rows have no pose and say why.
+        ``Status.FAILED`` rows have no pose and say why; a row whose pose could not be refined says why not.
     world_from_bone
         The pose, mm; None for a failed row.
     hypothesis, cost, n_visible, covariance
         As in ``Registration``; cost NaN and covariance None when unknown.
     source
-        Where the pose comes from: "network", "manual", "start", ...
+        Where the pose comes from: "network", "manual", "start", ...; with "+refinement" where it was matched to the
+        frames afterwards. The cost and the landmarks are then still those of the pose that the refinement began with.
     """
 
     frame: int

@@ -19,7 +19,9 @@ from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import Pose
 from fluoropose.io.frames import attenuating, why_unusable
 from fluoropose.learning.bundle import Bundle
+from fluoropose.refinement import Refiner
 from fluoropose.registration.poses_file import PoseRow, read_poses, write_poses
+from fluoropose.registration.refined import REFINED, refined_row
 from fluoropose.registration.registrar import Registrar
 from fluoropose.registration.registration import Status
 from fluoropose.registration.summary import Summary, summarise
@@ -48,6 +50,7 @@ class _Inputs:
     rig: Rig
     fields: tuple[NDArray[np.bool_], ...]
     registrar: Registrar
+    refiner: Refiner | None
     starts: dict[int, Pose]
     manual: dict[int, PoseRow]
 
@@ -120,7 +123,8 @@ def _open(trial: Trial) -> _Inputs:
     time_of = dict(zip(frames.numbers, frames.times_s, strict=True))
     manual = {number: replace(row, time_s=time_of[number]) for number, row in manual.items()}
     fields = tuple(field_mask(fluoroscope) for fluoroscope in rig.fluoroscopes)
-    return _Inputs(frames, rig, fields, Registrar(rig, bone, bundle, trial.checks), starts, manual)
+    refiner = Refiner(rig, bone) if trial.refine else None
+    return _Inputs(frames, rig, fields, Registrar(rig, bone, bundle, trial.checks), refiner, starts, manual)
 
 
 def _poses_of(path: Path) -> dict[int, Pose]:
@@ -130,10 +134,10 @@ def _poses_of(path: Path) -> dict[int, Pose]:
 def _by_hand(path: Path) -> Iterator[PoseRow]:
     for row in read_poses(path):
         # A copy of an earlier run's file, corrected here and there, must say which of its rows were set by hand.
-        if row.source == "network":
+        if row.source.removesuffix(REFINED) == "network":
             raise FileFormatError(
                 f'{path}: frame {row.frame}: source: expected "manual" or another word for where the pose comes from, '
-                'found "network"'
+                f'found "{row.source}"'
             )
         yield row
 
@@ -153,9 +157,11 @@ def _register_batch(inputs: _Inputs, trial: Trial, batch: list[int]) -> list[Pos
     if not good:
         return rows
     starts = [inputs.starts.get(inputs.frames.numbers[i]) for i in good]
-    for i, start, found in zip(good, starts, inputs.registrar.register(pairs, starts), strict=True):
+    found = inputs.registrar.register(pairs, starts)
+    for i, pair, start, one in zip(good, pairs, starts, found, strict=True):
         source = "network" if start is None else "start"
-        rows.append(PoseRow.from_registration(inputs.frames.numbers[i], inputs.frames.times_s[i], found, source))
+        row = PoseRow.from_registration(inputs.frames.numbers[i], inputs.frames.times_s[i], one, source)
+        rows.append(row if inputs.refiner is None else refined_row(row, pair, inputs.refiner))
     return rows
 
 
@@ -183,7 +189,8 @@ def _earlier(poses_path: Path, run_path: Path, fingerprint: str) -> tuple[dict[i
         if run["format"] != _FORMAT or run["fingerprint"] != fingerprint:
             return {}, 0.0
         rows = {row.frame: row for row in read_poses(poses_path)}
-        return {n: row for n, row in rows.items() if row.source in ("network", "start")}, float(run["seconds"])
+        own = {source + refined for source in ("network", "start") for refined in ("", REFINED)}
+        return {n: row for n, row in rows.items() if row.source in own}, float(run["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}, 0.0
 
@@ -193,7 +200,9 @@ def _fingerprint(trial: Trial) -> str:
     digest = hashlib.sha256()
     for path in (trial.rig, trial.bone, trial.bundle, trial.start_poses):
         digest.update(b"-" if path is None else hashlib.sha256(_bytes(path)).digest())
-    rest = trial.model_dump_json(include={"frames", "times", "frame_rate_hz", "polarity", "bit_depth", "checks"})
+    rest = trial.model_dump_json(
+        include={"frames", "times", "frame_rate_hz", "polarity", "bit_depth", "checks", "refine"}
+    )
     digest.update(rest.encode())
     return digest.hexdigest()
 

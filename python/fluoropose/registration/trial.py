@@ -32,7 +32,7 @@ class Checks(Config):
     """
 
     min_landmarks: int = Field(default=6, ge=3)
-    max_residual_mm: PositiveFloat = 5.0
+    max_residual_mm: PositiveFloat = 8.0
     min_share_in_field: float = Field(default=0.2, ge=0, le=1)
 
 
@@ -60,6 +60,8 @@ class Trial(Config):
         A poses file; its poses are kept as they are, marked as manual.
     checks
         Limits beyond which a registration is called failed.
+    refine
+        Match radiographs of the bone to the frames, beginning at the landmarks' pose.
     """
 
     rig: ConfigPath
@@ -74,6 +76,7 @@ class Trial(Config):
     start_poses: ConfigPath | None = None
     manual_poses: ConfigPath | None = None
     checks: Checks = Checks()
+    refine: bool = True
 
     @model_validator(mode="after")
     def _one_clock(self) -> Self:

@@ -1,0 +1,106 @@
+"""How far a bone's projected outline lies from the edges in a frame, to a fraction of a pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+from fluoropose.geometry import Pose
+from fluoropose.rig import Fluoroscope
+from fluoropose.silhouette import silhouette
+
+__all__ = ["EdgeDistances", "edge_distances"]
+
+_FINE = 4  # the outline is drawn on pixels this many times smaller
+_REACH_PX = 8.0  # how far from the outline an edge is looked for
+_STEP_PX = 0.25
+_APART_PX = 3.0  # between two places of the outline
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeDistances:
+    """Along the outline's normals, pixels of the frame.
+
+    Attributes
+    ----------
+    signed
+        (n,) where the steepest change of brightness lies, positive outside of the outline; only places where there is
+        a clear edge.
+    share
+        Of the outline in the field, the share with a clear edge.
+    """
+
+    signed: NDArray[np.float64]
+    share: float
+
+    @property
+    def mean_px(self) -> float:
+        """Mean distance."""
+        return float(np.abs(self.signed).mean()) if self.signed.size else float("nan")
+
+
+def edge_distances(
+    fluoroscope: Fluoroscope,
+    frame: NDArray[np.float32],
+    world_from_bone: Pose,
+    vertices: NDArray[np.float64],
+    faces: NDArray[np.int32],
+    clear: float,
+) -> EdgeDistances:
+    """Find the edge nearest to each place of the projected outline; a frame (h, w) bright = attenuating, undistorted.
+
+    An edge is clear where the frame, smoothed by one pixel, changes by more than ``clear`` (share of full scale) per
+    pixel, brighter inside.
+    """
+    points, normals = _outline(fluoroscope, world_from_bone.apply(vertices), faces)
+    along = np.arange(-_REACH_PX, _REACH_PX + _STEP_PX / 2, _STEP_PX)
+    at = points[:, None, :] + along[None, :, None] * normals[:, None, :]
+    smooth = cv2.GaussianBlur(np.ascontiguousarray(frame, dtype=np.float32), (0, 0), 1.0)
+    profile = map_coordinates(smooth, [at[..., 1], at[..., 0]], order=1, mode="nearest")
+    fall = -np.gradient(profile, _STEP_PX, axis=1)
+    seen = fluoroscope.sees(at[:, 0]) & fluoroscope.sees(at[:, -1])
+    best = fall[:, 1:-1].argmax(axis=1) + 1
+    row = np.arange(len(fall))
+    before, peak, after = fall[row, best - 1], fall[row, best], fall[row, best + 1]
+    bend = before - 2 * peak + after
+    shift = np.where(bend < 0, 0.5 * (before - after) / np.where(bend < 0, bend, -1), 0.0)
+    inner = (best > 2) & (best < len(along) - 3)
+    good = seen & inner & (peak > clear)
+    return EdgeDistances(((along[best] + shift * _STEP_PX)[good]), float(good.sum() / max(int(seen.sum()), 1)))
+
+
+def _outline(
+    fluoroscope: Fluoroscope, vertices_world_mm: NDArray[np.float64], faces: NDArray[np.int32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return places (n, 2) px of the outer outline about equally far apart, and unit normals (n, 2) pointing out."""
+    view = fluoroscope.view
+    projected = view.project(vertices_world_mm)
+    low = np.floor(np.maximum(np.nanmin(projected, axis=0) - 2, 0))
+    high = np.ceil(np.minimum(np.nanmax(projected, axis=0) + 2, np.array(view.size_px) - 1))
+    width, height = (high - low + 1).astype(int)
+    fine = view.crop(low[0], low[1], (width, height), (width * _FINE, height * _FINE))
+    mask = silhouette(Fluoroscope(fine), vertices_world_mm, faces)
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    ring = max(contours, key=len)[:, 0, :].astype(np.float64)
+    # The contour runs through the centres of the mask's outermost pixels: half a fine pixel inside of the outline.
+    smooth = _smoothed(ring, 6.0)
+    tangent = np.roll(smooth, -3, axis=0) - np.roll(smooth, 3, axis=0)
+    normal = np.column_stack([tangent[:, 1], -tangent[:, 0]])
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+    area = 0.5 * float(np.sum(ring[:, 0] * np.roll(ring[:, 1], -1) - np.roll(ring[:, 0], -1) * ring[:, 1]))
+    normal *= np.sign(area) if area else 1.0
+    chosen = slice(None, None, max(1, int(_APART_PX * _FINE)))
+    outer = _smoothed(ring, 1.0) + 0.5 * normal
+    return ((outer + 0.5) / _FINE - 0.5 + low)[chosen], normal[chosen]
+
+
+def _smoothed(ring: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    reach = int(3 * sigma)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    kernel /= kernel.sum()
+    padded = np.concatenate([ring[-reach:], ring, ring[:reach]])
+    return np.column_stack([np.convolve(padded[:, k], kernel, mode="valid") for k in (0, 1)])

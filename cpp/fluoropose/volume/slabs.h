@@ -1,0 +1,37 @@
+// A grid as shear-warp reads it along one axis: slices in memory order, taken together in pairs.
+//
+// A detector's pixels are rarely finer than voxels, and rays cross the slices rather steeply: that the mean of two
+// neighbouring slices stands half-way between them moves each by less than half a voxel sideways. On a head CT this
+// raises the error from 0.17 to at most 0.3 % of the image's range and halves the work.
+#pragma once
+
+#include <vector>
+
+#include "fluoropose/core/vec.h"
+#include "fluoropose/volume/slices.h"
+
+namespace fluoropose {
+
+template <typename Voxel>
+class Grid;
+
+template <typename Voxel>
+struct Slabs {
+  std::vector<Voxel> mu, bone;                   // (nk, nb, na) with a rim of zeros; bone is empty where none is marked
+  std::vector<Extent> mu_extents, bone_extents;  // of the rows along a, by number b + nb k
+  SliceStrides strides;
+  Vec3<int> size;                   // voxels along x, y, z, rim included
+  Affine3<double> voxel_from_bone;  // mm -> index
+  int thickness;                    // slices per slab
+
+  Slices<Voxel> slices() const { return {mu.data(), bone.empty() ? nullptr : bone.data(), strides}; }
+};
+
+// Slabs across an axis (0: x, 1: y, 2: z). Slices that are thick beside their voxels' sides, or few, stay alone.
+template <typename Voxel>
+Slabs<Voxel> make_slabs(const Grid<Voxel>& grid, int axis);
+
+// The transpose of taking slices together: each gets its share of by_slab. voxels: of the grid, walked by its strides.
+void spread(const Slabs<float>& slabs, const float* by_slab, const SliceStrides& grid, float* by_voxel);
+
+}  // namespace fluoropose

@@ -1,0 +1,83 @@
+"""Levenberg and Marquardt's method on the pose (Marquardt, J. SIAM 1963), for similarities that are sums of squares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluoropose.geometry import Pose
+from fluoropose.refinement.objective import Objective, moved
+from fluoropose.refinement.optimiser import Outcome
+from fluoropose.refinement.similarity import Step
+
+__all__ = ["LevenbergMarquardt"]
+
+_MOST_DAMPING = 1e4
+
+
+@dataclass(frozen=True)
+class LevenbergMarquardt:
+    """Takes a step only where it makes the images more alike, and none further than the objective's reach.
+
+    Attributes
+    ----------
+    iterations
+        At most, steps tried.
+    tolerance_px
+        Converged when a step moves the bone's surface less than this.
+    damping
+        At the first step, relative to the diagonal of J^T J.
+    robust_scale
+        See `Objective.reweight`, which then follows every step. None: all pixels count alike.
+    """
+
+    iterations: int = 20
+    tolerance_px: float = 0.02
+    damping: float = 1e-2
+    robust_scale: float | None = None
+
+    def climb(self, objective: Objective, start: Pose) -> Outcome:
+        """See `Optimiser`; the covariance is that of the residuals taken for noise."""
+        pose, damping, converged, tried = start, self.damping, False, 0
+        here = self._reweighted(objective, pose)
+        if not np.isfinite(here.value):
+            return Outcome(start, here.value, 0, False)
+        while tried < self.iterations and not converged and damping < _MOST_DAMPING:
+            tried += 1
+            step = _damped_step(here, damping, objective)
+            converged = objective.motion_px(step) < self.tolerance_px
+            there = objective.step(moved(pose, step))
+            if there.value > here.value:
+                gained = (there.value - here.value) / max(_predicted_gain(here, step), 1e-30)
+                damping = max(damping / 5, 1e-6) if gained > 0.25 else 2 * damping
+                pose = moved(pose, step)
+                here = there if self.robust_scale is None else self._reweighted(objective, pose)
+            else:
+                damping *= 8
+        return Outcome(pose, here.value, tried, converged, _covariance(here))
+
+    def _reweighted(self, objective: Objective, pose: Pose) -> Step:
+        if self.robust_scale is not None:
+            objective.reweight(pose, self.robust_scale)
+        return objective.step(pose)
+
+
+def _damped_step(here: Step, damping: float, objective: Objective) -> NDArray[np.float64]:
+    diagonal = np.diag(here.jtj)
+    damped = here.jtj + damping * np.diag(np.maximum(diagonal, 1e-9 * diagonal.max() + 1e-30))
+    step = np.asarray(np.linalg.solve(damped, -here.jtr), dtype=np.float64)
+    return step / max(objective.motion_px(step) / objective.reach_px, 1.0)
+
+
+def _predicted_gain(here: Step, step: NDArray[np.float64]) -> float:
+    return -float(step @ here.jtr + 0.5 * step @ here.jtj @ step)
+
+
+def _covariance(here: Step) -> NDArray[np.float64] | None:
+    """Return s^2 (J^T J)^-1 with s^2 = |r|^2 / (independent residuals - 6)."""
+    freedom = here.independent - 6
+    if freedom <= 0 or np.linalg.cond(here.jtj) > 1e12:
+        return None
+    return np.asarray(2 * (1 - here.value) / freedom * np.linalg.inv(here.jtj))

@@ -1,0 +1,81 @@
+"""The moving images of a refinement: radiographs of the bone alone, from volumes as coarse as their pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
+
+from fluoropose.bone import Bone
+from fluoropose.drr import Device, Renderer
+from fluoropose.geometry import Pose, View
+from fluoropose.volume import Volume
+
+__all__ = ["MovingBone", "bone_alone", "pixel_at_bone_mm"]
+
+_LEVELS = 5
+_FINEST = 1.1  # voxels up to this many pixels large are fine enough
+
+
+class MovingBone:
+    """Renders a bone at several resolutions.
+
+    Parameters
+    ----------
+    volume
+        What attenuates, air around it.
+    device
+        As for `Renderer`.
+
+    Attributes
+    ----------
+    radius_mm
+        Root mean square distance of what attenuates from the bone's origin: one radian moves it so far.
+    """
+
+    def __init__(self, volume: Volume, device: Device = "cpu") -> None:
+        volumes = [volume]
+        while len(volumes) < _LEVELS and min(volumes[-1].shape) >= 16:
+            volumes.append(_halved(volumes[-1]))
+        self._spacing_mm = [float(level.spacing_mm.max()) for level in volumes]
+        self._renderers = [Renderer(level, "shear_warp", device) for level in volumes]
+        coarse = volumes[-1]
+        filled = np.argwhere(coarse.mu > 0)[:, ::-1]
+        distances = np.linalg.norm(coarse.voxel_to_bone(filled), axis=1)
+        self.radius_mm = float(np.sqrt(np.mean(distances**2))) if len(filled) else 1.0
+
+    def renderer(self, view: View, world_from_bone: Pose) -> Renderer:
+        """Return the one whose voxels are about as large as the pixels of ``view`` at the bone's place."""
+        pixel = pixel_at_bone_mm(view, world_from_bone)
+        fitting = [k for k, spacing in enumerate(self._spacing_mm) if spacing <= _FINEST * pixel]
+        return self._renderers[fitting[-1] if fitting else 0]
+
+
+def pixel_at_bone_mm(view: View, world_from_bone: Pose) -> float:
+    """Return the side of a pixel of ``view``, brought back to the bone's origin, mm."""
+    pitch = max(view.pixel_pitch_mm)
+    if view.beam == "parallel":
+        return pitch
+    depth = abs(float((world_from_bone.translation_mm - view.source) @ view.normal))
+    return pitch * max(depth, 1e-6) / view.sdd_mm
+
+
+def bone_alone(bone: Bone) -> Volume:
+    """Return the attenuation of the bone without its surroundings.
+
+    Of a bone made from a surface, which has nothing around it, the partly filled voxels at the edge stay.
+    """
+    filled = bone.volume.mu > 0
+    own = filled if not (filled & ~binary_dilation(bone.mask, iterations=2)).any() else bone.mask
+    return bone.volume.masked(own)
+
+
+def _halved(volume: Volume) -> Volume:
+    """Return voxels twice as large, each the mean of eight."""
+    mu = np.pad(volume.mu, [(0, n % 2) for n in volume.shape])
+    nz, ny, nx = (n // 2 for n in mu.shape)
+    mean: NDArray[np.float32] = mu.reshape(nz, 2, ny, 2, nx, 2).mean(axis=(1, 3, 5))
+    placed = volume.bone_from_voxel.copy()
+    placed[:3, 3] = volume.voxel_to_bone(np.full((1, 3), 0.5))[0]
+    placed[:3, :3] *= 2
+    return Volume(mean, placed)

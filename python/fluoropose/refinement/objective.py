@@ -1,0 +1,166 @@
+"""What a refinement maximises: the mean over the views of the likeness of radiograph and frame, by the pose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fluoropose.errors import InputError
+from fluoropose.geometry import Pose
+from fluoropose.refinement.fixed import FixedView
+from fluoropose.refinement.moving import MovingBone, pixel_at_bone_mm
+from fluoropose.refinement.similarity import Image, LeastSquares, Metric, Similarity, Step
+from fluoropose.refinement.tone import TONES, Tone
+
+__all__ = ["Objective", "moved"]
+
+Vector = NDArray[np.float64]
+
+
+def moved(pose: Pose, step: Vector) -> Pose:
+    """Turn a pose by step[:3] (radians, world axes) about the bone's origin, and shift it by step[3:] mm."""
+    turn = Pose.exp(step[:3], np.zeros(3))
+    return Pose((turn * pose).rotation, pose.translation_mm + step[3:])
+
+
+@dataclass(frozen=True, eq=False)
+class _Comparison:
+    """One view's fixed image, ready to be compared; ``mask`` (h, w) says which pixels count."""
+
+    fixed: FixedView
+    mask: Image
+    similarity: Similarity
+    tone: Tone
+
+
+class Objective:
+    """The likeness of one bone's radiographs to the fixed images of all views at one resolution.
+
+    Parameters
+    ----------
+    bone
+        What is rendered.
+    fixed
+        One window per view.
+    metric
+        How images are compared.
+    around
+        Poses that tell which pixels count: those within ``reach_px`` of the bone's shadow under any of them.
+    reach_px
+        How far the shadow may move.
+    tone
+        How dense matter shows. None: for each view the one of `TONES` that is most alike at the first of the poses.
+
+    Raises
+    ------
+    InputError
+        If no pixel of a view counts: the bone lies outside the field.
+    """
+
+    def __init__(
+        self,
+        bone: MovingBone,
+        fixed: Sequence[FixedView],
+        metric: Metric,
+        around: Sequence[Pose],
+        reach_px: float,
+        tone: Tone | None = None,
+    ) -> None:
+        self._bone, self._metric = bone, metric
+        self._views = [self._compare(one, around, reach_px, tone) for one in fixed]
+        self.pixel_mm = min(pixel_at_bone_mm(one.view, around[0]) for one in fixed)
+        self.reach_px, self.radius_mm = reach_px, bone.radius_mm
+
+    @property
+    def tones(self) -> tuple[Tone, ...]:
+        """The tone of each view."""
+        return tuple(view.tone for view in self._views)
+
+    @property
+    def pixels(self) -> float:
+        """Number of pixels that count, over all views."""
+        return float(sum(view.mask.sum() for view in self._views))
+
+    def motion_px(self, step: Vector) -> float:
+        """Return about how far a step of ``moved`` shifts the bone's surface, pixels at the bone."""
+        return float(np.hypot(np.linalg.norm(step[:3]) * self.radius_mm, np.linalg.norm(step[3:])) / self.pixel_mm)
+
+    def value(self, pose: Pose) -> float:
+        """Return the mean similarity of the views; NaN where one of them shows nothing."""
+        return float(np.mean([v.similarity.value(v.tone.apply(self._render(v.fixed, pose))) for v in self._views]))
+
+    def value_and_gradient(self, pose: Pose) -> tuple[float, Vector]:
+        """Return the mean similarity and its derivative (6,) by a step of ``moved``."""
+        values, gradients = [], []
+        for one in self._views:
+            view = one.fixed.view
+            renderer = self._bone.renderer(view, pose)
+            image = renderer.render(view, pose)
+            value, by_pixel = one.similarity.value_and_gradient(one.tone.apply(image))
+            values.append(value)
+            gradients.append(renderer.pose_gradient(view, pose, by_pixel * one.tone.slope(image)))
+        return float(np.mean(values)), np.mean(gradients, axis=0, dtype=np.float64)
+
+    def step(self, pose: Pose) -> Step:
+        """Return the mean of the views' normal equations by a step of ``moved``.
+
+        Raises
+        ------
+        InputError
+            If the metric is no sum of squares.
+        """
+        steps = []
+        for one in self._views:
+            if not isinstance(one.similarity, LeastSquares):
+                raise InputError(f"metric: expected one that is a sum of squares, found {type(self._metric).__name__}")
+            view = one.fixed.view
+            image, jacobian = self._bone.renderer(view, pose).render_with_jacobian(view, pose)
+            if one.tone.veil > 0:
+                jacobian *= one.tone.slope(image)
+            steps.append(one.similarity.step(one.tone.apply(image), jacobian))
+        n = len(steps)
+        jtj = np.sum([s.jtj for s in steps], axis=0) / n
+        jtr = np.sum([s.jtr for s in steps], axis=0) / n
+        return Step(sum(s.value for s in steps) / n, jtj, jtr, sum(s.independent for s in steps))
+
+    def reweight(self, pose: Pose, scale: float) -> None:
+        """Let pixels count the less, the worse they fit at ``pose``: by 1 / (1 + (r / scale)^2)^2, r over its RMS.
+
+        That is Geman and McClure's weight: what another bone or a wire casts into the frame does not pull.
+        """
+        for k, one in enumerate(self._views):
+            if not isinstance(one.similarity, LeastSquares):
+                raise InputError(f"metric: expected one that is a sum of squares, found {type(self._metric).__name__}")
+            residual = one.similarity.residual(one.tone.apply(self._render(one.fixed, pose)))
+            robust = one.mask / (1 + (residual / np.float32(scale)) ** 2) ** 2
+            self._views[k] = replace(one, similarity=self._metric.against(one.fixed.image, robust))
+
+    def _render(self, one: FixedView, pose: Pose) -> Image:
+        return self._bone.renderer(one.view, pose).render(one.view, pose)
+
+    def _compare(self, one: FixedView, around: Sequence[Pose], reach_px: float, tone: Tone | None) -> _Comparison:
+        images = [self._render(one, pose) for pose in around]
+        mask = _near(one, images, reach_px, self._metric.reach_px)
+        similarity = self._metric.against(one.image, mask)
+        return _Comparison(one, mask, similarity, _best_tone(similarity, images[0]) if tone is None else tone)
+
+
+def _near(one: FixedView, images: Sequence[Image], reach_px: float, neighbourhood_px: int) -> Image:
+    """Return the lit pixels near the shadows, without those whose neighbourhood is not lit."""
+    rim = np.ones((2 * neighbourhood_px + 1, 2 * neighbourhood_px + 1), np.uint8)
+    lit = cv2.erode(np.pad(one.weights, 1), rim, borderType=cv2.BORDER_CONSTANT, borderValue=0)[1:-1, 1:-1]
+    shadow = np.any([image > 0 for image in images], axis=0)
+    near = cv2.distanceTransform((~shadow).astype(np.uint8), cv2.DIST_L2, 3) <= reach_px
+    mask = np.asarray(lit * near, dtype=np.float32)
+    if not shadow.any() or not mask.any():
+        raise InputError("start: expected a pose with the bone in the field of every view, found it out of one")
+    return mask
+
+
+def _best_tone(similarity: Similarity, image: Image) -> Tone:
+    values = [similarity.value(tone.apply(image)) for tone in TONES]
+    return TONES[int(np.nanargmax(values))] if np.isfinite(values).any() else TONES[0]

@@ -1,0 +1,47 @@
+"""What an optimiser is, and what it tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluoropose.geometry import Pose
+from fluoropose.refinement.objective import Objective
+
+__all__ = ["Optimiser", "Outcome"]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """Where an optimiser ended.
+
+    Attributes
+    ----------
+    pose
+        The best pose it saw.
+    value
+        The objective there.
+    iterations
+        Steps taken; for methods without steps, evaluations.
+    converged
+        Whether it stopped because steps had become small, not because it had no more of them.
+    covariance
+        (6, 6) of a step of ``moved`` at ``pose``, rad and mm; None where the optimiser does not know it.
+    """
+
+    pose: Pose
+    value: float
+    iterations: int
+    converged: bool
+    covariance: NDArray[np.float64] | None = None
+
+
+class Optimiser(Protocol):
+    """Something that climbs an objective."""
+
+    def climb(self, objective: Objective, start: Pose) -> Outcome:
+        """Return the best pose found near ``start``; the start itself where nothing is better."""
+        ...

@@ -1,0 +1,179 @@
+"""From a pose that is about right to the one that explains the frames best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import qmc
+
+from fluoropose._checks import positive, whole_positive
+from fluoropose.errors import InputError
+from fluoropose.geometry import Pose
+from fluoropose.refinement.correlation import GradientCorrelation
+from fluoropose.refinement.fixed import FixedView
+from fluoropose.refinement.levenberg import LevenbergMarquardt
+from fluoropose.refinement.moving import MovingBone
+from fluoropose.refinement.objective import Objective, moved
+from fluoropose.refinement.optimiser import Optimiser, Outcome
+from fluoropose.refinement.similarity import Metric
+
+__all__ = ["Level", "Refinement", "Schedule", "Starts", "refine"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """From coarse to fine.
+
+    Attributes
+    ----------
+    levels
+        Each has half as many pixels a side as the next; the last is the windows' own resolution.
+    reach_px
+        How far from the shadow pixels count, in each level's own pixels.
+    skipped
+        Finest levels left out, to save time.
+    """
+
+    levels: int = 4
+    reach_px: float = 5.0
+    skipped: int = 0
+
+    def __post_init__(self) -> None:
+        whole_positive("levels", self.levels)
+        positive("reach_px", self.reach_px)
+        if not 0 <= self.skipped < self.levels:
+            raise InputError(f"skipped: expected 0 to {self.levels - 1}, found {self.skipped}")
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Where the coarsest level begins: at the given pose, and ``count - 1`` others evenly spread round it.
+
+    Attributes
+    ----------
+    count
+        In all.
+    turn_deg, shift_mm
+        Half the range of each component of the rotation vector and of the shift.
+    kept
+        How many go on to the next level, the most alike ones; at every further level half as many.
+    """
+
+    count: int = 1
+    turn_deg: float = 10.0
+    shift_mm: float = 15.0
+    kept: int = 3
+
+    def around(self, pose: Pose) -> list[Pose]:
+        """Return the starts, the given pose first."""
+        offsets = 2 * qmc.Halton(6, scramble=False).random(whole_positive("count", self.count))[1:] - 1
+        ranges = np.repeat([np.radians(self.turn_deg), self.shift_mm], 3)
+        return [pose, *(moved(pose, offset * ranges) for offset in offsets)]
+
+
+@dataclass(frozen=True)
+class Level:
+    """What happened at one resolution: size of the images (px), likeness of the best, iterations of all starts."""
+
+    size_px: int
+    value: float
+    iterations: int
+    converged: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Refinement:
+    """What came of it.
+
+    Attributes
+    ----------
+    world_from_bone
+        The pose found.
+    value, value_at_start
+        Likeness of the images at the finest level, there and at the given start, on the same pixels.
+    covariance
+        (6, 6) of (omega_x, omega_y, omega_z, v_x, v_y, v_z), rad and mm in world axes, as in ``Registration``: what is
+        left in the images after the fit taken for noise. None where the optimiser does not know it.
+    levels
+        From coarse to fine.
+    """
+
+    world_from_bone: Pose
+    value: float
+    value_at_start: float
+    covariance: NDArray[np.float64] | None
+    levels: tuple[Level, ...]
+
+    @property
+    def converged(self) -> bool:
+        """Whether the finest level did."""
+        return self.levels[-1].converged
+
+    @property
+    def improved(self) -> bool:
+        """Whether the images are more alike than at the start."""
+        return bool(self.value > self.value_at_start)
+
+
+def refine(
+    bone: MovingBone,
+    fixed: Sequence[FixedView],
+    start: Pose,
+    *,
+    metric: Metric | None = None,
+    optimiser: Optimiser | None = None,
+    schedule: Schedule | None = None,
+    starts: Starts | None = None,
+) -> Refinement:
+    """Find the pose near ``start`` whose radiographs are most like the fixed images.
+
+    Parameters
+    ----------
+    bone
+        What is rendered.
+    fixed
+        One window per view, see ``fixed_view``; sides that can be halved as often as the schedule wants.
+    start
+        ``world_from_bone`` to begin with.
+    metric
+        How images are compared; gradient correlation by default.
+    optimiser
+        How the objective is climbed; Levenberg-Marquardt by default, which needs a metric that is a sum of squares.
+    schedule
+        Resolutions.
+    starts
+        Other poses to begin with as well, where the start may be far off.
+
+    Raises
+    ------
+    InputError
+        If there is no window, the bone lies outside a field at the start, or optimiser and metric do not fit.
+    """
+    if not fixed:
+        raise InputError("fixed: expected at least one window, found none")
+    metric = GradientCorrelation() if metric is None else metric
+    optimiser = LevenbergMarquardt() if optimiser is None else optimiser
+    schedule, starts = schedule or Schedule(), starts or Starts()
+    poses, kept, levels = starts.around(start), starts.kept, []
+    for views in _pyramid(fixed, schedule):
+        objective = Objective(bone, views, metric, poses, schedule.reach_px)
+        outcomes = sorted((optimiser.climb(objective, pose) for pose in poses), key=_rank)
+        best = outcomes[0]
+        levels.append(Level(views[0].view.width, best.value, sum(one.iterations for one in outcomes), best.converged))
+        poses, kept = [one.pose for one in outcomes[:kept]], max(1, kept // 2)
+    return Refinement(best.pose, best.value, objective.value(start), best.covariance, tuple(levels))
+
+
+def _rank(outcome: Outcome) -> float:
+    return -outcome.value if np.isfinite(outcome.value) else np.inf
+
+
+def _pyramid(fixed: Sequence[FixedView], schedule: Schedule) -> list[list[FixedView]]:
+    """Return the windows from coarse to fine."""
+    levels = [list(fixed)]
+    for _ in range(schedule.levels - 1):
+        levels.append([one.halved() for one in levels[-1]])
+    return levels[schedule.skipped :][::-1]

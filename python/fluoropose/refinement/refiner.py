@@ -1,0 +1,94 @@
+"""One bone and one rig, ready to refine the poses of many frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluoropose.bone import Bone
+from fluoropose.errors import InputError
+from fluoropose.geometry import Pose
+from fluoropose.refinement.fixed import FixedView, fixed_view
+from fluoropose.refinement.moving import MovingBone, bone_alone
+from fluoropose.refinement.optimiser import Optimiser
+from fluoropose.refinement.refine import Refinement, Schedule, Starts, refine
+from fluoropose.refinement.similarity import Metric
+from fluoropose.rig import Rig
+
+__all__ = ["Refiner"]
+
+_POINTS = 20_000  # of the surface are enough to place a window
+
+
+class Refiner:
+    """Matches radiographs of a bone to the frames of a rig.
+
+    Parameters
+    ----------
+    rig, bone
+        As for registration.
+    most_px
+        Side of the windows round the bone that are compared, at most.
+    metric, optimiser, schedule, starts
+        As for ``refine``, but that by default several starts round the given pose are tried: landmarks may be off.
+    """
+
+    def __init__(
+        self,
+        rig: Rig,
+        bone: Bone,
+        *,
+        most_px: int = 256,
+        metric: Metric | None = None,
+        optimiser: Optimiser | None = None,
+        schedule: Schedule | None = None,
+        starts: Starts | None = None,
+    ) -> None:
+        self._rig, self._most_px = rig, most_px
+        self._surface = bone.vertices[:: max(1, len(bone.vertices) // _POINTS)]
+        self._metric, self._optimiser = metric, optimiser
+        self._schedule, self._starts = schedule or Schedule(), starts or Starts(count=8)
+        self.moving = MovingBone(bone_alone(bone))
+
+    def windows(self, frames: Sequence[NDArray[np.float32]], near: Pose) -> list[FixedView]:
+        """Cut the windows round the bone at a pose out of the frames, one (h, w) per view, bright = attenuating."""
+        if len(frames) != len(self._rig.fluoroscopes):
+            raise InputError(f"frames: expected one per view ({len(self._rig.fluoroscopes)}), found {len(frames)}")
+        points, multiple = near.apply(self._surface), 2 ** (self._schedule.levels - 1)
+        views = zip(self._rig.fluoroscopes, frames, strict=True)
+        return [fixed_view(scope, frame, points, self._most_px, multiple=multiple) for scope, frame in views]
+
+    def refine(self, frames: Sequence[NDArray[np.float32]], start: Pose) -> Refinement:
+        """Refine ``start`` to the frames; see ``refine`` and ``windows``.
+
+        Raises
+        ------
+        InputError
+            If frames do not fit the rig, or the bone lies outside the field of a view.
+        """
+        return refine(
+            self.moving,
+            self.windows(frames, start),
+            start,
+            metric=self._metric,
+            optimiser=self._optimiser,
+            schedule=self._schedule,
+            starts=self._starts,
+        )
+
+    def doubt(self, found: Refinement, start: Pose) -> str:
+        """Return why a refinement is not to be trusted more than its start, or "".
+
+        It must make the images more alike without leaving the neighbourhood in which it was to search.
+        """
+        if not found.improved:
+            return f"the images did not become more alike ({found.value:.3f} after {found.value_at_start:.3f})"
+        turn = float(np.degrees(start.angle_to(found.world_from_bone)))
+        shift = float(np.linalg.norm(found.world_from_bone.translation_mm - start.translation_mm))
+        # The corners of the starts' box: further than that lies somebody else's basin.
+        most_deg, most_mm = np.sqrt(3) * self._starts.turn_deg, np.sqrt(3) * self._starts.shift_mm
+        if turn > most_deg or shift > most_mm:
+            return f"it ran away by {turn:.1f} degrees and {shift:.1f} mm"
+        return ""

@@ -1,0 +1,42 @@
+"""Refining a registered pose, or saying why it was kept as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluoropose.errors import InputError
+from fluoropose.refinement import Refiner
+from fluoropose.registration.poses_file import PoseRow
+
+__all__ = ["REFINED", "refined_row"]
+
+REFINED = "+refinement"  # at the end of a row's source
+
+
+def refined_row(row: PoseRow, frames: Sequence[NDArray[np.float32]], refiner: Refiner) -> PoseRow:
+    """Return the row with its pose refined, or with the reason why the landmarks' pose stands.
+
+    Parameters
+    ----------
+    row
+        As registration found it; a failed one is returned as it is.
+    frames
+        Per view (h, w), bright = attenuating, full scale 1.
+    refiner
+        Of the same rig and bone.
+    """
+    if row.world_from_bone is None:
+        return row
+    try:
+        found = refiner.refine(frames, row.world_from_bone)
+    except InputError as error:
+        return replace(row, reason=f"not refined: {error}")
+    doubt = refiner.doubt(found, row.world_from_bone)
+    if doubt:
+        return replace(row, reason=f"not refined: {doubt}")
+    covariance = row.covariance if found.covariance is None else found.covariance
+    return replace(row, world_from_bone=found.world_from_bone, covariance=covariance, source=row.source + REFINED)
