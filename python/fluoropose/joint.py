@@ -1,0 +1,119 @@
+"""The motion of one bone relative to another, as clinicians describe it: Grood and Suntay's joint coordinate system.
+
+E. S. Grood and W. J. Suntay, "A Joint Coordinate System for the Clinical Description of Three-Dimensional Motions:
+Application to the Knee", Journal of Biomechanical Engineering 105 (1983) 136-144; recommended by the International
+Society of Biomechanics (Wu et al., Journal of Biomechanics 35 (2002) 543-548).
+
+Both bones carry an anatomical frame: x to the subject's right, y forward (anterior), z up (proximal).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fluoropose._checks import finite_array
+from fluoropose.errors import InputError
+from fluoropose.geometry import Pose
+
+__all__ = ["JointMotion", "Side", "anatomical_frame", "joint_motion"]
+
+Side = Literal["right", "left"]
+
+
+@dataclass(frozen=True)
+class JointMotion:
+    """Where the distal bone is relative to the proximal one; degrees and mm.
+
+    Attributes
+    ----------
+    flexion_deg, adduction_deg, external_rotation_deg
+        About the proximal bone's x axis, the floating axis and the distal bone's z axis. Extension, abduction and
+        internal rotation are negative.
+    lateral_mm, anterior_mm, distraction_mm
+        Of the distal origin from the proximal one, along the same three axes. Medial, posterior and compression are
+        negative.
+    """
+
+    flexion_deg: float
+    adduction_deg: float
+    external_rotation_deg: float
+    lateral_mm: float
+    anterior_mm: float
+    distraction_mm: float
+
+
+def anatomical_frame(right_mm: ArrayLike, left_mm: ArrayLike, proximal_mm: ArrayLike, distal_mm: ArrayLike) -> Pose:
+    """Define a bone's anatomical frame by four of its points (3,) mm, bone frame.
+
+    The origin lies halfway between ``right_mm`` and ``left_mm`` (of a femur: the epicondyles); z points from
+    ``distal_mm`` to ``proximal_mm``, x to the right and at right angles to z, y = z cross x forward.
+
+    Returns
+    -------
+    ``bone_from_anatomical``.
+
+    Raises
+    ------
+    InputError
+        If points coincide, or all axes between them are parallel.
+    """
+    right, left = finite_array("right_mm", right_mm, (3,)), finite_array("left_mm", left_mm, (3,))
+    up = finite_array("proximal_mm", proximal_mm, (3,)) - finite_array("distal_mm", distal_mm, (3,))
+    across = right - left
+    height, width = float(np.linalg.norm(up)), float(np.linalg.norm(across))
+    if height < 1e-6 or width < 1e-6:
+        raise InputError("right_mm, left_mm, proximal_mm, distal_mm: expected two pairs of distinct points")
+    z = up / height
+    x = across - (across @ z) * z
+    if float(np.linalg.norm(x)) < 1e-3 * width:
+        raise InputError(
+            "right_mm, left_mm: expected an axis that is not parallel to that from distal_mm to proximal_mm"
+        )
+    x /= np.linalg.norm(x)
+    return Pose(np.column_stack([x, np.cross(z, x), z]), (right + left) / 2)
+
+
+def joint_motion(world_from_proximal: Pose, world_from_distal: Pose, side: Side) -> JointMotion:
+    """Describe the pose of the distal bone (of a knee: the tibia) relative to the proximal one (the femur).
+
+    Parameters
+    ----------
+    world_from_proximal, world_from_distal
+        Poses of the ANATOMICAL frames: ``world_from_bone * anatomical_frame(...)``.
+    side
+        Of the subject's body; lateral, adduction and external rotation are mirror images.
+
+    Raises
+    ------
+    InputError
+        If ``side`` is neither, or the distal bone's z axis lies along the proximal bone's x axis, where flexion and
+        rotation cannot be told apart.
+    """
+    if side not in get_args(Side):
+        raise InputError(f'side: expected "right" or "left", found {side!r}')
+    mirror = 1.0 if side == "right" else -1.0
+    e1, forward, up = world_from_proximal.rotation.T
+    i, j, e3 = world_from_distal.rotation.T
+    e2 = np.cross(e3, e1)
+    length = float(np.linalg.norm(e2))
+    if length < 1e-6:
+        raise InputError("world_from_distal: its z axis lies along the proximal x axis; no angles are defined there")
+    e2 /= length
+    # The paper's axes and angles; what is positive follows from the words: adduction brings the distal end to the
+    # subject's middle, external rotation turns its front outwards, which mirrors both on the left side.
+    flexion = np.arctan2(-e2 @ up, e2 @ forward)
+    adduction = np.pi / 2 - np.arccos(np.clip(e1 @ e3, -1.0, 1.0))
+    external = np.arctan2(-e2 @ i, e2 @ j)
+    between = world_from_distal.translation_mm - world_from_proximal.translation_mm
+    return JointMotion(
+        float(np.degrees(flexion)),
+        float(mirror * np.degrees(adduction)),
+        float(mirror * np.degrees(external)),
+        float(mirror * (between @ e1)),
+        float(between @ e2),
+        float(-between @ e3),
+    )
