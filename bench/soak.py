@@ -155,7 +155,7 @@ def _spread(values: NDArray[np.float64]) -> dict[str, float]:
     }
 
 
-def soak(loop: Loop, bundle: Bundle, minutes: float, console: Console) -> tuple[StreamSummary, Record]:
+def soak(loop: Loop, bundle: Bundle, minutes: float, looks: int, console: Console) -> tuple[StreamSummary, Record]:
     """Follow the loop for so many minutes."""
     ring = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)) / "ring"
     RingWriter(ring, (SIZE_PX, SIZE_PX), 16, slots=16).abandon()
@@ -165,7 +165,7 @@ def soak(loop: Loop, bundle: Bundle, minutes: float, console: Console) -> tuple[
     writer.start()
     record = Record(loop.truth)
     try:
-        stream = Stream(RingReader(ring), Tracker(loop.bone, loop.rig, bundle), Attenuating(loop.rig, 16))
+        stream = Stream(RingReader(ring), Tracker(loop.bone, loop.rig, bundle, looks=looks), Attenuating(loop.rig, 16))
         start.set()
         with Live(Watch(stream), console=console, refresh_per_second=1):
             return stream.run(record), record
@@ -180,6 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--looks", type=int, default=1, help="crops per frame")
     parser.add_argument("--bundle", type=Path, help="another network for the demo's skull")
     parser.add_argument("--work", type=Path, default=Path("out/soak"), help="where the loop is kept")
     arguments = parser.parse_args()
@@ -187,12 +188,13 @@ def main() -> None:
     loop = simulated(arguments.work, console)
     with as_file(files("fluoropose") / "data" / BUNDLE) as shipped:
         bundle = Bundle.load(arguments.bundle or shipped)
-    summary, record = soak(loop, bundle, arguments.minutes, console)
+    summary, record = soak(loop, bundle, arguments.minutes, arguments.looks, console)
     document = {
         "device": f"cpu, {torch.get_num_threads()} threads",
         "minutes": arguments.minutes,
         "frame": f"{SIZE_PX} x {SIZE_PX}, 16 bits",
         "distinct_pairs": PAIRS,
+        "looks": arguments.looks,
         "network": {
             "name": bundle.path.name,
             "parameters": sum(p.numel() for p in bundle.network.parameters()),

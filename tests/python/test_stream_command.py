@@ -97,6 +97,7 @@ def test_smoothed_poses_are_those_of_the_track_and_no_worse(lab: Laboratory, tmp
         (["--source", "camera"], "source: expected frames or ring:FILE, found 'camera'"),
         (["--source", "ring:/nowhere/at/all"], "/nowhere/at/all: expected a ring of frames"),
         (["--sink", "poses.xls"], "sink: expected FILE.csv"),
+        (["--looks", "0"], "looks: expected a positive number, found 0"),
         (["--tolerance-ms", "-1"], "tolerance_s: expected a positive number"),
     ],
 )

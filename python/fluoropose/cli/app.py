@@ -279,8 +279,11 @@ def stream(
     tolerance_ms: Annotated[
         float | None, typer.Option(help="pair frames by time within this tolerance", show_default="by number")
     ] = None,
+    looks: Annotated[int, typer.Option(help="looks at each frame: more are more accurate and slower")] = 1,
 ) -> None:
     """Follow the bone through frames as they arrive: a trial's own, replayed, or those that a camera writes.
+
+    Poses are those of the landmarks, filtered; they are not refined.
 
     Stops with the source, or when told to (Ctrl-C, SIGTERM); what was found until then is written. Numbers go to
     stream.json.
@@ -301,6 +304,7 @@ def stream(
         policy="every" if every else "latest",
         speed=None if fast else 1.0,
         pairer=pairer,
+        looks=looks,
     )
     with Live(Watch(opened), console=console, refresh_per_second=4):
         run_stream(opened, loaded)

@@ -35,6 +35,7 @@ def open_stream(
     policy: Policy = "latest",
     speed: float | None = 1.0,
     pairer: Pairer | None = None,
+    looks: int = 1,
 ) -> Stream:
     """Make the stream of a trial.
 
@@ -52,6 +53,8 @@ def open_stream(
         Of the replay; None: as fast as it can be read.
     pairer
         Which frames belong together.
+    looks
+        Crops per frame in the steady state; more are more accurate and slower.
 
     Raises
     ------
@@ -59,7 +62,7 @@ def open_stream(
         If an input is missing or does not fit the others.
     """
     rig, bone, bundle = Rig.load(trial.rig), Bone.load(trial.bone), Bundle.load(trial.bundle)
-    tracker = Tracker(bone, rig, bundle, trial.checks)
+    tracker = Tracker(bone, rig, bundle, trial.checks, looks=looks)
     opened = open_source(source, trial, rig, speed)
     attenuating = Attenuating(rig, trial.bit_depth or opened.bits, trial.polarity)
     trial.out.mkdir(parents=True, exist_ok=True)

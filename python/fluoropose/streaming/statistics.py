@@ -83,7 +83,7 @@ class Progress:
     def __init__(self) -> None:
         # Asked once, before the stream runs: it starts other programs.
         self._environment = Environment.here()
-        self._latencies: deque[float] = deque(maxlen=_KEPT)
+        self._latencies = np.full(_KEPT, np.nan)
         self._moments: deque[float] = deque(maxlen=60)
         self._stages = np.zeros(len(fields(Stages)))
         self._phases: Counter[Phase] = Counter()
@@ -97,7 +97,7 @@ class Progress:
         now = time.monotonic()
         self._first = now if self.pairs == 0 else self._first
         self._moments.append(now)
-        self._latencies.append(output.latency_ms)
+        self._latencies[self.pairs % _KEPT] = output.latency_ms
         self._largest = max(self._largest, output.latency_ms)
         self._stages += [getattr(output.tracked.stages, one.name) for one in fields(Stages)]
         self._phases[output.tracked.phase] += 1
@@ -114,7 +114,7 @@ class Progress:
         """Percentiles over the last pairs, the largest of all."""
         if not self.pairs:
             return None
-        p50, p99 = np.percentile(np.array(self._latencies), [50, 99])
+        p50, p99 = np.percentile(self._latencies[: self.pairs], [50, 99])
         return Latency(p50=float(p50), p99=float(p99), max=self._largest)
 
     def summary(self, dropped: int, overtaken: int, counts: Counts, sinks: tuple[SinkReport, ...]) -> StreamSummary:

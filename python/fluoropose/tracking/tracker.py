@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from fluoropose._checks import positive
+from fluoropose._checks import positive, whole_positive
 from fluoropose.bone import Bone
 from fluoropose.errors import InputError
 from fluoropose.io.frames import why_unusable
@@ -75,7 +75,8 @@ class Tracker:
     limits
         When to believe a measurement, and when to give up.
     looks
-        Slightly moved crops per frame.
+        Slightly moved crops per frame. On the demo's 90 pairs one gives 0.96 degrees and 0.92 mm on average, four give
+        0.82 and 0.75 for four times the network's work; pairs by themselves, with four, 0.87 and 0.77.
     more_looks
         The same for a second look, taken where the first one shows nothing believable, and in the whole-field search.
 
@@ -97,6 +98,8 @@ class Tracker:
     def __post_init__(self) -> None:
         if len(self.rig.fluoroscopes) != 2:
             raise InputError(f"rig: expected two views, found {len(self.rig.fluoroscopes)}")
+        for name in ("looks", "more_looks"):
+            whole_positive(name, getattr(self, name))
         self._registrar = Registrar(self.rig, self.bone, self.bundle, self.checks, looks=self.more_looks)
         self._fields = [field_mask(fluoroscope)[::_EVERY, ::_EVERY] for fluoroscope in self.rig.fluoroscopes]
         self._floor = np.diag(np.repeat([np.radians(self.limits.floor_deg), self.limits.floor_mm], 3) ** 2)

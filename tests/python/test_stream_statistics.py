@@ -1,0 +1,50 @@
+"""Numbers of a stream, against what NumPy says of the same latencies."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from fluoropose.streaming import statistics
+from fluoropose.streaming.frame import Output
+from fluoropose.streaming.pairing import Counts
+from fluoropose.streaming.statistics import Progress
+from fluoropose.tracking import Phase, Stages
+from test_sinks import POSES, output
+
+
+def at(number: int, latency_ms: float, phase: Phase = Phase.TRACKING) -> Output:
+    made = output(number, POSES[0], phase)
+    return Output(number, made.tracked, latency_ms)
+
+
+def test_latencies_and_phases_are_counted() -> None:
+    progress, latencies = Progress(), np.random.default_rng(1).exponential(10, 500)
+    for k, latency in enumerate(latencies):
+        progress.add(at(k, latency, Phase.COASTING if k % 5 == 0 else Phase.TRACKING))
+    summary = progress.summary(3, 4, Counts(frames=1000, pairs=500), ())
+    assert summary.latency_ms is not None
+    p50, p99 = np.percentile(latencies, [50, 99])
+    found = (summary.latency_ms.p50, summary.latency_ms.p99, summary.latency_ms.max)
+    assert found == pytest.approx((p50, p99, latencies.max()))
+    assert (summary.pairs, summary.coasting, summary.tracking, summary.lost) == (500, 100, 400, 0)
+    assert (summary.dropped, summary.overtaken, summary.frames["frames"]) == (3, 4, 1000)
+    assert set(summary.stages_ms) == {one.name for one in fields(Stages)}
+
+
+def test_memory_stays_flat_and_the_largest_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "_KEPT", 10)
+    progress = Progress()
+    for k in range(100):
+        progress.add(at(k, 1000.0 if k == 3 else float(k)))
+    assert progress.latency_ms is not None
+    assert progress.latency_ms.p50 == pytest.approx(94.5)  # of the last ten
+    assert progress.latency_ms.max == 1000.0
+
+
+def test_a_stream_without_pairs_has_no_latency() -> None:
+    summary = Progress().summary(0, 0, Counts(), ())
+    assert summary.latency_ms is None
+    assert summary.pairs_per_second == 0
