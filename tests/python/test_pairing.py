@@ -124,6 +124,14 @@ def test_damaged_frames_keep_their_reason() -> None:
     assert alone.problem == "view 1: no frame arrived"
 
 
+@pytest.mark.parametrize("match", ["number", "time"])
+def test_a_frame_without_a_time_is_counted_and_ignored(match: Match) -> None:
+    pairer = Pairer(match)
+    order = [frame(0, 1), frame(1, 1, float("nan")), frame(0, 2), frame(1, 2)]
+    assert added(pairer, *order) == [(1, None), (2, 2)]
+    assert (pairer.counts.undated, pairer.counts.missing) == (1, 1)
+
+
 def test_wrong_arguments_are_named() -> None:
     with pytest.raises(InputError, match='match: expected "number" or "time", found \'name\''):
         Pairer("name")  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal, get_args
 
 from fluoropose._checks import positive, whole_positive
@@ -36,6 +37,8 @@ class Counts:
         Frames that arrived when their moment had passed; they are ignored.
     unreadable
         Frames that arrived damaged.
+    undated
+        Frames whose time is no number; they are ignored.
     restarts
         How often the numbers or the clock were set back.
     """
@@ -47,6 +50,7 @@ class Counts:
     out_of_order: int = 0
     late: int = 0
     unreadable: int = 0
+    undated: int = 0
     restarts: int = 0
 
 
@@ -96,6 +100,9 @@ class Pairer:
         """Take a frame; return the pairs, and frames left alone, that are settled now, oldest first."""
         self.counts.frames += 1
         self.counts.unreadable += frame.pixels is None
+        if not isfinite(frame.time_s):
+            self.counts.undated += 1
+            return []
         view, key = frame.view, self._key(frame)
         if key in self._recent[view]:
             self.counts.duplicated += 1
