@@ -37,7 +37,8 @@ class Limits:
         of freedom one in 2,900 lies beyond 5.
     floor_deg, floor_mm
         Standard deviation per axis that is added to what triangulation claims: what a network does wrong in the same
-        way at all landmarks shows in no residual.
+        way at all landmarks shows in no residual. The demo's network errs by 0.42 degrees and 0.49 mm per axis, of
+        which 0.17 and 0.22 are claimed.
     coast_s
         Longest time without a believable measurement.
     lost_deg, lost_mm
