@@ -103,6 +103,7 @@ DATA ?= $(wildcard ../shared/data)
 bench: setup
 	$(BIN)/python bench/triangulation.py --out out/bench/triangulation.json
 	$(BIN)/python bench/drr_speed.py --out out/bench/drr_speed.json
+	$(BIN)/python bench/soak.py --minutes 1 --out out/bench/soak.json
 	$(BIN)/python bench/drr_growth.py --out out/bench/drr_growth.json $(if $(DATA),--data $(DATA)) --quick
 	$(BIN)/python bench/drr_peers.py --out out/bench/drr_peers.json $(if $(DATA),--data $(DATA)) --rounds 3
 	$(if $(DATA),$(BIN)/python bench/real_knee.py --data $(DATA) --out out/bench/real_knee.json --quick)

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
+from fluoropose.io.frames import Polarity, attenuating
 from fluoropose.registration import registrar as registrar_module
 from fluoropose.registration.locate import around_pose, whole_field
 from fluoropose.registration.registrar import Registrar
 from fluoropose.registration.registration import Registration
 from fluoropose.rig import Rig
 from fluoropose.tracking import Limits, Phase, Tracked, Tracker
+from fluoropose.tracking.stored import Attenuating
 from knowing_network import FRAME, TRUTH, KnowingNetwork, make_bone, make_rig
 
 RATE = 30.0
@@ -258,6 +260,8 @@ def test_damaged_frames_say_what_is_wrong(
 def test_wrong_arguments_are_named(knowing: KnowingNetwork) -> None:
     with pytest.raises(InputError, match="time_s: expected a finite number, found nan"):
         tracker(knowing).push(FRAME, FRAME, float("nan"))
+    with pytest.raises(InputError, match=r"frame2: expected an array \(h, w\), found NoneType"):
+        tracker(knowing).push(FRAME, None, 0.0)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="rig: expected two views, found 1"):
         Tracker(knowing.bone, Rig(knowing.rig.fluoroscopes[:1]), knowing)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="gate: expected a positive number"):
@@ -267,3 +271,25 @@ def test_wrong_arguments_are_named(knowing: KnowingNetwork) -> None:
 def test_a_cold_start_looks_at_the_whole_field(knowing: KnowingNetwork) -> None:
     push(tracker(knowing), knowing, 0)
     assert knowing.seen[0][0] == whole_field(knowing.rig.fluoroscopes[0])
+
+
+# --- stored frames --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("polarity", ["bright_air", "bright_bone"])
+@pytest.mark.parametrize(("bits", "dtype"), [(8, np.uint8), (12, np.uint16), (16, np.uint16), (None, np.float64)])
+def test_stored_frames_become_what_registration_takes(bits: int | None, dtype: type, polarity: Polarity) -> None:
+    rng, full = np.random.default_rng(2), 1 if bits is None else 2**bits - 1
+    stored = (rng.uniform(0, 1, (400, 400)) * full).astype(dtype)
+    convert = Attenuating(make_rig(), bits, polarity)
+    found = convert(stored, 1)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, attenuating(stored, bits, polarity), atol=1e-6)
+    assert convert(stored[::-1], 1) is found  # no new memory
+    assert convert(stored, 0) is not found
+    assert convert(stored[:100], 1).shape == (100, 400)
+
+
+def test_an_unknown_polarity_is_named() -> None:
+    with pytest.raises(InputError, match='polarity: expected "bright_air" or "bright_bone", found \'dark\''):
+        Attenuating(make_rig(), 8, "dark")  # type: ignore[arg-type]

@@ -132,8 +132,11 @@ class Tracker:
         Raises
         ------
         InputError
-            If the time is not finite.
+            If a frame is no array, or the time not finite.
         """
+        for name, frame in (("frame1", frame1), ("frame2", frame2)):
+            if not isinstance(frame, np.ndarray):
+                raise InputError(f"{name}: expected an array (h, w), found {type(frame).__name__}; see miss")
         if not np.isfinite(time_s):
             raise InputError(f"time_s: expected a finite number, found {time_s}")
         clock = Clock()
