@@ -140,6 +140,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/bench/drr_growth.json"))
     parser.add_argument("--quick", action="store_true", help="small sides: shows that it runs")
     parser.add_argument("--row", nargs=3, metavar=("VOLUME.npy", "METHOD", "PIXELS"), help="measure this one only")
+    parser.add_argument("--note", default="", help="what a reader must know about this run")
     options = parser.parse_args()
     seconds = 0.05 if options.quick else 1.0
     if options.row:
@@ -163,6 +164,7 @@ def main() -> None:
     show(rows)
     document = {
         "what": f"{name}, point source, four directions; milliseconds: median and interquartile range",
+        "note": options.note,
         "environment": Environment.here().model_dump(),
         "threads": int(os.environ["OMP_NUM_THREADS"]),
         "rows": rows,
