@@ -76,14 +76,15 @@ def measure(volume_file: Path, method: Method, pixels: int, seconds: float) -> d
     built = time.perf_counter() - start
     for pose in POSES:
         renderer.render(view, pose)
-    rounds: list[float] = []
+    rounds: list[tuple[float, float]] = []
     until = time.perf_counter() + seconds
     while len(rounds) < 7 or time.perf_counter() < until:
-        start = time.perf_counter()
+        start, start_processor = time.perf_counter(), time.process_time()
         for pose in POSES:
             renderer.render(view, pose)
-        rounds.append(1e3 * (time.perf_counter() - start) / len(POSES))
-    low, median, high = np.percentile(rounds, [25, 50, 75])
+        rounds.append((time.perf_counter() - start, time.process_time() - start_processor))
+    clock, processor = 1e3 * np.array(rounds).T / len(POSES)
+    low, median, high = np.percentile(clock, [25, 50, 75])
     peak = memory_mib("VmHWM") - before
     return {
         "method": method,
@@ -91,6 +92,7 @@ def measure(volume_file: Path, method: Method, pixels: int, seconds: float) -> d
         "volume": list(volume.shape),
         "detector": [pixels, pixels],
         "milliseconds": {"median": round(float(median), 3), "spread": round(float(high - low), 3)},
+        "processor_milliseconds": round(float(np.median(processor)), 3),
         "set_up_milliseconds": round(1e3 * built, 1),
         "peak_mib": round(peak, 2),
         "needed_mib": round(needed, 2),
@@ -126,9 +128,10 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    table = Table("method", "volume", "detector", "ms", "spread", "peak MiB", "needed MiB", "overhead")
+    table = Table("method", "volume", "detector", "ms", "spread", "CPU ms", "peak MiB", "needed MiB", "overhead")
     for r in rows:
         numbers = [f"{r['milliseconds'][k]:.2f}" for k in ("median", "spread")]
+        numbers.append(f"{r['processor_milliseconds']:.2f}")
         memory = [f"{r['peak_mib']:.1f}", f"{r['needed_mib']:.1f}", f"{r['memory_overhead']:+.0%}"]
         table.add_row(r["method"], f"{r['volume'][0]}^3", f"{r['detector'][0]}^2", *numbers, *memory)
     console.print(table)
