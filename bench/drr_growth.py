@@ -112,16 +112,17 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         fixed = max(r[other][0] for r in rows if r[other][0] <= 256)
         for method in METHODS:
             chosen = [r for r in rows if r["method"] == method and r[other][0] == fixed]
-            axis.plot(
-                [r[key][0] for r in chosen], [r["milliseconds"]["median"] for r in chosen], marker="o", label=method
-            )
+            sides = [r[key][0] for r in chosen]
+            (line,) = axis.plot(sides, [r["milliseconds"]["median"] for r in chosen], marker="o", label=method)
+            spent = [r["processor_milliseconds"] for r in chosen]
+            axis.plot(sides, spent, linestyle=":", color=line.get_color(), label=f"{method}, processor time")
         axis.set(xscale="log", yscale="log", xlabel=f"{key}'s side", title=f"{other} of side {fixed}")
-        sides = sorted({r[key][0] for r in rows})
         axis.minorticks_off()
-        axis.set_xticks(sides, [str(side) for side in sides])
+        ticks = sorted({r[key][0] for r in rows})
+        axis.set_xticks(ticks, [str(side) for side in ticks])
         axis.grid(True, alpha=0.3)
     axes[0].set_ylabel("ms per DRR")
-    axes[0].legend()
+    axes[0].legend(fontsize="small")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=130)
     plt.close(figure)

@@ -11,9 +11,9 @@ files. That the geometry is the same shows in the error against exact line integ
 or as far apart; our shear_warp sums the means of pairs of slices, and our trilinear samples twice as often.
 
 "ratio_to_rtk_joseph" says how many times as fast as RTK's Joseph projector a method is, by the clock; where both cores
-are taken it flatters what is short, and "processor_ratio_to_rtk_joseph" is the one to believe. Of the peers'
-methods, plastimatch_exact is Siddon's through voxels of constant attenuation and reports its own time (its total less the
-writing of the image); nanodrr and diffdrr_trilinear run on PyTorch without gradients.
+are taken it flatters what is short, and "processor_ratio_to_rtk_joseph" is the one to believe. plastimatch_exact is
+Siddon's method through voxels of constant attenuation and reports its own time (its total less the writing of the
+image); nanodrr and diffdrr_trilinear run on PyTorch without gradients.
 """
 
 from __future__ import annotations
