@@ -56,9 +56,7 @@ def needed_mib(volume: Volume, method: Method, pixels: int) -> float:
     voxels = float(np.prod([indices[-1] - indices[0] + 3 for indices in lit]))  # with a rim of zeros
     view = make_view(pixels)
     axes = {int(np.abs(pose.rotation.T @ (view.centre - view.source)).argmax()) for pose in POSES}
-    copies = 1 + (
-        0.5 * len(axes) if method == "shear_warp" else 0
-    )  # pairs of slices, for every axis that was asked for
+    copies = 1 + (0.5 * len(axes) if method == "shear_warp" else 0)
     return float(4 * (voxels * copies + pixels**2) / MIB)
 
 
