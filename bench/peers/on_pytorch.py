@@ -71,9 +71,9 @@ def affine(job: Job) -> NDArray[np.float64]:
 
 
 def torch_project(job: Job, projections: list[Callable[[], Any]]) -> Project:
-    def project(view: int) -> tuple[float, NDArray[np.float32]]:
+    def project(view: int) -> tuple[float, float, NDArray[np.float32]]:
         with torch.inference_mode():
-            milliseconds, image = timed(projections[view])
-        return milliseconds, image.numpy().reshape(job.pixels, job.pixels)
+            clock, processor, image = timed(projections[view])
+        return clock, processor, image.numpy().reshape(job.pixels, job.pixels)
 
     return project

@@ -35,7 +35,7 @@ def plastimatch_exact(job: Job) -> tuple[Project, str]:
     environment = {**os.environ, "OMP_NUM_THREADS": str(job.threads)}
     said = subprocess.run(["plastimatch", "--version"], capture_output=True, text=True, check=True).stdout
 
-    def project(view: int) -> tuple[float, NDArray[np.float32]]:
+    def project(view: int) -> tuple[float, float, NDArray[np.float32]]:
         sdd = job.sdd(view)
         ahead = (job.centre(view) - job.source[view]) / sdd
         sad = sdd / 2  # any point on the central ray may be the isocentre
@@ -59,7 +59,7 @@ def plastimatch_exact(job: Job) -> tuple[Project, str]:
         if total is None or writing is None:
             raise ValueError(f"plastimatch reports no time: {done.stdout}")
         image = np.fromfile(f"{out}0000.raw", "<f4").reshape(job.pixels, job.pixels)
-        return 1e3 * (float(total[1]) - float(writing[1])), MM_PER_CM * image
+        return 1e3 * (float(total[1]) - float(writing[1])), np.nan, MM_PER_CM * image
 
     return project, said.strip()
 

@@ -42,10 +42,10 @@ def rtk_joseph(job: Job) -> tuple[Project, str]:
 
     pipelines = [pipeline(view) for view in range(len(job.source))]
 
-    def project(view: int) -> tuple[float, NDArray[np.float32]]:
+    def project(view: int) -> tuple[float, float, NDArray[np.float32]]:
         zeros, projector = pipelines[view]
         zeros.Modified()
-        milliseconds, _ = timed(projector.Update)
-        return milliseconds, itk.array_from_image(projector.GetOutput())[0, ::-1]
+        clock, processor, _ = timed(projector.Update)
+        return clock, processor, itk.array_from_image(projector.GetOutput())[0, ::-1]
 
     return project, f"itk-rtk {version('itk-rtk')}"

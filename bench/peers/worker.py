@@ -3,8 +3,9 @@
     python bench/peers/worker.py PEER FOLDER
 
 FOLDER/job.npz holds the volume and the views. Each line on standard input is the number of a view; the answer is one
-line of JSON with the milliseconds of that projection alone, and its image lies in FOLDER/PEER_NUMBER.npy. Reading,
-uploading and everything else that can be done once per volume and view comes before the first answer.
+line of JSON with the milliseconds, of the clock and of the processor, of that projection alone, and its image lies in
+FOLDER/PEER_NUMBER.npy. Reading, uploading and everything else that can be done once per volume and view comes before
+the first answer.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ def main() -> None:
     project, said = set_up(peer, Job.load(folder))
     print(json.dumps({"version": said}), file=answers)
     for line in sys.stdin:
-        milliseconds, image = project(int(line))
+        clock, processor, image = project(int(line))
         np.save(folder / f"{peer}_{int(line)}.npy", image)
-        print(json.dumps({"milliseconds": milliseconds}), file=answers)
+        print(json.dumps({"milliseconds": [clock, processor]}), file=answers)
 
 
 if __name__ == "__main__":

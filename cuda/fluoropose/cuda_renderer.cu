@@ -52,6 +52,9 @@ class StateOf final : public CudaRenderer::State {
                       host.bone ? slab_bone_[axis].upload(slabs.bone.data(), slabs.bone.size(), stream) : nullptr,
                       slabs.strides};
     }
+    bricks_ = grid.bricks();
+    const std::size_t count_bricks = static_cast<std::size_t>(bricks_.nx) * bricks_.ny * bricks_.nz;
+    bricks_.busy = busy_.upload(bricks_.busy, count_bricks, stream);
     maps_.reserve(static_cast<std::size_t>(std::max({size_.x, size_.y, size_.z})));
     stream.wait();
   }
@@ -63,7 +66,7 @@ class StateOf final : public CudaRenderer::State {
       kernel<<<blocks_for(width, height), kBlock, 0, to>>>(slices_.across[2], size_, job.view, out);
     } else if (!job.plan) {
       const auto kernel = out.mask ? cuda::ray_cast_kernel<true, Voxel> : cuda::ray_cast_kernel<false, Voxel>;
-      kernel<<<blocks_for(width, height), kBlock, 0, to>>>(slices_, size_, job.view, out);
+      kernel<<<blocks_for(width, height), kBlock, 0, to>>>(slices_, size_, bricks_, job.view, out);
     } else {
       const ShearSums sums = planes(*job.plan, out.mask ? 3 : 1, out.mask != nullptr);
       const auto kernel = out.mask ? cuda::shear_kernel<true, Voxel> : cuda::shear_kernel<false, Voxel>;
@@ -81,8 +84,8 @@ class StateOf final : public CudaRenderer::State {
                                                                                     job.frames[2], origin_, out);
     } else if (!job.plan) {
       const cuda::Frames frames{{job.frames[0], job.frames[1], job.frames[2]}};
-      cuda::ray_cast_jacobian_kernel<<<blocks_for(width, height), kBlock, 0, to>>>(slices_, size_, job.view, frames,
-                                                                                   out);
+      cuda::ray_cast_jacobian_kernel<<<blocks_for(width, height), kBlock, 0, to>>>(slices_, size_, bricks_, job.view,
+                                                                                   frames, out);
     } else {
       const ShearSums sums = planes(*job.plan, 2, false);
       shear(*job.plan, sums, cuda::shear_lever_kernel<Voxel>, to);
@@ -112,6 +115,8 @@ class StateOf final : public CudaRenderer::State {
   Vec3<int> size_;
   Vec3<float> origin_;  // the bone's, voxels
   cuda::Axes<Voxel> slices_;
+  Bricks bricks_;
+  Buffer<std::uint8_t> busy_;
   Slices<Voxel> slabs_[3];
   Buffer<Voxel> mu_, bone_, slab_mu_[3], slab_bone_[3];
   Buffer<float> sums_;

@@ -31,10 +31,11 @@ __device__ inline int pixel_u() { return static_cast<int>(blockIdx.x * blockDim.
 __device__ inline int pixel_v() { return static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y); }
 
 template <bool kBone, typename Voxel>
-__global__ void ray_cast_kernel(Axes<Voxel> slices, Vec3<int> size, VoxelView view, DrrImages out) {
+__global__ void ray_cast_kernel(Axes<Voxel> slices, Vec3<int> size, Bricks bricks, VoxelView view, DrrImages out) {
   const int u = pixel_u(), v = pixel_v();
   if (u >= view.width || v >= view.height) return;
-  const JosephRay ray = joseph_ray(size, view, u, v);
+  JosephRay ray = joseph_ray(size, view, u, v);
+  trim_ray(bricks, ray);
   store_pixel<kBone>(cast_ray<kBone>(slices.across[ray.axis], ray), ray.step_mm, v * view.width + u, out);
 }
 
@@ -68,14 +69,15 @@ __device__ inline void store_derivative(const PoseDerivative& d, int index, std:
 }
 
 template <typename Voxel>
-__global__ void ray_cast_jacobian_kernel(Axes<Voxel> slices, Vec3<int> size, VoxelView view, Frames frames,
-                                         JacobianTarget out) {
+__global__ void ray_cast_jacobian_kernel(Axes<Voxel> slices, Vec3<int> size, Bricks bricks, VoxelView view,
+                                         Frames frames, JacobianTarget out) {
   const int u = pixel_u(), v = pixel_v();
   const bool inside = u < view.width && v < view.height;
   const int index = v * view.width + u;
   PoseDerivative derivative{};
   if (inside) {
-    const JosephRay ray = joseph_ray(size, view, u, v);
+    JosephRay ray = joseph_ray(size, view, u, v);
+    trim_ray(bricks, ray);
     RayGradient gradient;
     const float line = cast_gradient_ray(slices.across[ray.axis], ray, gradient) * ray.step_mm;
     derivative = pose_derivative(frames.across[ray.axis], static_cast<float>(u), static_cast<float>(v), line,

@@ -58,11 +58,11 @@ def test_time_of_one_radiograph(benchmark: BenchmarkFixture, method: Method) -> 
 
 
 def test_shear_warp_outruns_ray_casting(best: dict[str, float]) -> None:
-    assert best["ray_cast"] / best["shear_warp"] > 1.5  # measured: 2.8
+    assert best["ray_cast"] / best["shear_warp"] > 2.5  # measured: 8.0
 
 
 def test_bone_and_mask_cost_little_more_than_the_whole(best: dict[str, float]) -> None:
-    assert best["with_bone"] / best["shear_warp"] < 3  # measured: 1.5
+    assert best["with_bone"] / best["shear_warp"] < 4  # measured: 2.0
 
 
 if __name__ == "__main__":

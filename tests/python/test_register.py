@@ -348,3 +348,11 @@ def test_help_teaches_the_order_of_the_commands() -> None:
     assert places == sorted(places)
     assert 'bundle = "skull.fpbundle"' in text
     assert CliRunner().invoke(app, ["--version"]).output.strip()
+
+
+def test_a_pose_whose_radiographs_are_unlike_the_frames_fails(lab: Laboratory, tmp_path: Path) -> None:
+    strict = register_trial(lab.trial(tmp_path / "out", checks={"min_likeness": 1.0}), "0:3")
+    assert [row.status for row in strict.rows] == [Status.FAILED] * 3
+    for row in strict.rows:
+        assert row.world_from_bone is None
+        assert re.match(r"the bone's radiographs are unlike the frames: gradient correlation [01]\.\d\d, ", row.reason)

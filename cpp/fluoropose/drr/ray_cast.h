@@ -4,6 +4,7 @@
 
 #include "fluoropose/drr/joseph.h"
 #include "fluoropose/drr/voxel_view.h"
+#include "fluoropose/volume/bricks.h"
 
 namespace fluoropose {
 
@@ -54,6 +55,26 @@ FLUOROPOSE_HD JosephRay joseph_ray(const Vec3<int>& size, const VoxelView& view,
   const Vec3<double> step{d.x * dt * view.spacing.x, d.y * dt * view.spacing.y, d.z * dt * view.spacing.z};
   ray.step_mm = static_cast<float>(norm(step) * view.unit_per_mm);
   return ray;
+}
+
+// Cuts the air before the first and behind the last thing that a ray may meet. In eight slices it moves by at most
+// eight voxels sideways, so that what it meets lies in the brick at their middle or beside it.
+FLUOROPOSE_HD void trim_ray(const Bricks& bricks, JosephRay& ray) {
+  const auto busy = [&](int begin) {
+    const float i = static_cast<float>(begin) + 0.5f * (kBrick - 1);
+    const float a = ray.a + i * ray.da, b = ray.b + i * ray.db;
+    const float k = static_cast<float>(ray.k) + i * static_cast<float>(ray.dk);
+    return ray.axis == 0   ? bricks.busy_near(k, a, b)
+           : ray.axis == 1 ? bricks.busy_near(a, k, b)
+                           : bricks.busy_near(a, b, k);
+  };
+  int begin = 0, end = ray.count;
+  while (begin + kBrick < end && !busy(begin)) begin += kBrick;
+  while (end - kBrick > begin && !busy(end - kBrick)) end -= kBrick;
+  ray.a += static_cast<float>(begin) * ray.da;
+  ray.b += static_cast<float>(begin) * ray.db;
+  ray.k += begin * ray.dk;
+  ray.count = end - begin;
 }
 
 // slices: across the ray's axis. The sums count samples; times step_mm they are line integrals.

@@ -126,17 +126,23 @@ template <typename Voxel>
 struct Caster {
   Slices<Voxel> slices[3];
   Vec3<int> size;
+  Bricks bricks;
   const VoxelView& view;
   March<Voxel> march;
 
   Caster(const Grid<Voxel>& grid, const VoxelView& seen, March<Voxel> with)
-      : slices{grid.slices(0), grid.slices(1), grid.slices(2)}, size(grid.size()), view(seen), march(with) {}
+      : slices{grid.slices(0), grid.slices(1), grid.slices(2)},
+        size(grid.size()),
+        bricks(grid.bricks()),
+        view(seen),
+        march(with) {}
 
   // Casts the rays of pixels (u0 .. u0 + lanes - 1, v) and leaves their sums in the packet.
   void cast(int u0, int v, int lanes, JosephRay* rays, Packet& p) const {
     int longest[3] = {};
     for (int l = 0; l < lanes; ++l) {
       rays[l] = joseph_ray(size, view, u0 + l, v);
+      trim_ray(bricks, rays[l]);
       longest[rays[l].axis] = std::max(longest[rays[l].axis], rays[l].count);
     }
     for (int axis = 0; axis < 3; ++axis) {

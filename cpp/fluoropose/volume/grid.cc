@@ -72,6 +72,15 @@ Voxel visible(Voxel mu) {
   return std::max(mu, kLeast);
 }
 
+template <typename Voxel>
+std::vector<Voxel> joined(const std::vector<Voxel>& mu, const std::vector<Voxel>& bone) {
+  std::vector<Voxel> either(mu);
+  for (std::size_t i = 0; i < either.size(); ++i) {
+    if (either[i] == Voxel{0}) either[i] = bone[i];
+  }
+  return either;
+}
+
 }  // namespace
 
 template <typename Voxel>
@@ -103,6 +112,8 @@ Grid<Voxel>::Grid(const float* mu, const std::uint8_t* bone, int nx, int ny, int
       }
     }
   }
+  // What is bone but does not attenuate is not zero either.
+  busy_ = find_busy_bricks(bone ? joined(mu_, bone_).data() : mu_.data(), size());
 }
 
 template <typename Voxel>

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "fluoropose/core/vec.h"
+#include "fluoropose/volume/bricks.h"
 #include "fluoropose/volume/slabs.h"
 #include "fluoropose/volume/slices.h"
 
@@ -28,6 +29,7 @@ class Grid {
 
   // Slices across axis 0 (x), 1 (y) or 2 (z), in the order x fastest, z slowest.
   Slices<Voxel> slices(int axis) const;
+  Bricks bricks() const { return {busy_.data(), bricks_along(nx_), bricks_along(ny_), bricks_along(nz_)}; }
   // As shear-warp reads it; made when first asked for.
   const Slabs<Voxel>& slabs(int axis) const;
 
@@ -38,6 +40,7 @@ class Grid {
 
  private:
   std::vector<Voxel> mu_, bone_;  // x fastest
+  std::vector<std::uint8_t> busy_;
   mutable Slabs<Voxel> slabs_[3];
   mutable std::once_flag once_[3];
   int nx_ = 0, ny_ = 0, nz_ = 0;

@@ -17,8 +17,8 @@ __all__ = ["REFINED", "refined_row"]
 REFINED = "+refinement"  # at the end of a row's source
 
 
-def refined_row(row: PoseRow, frames: Sequence[NDArray[np.float32]], refiner: Refiner) -> PoseRow:
-    """Return the row with its pose refined, or with the reason why the landmarks' pose stands.
+def refined_row(row: PoseRow, frames: Sequence[NDArray[np.float32]], refiner: Refiner, min_likeness: float) -> PoseRow:
+    """Return the row with its pose refined, or with the reason why the landmarks' pose stands or is none.
 
     Parameters
     ----------
@@ -28,6 +28,9 @@ def refined_row(row: PoseRow, frames: Sequence[NDArray[np.float32]], refiner: Re
         Per view (h, w), bright = attenuating, full scale 1.
     refiner
         Of the same rig and bone.
+    min_likeness
+        Of the bone's radiographs at the refined pose with the frames (gradient correlation, 1 where they are the same);
+        below, the bone is somewhere else, and the row is failed.
     """
     if row.world_from_bone is None:
         return row
@@ -38,5 +41,11 @@ def refined_row(row: PoseRow, frames: Sequence[NDArray[np.float32]], refiner: Re
     doubt = refiner.doubt(found, row.world_from_bone)
     if doubt:
         return replace(row, reason=f"not refined: {doubt}")
+    if found.value < min_likeness:
+        reason = (
+            f"the bone's radiographs are unlike the frames: gradient correlation {found.value:.2f}, "
+            f"expected at least {min_likeness:g}"
+        )
+        return PoseRow.failed(row.frame, row.time_s, reason, row.source)
     covariance = row.covariance if found.covariance is None else found.covariance
     return replace(row, world_from_bone=found.world_from_bone, covariance=covariance, source=row.source + REFINED)

@@ -161,7 +161,9 @@ def _register_batch(inputs: _Inputs, trial: Trial, batch: list[int]) -> list[Pos
     for i, pair, start, one in zip(good, pairs, starts, found, strict=True):
         source = "network" if start is None else "start"
         row = PoseRow.from_registration(inputs.frames.numbers[i], inputs.frames.times_s[i], one, source)
-        rows.append(row if inputs.refiner is None else refined_row(row, pair, inputs.refiner))
+        if inputs.refiner is not None:
+            row = refined_row(row, pair, inputs.refiner, trial.checks.min_likeness)
+        rows.append(row)
     return rows
 
 
