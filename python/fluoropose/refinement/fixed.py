@@ -51,7 +51,7 @@ class FixedView:
         if height % 2 or width % 2:
             raise InputError(f"image: expected even sides to halve, found {self.image.shape}")
         total = _of_four(self.weights)
-        image = (_of_four(self.image * self.weights) / np.maximum(total, 1e-6)).astype(np.float32)
+        image = np.asarray(_of_four(self.image * self.weights) / np.maximum(total, 1e-6), dtype=np.float32)
         return FixedView(
             self.view.resized((width // 2, height // 2)), image, np.floor(total + np.float32(1e-3)).astype(np.float32)
         )
