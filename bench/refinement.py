@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="holds knee_biplane, lab_head, head_ct and spine_ct")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--tables", default=",".join(TABLES), help=f"of {', '.join(TABLES)}; others stay as they are")
-    parser.add_argument("--starts", type=int, default=500, help="of the poster's table; slow methods do a tenth")
+    parser.add_argument("--starts", type=int, default=500, help="of the poster's table; slow methods do a part")
     parser.add_argument("--work", type=Path, default=Path("out"), help="folder of bones, rigs, networks and ledgers")
     parser.add_argument("--quick", action="store_true", help="a few pairs and starts")
     arguments = parser.parse_args()
@@ -53,9 +53,8 @@ def main() -> None:
 
 
 def _rows(name: str, arguments: Any) -> Iterator[dict[str, Any]]:
-    ledger = Ledger(
-        arguments.work / "refinement" / f"{name}{'_quick' if arguments.quick else ''}.jsonl", {"version": 1}
-    )
+    path = arguments.work / "refinement" / f"{name}{'_quick' if arguments.quick else ''}.jsonl"
+    ledger = Ledger(path, {"version": 1})
     if name == "two_view":
         yield from two_view_rows(head_trials(arguments.data, arguments.work, None), ledger)
     elif name == "capture":
