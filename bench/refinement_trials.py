@@ -25,7 +25,7 @@ from fluoropose.refinement.peers import Box
 from fluoropose.registration.evaluate import read_reference
 from fluoropose.registration.poses_file import read_poses
 from fluoropose.registration.register import register_trial
-from fluoropose.registration.trial import Trial
+from fluoropose.registration.trial import Checks, Trial
 from fluoropose.rig import Rig
 from lab_head import TRIALS, convert_world
 from lab_head_config import lab_head_calibration_toml
@@ -144,7 +144,9 @@ def _before_and_after(trial: OpenTrial, refiner: Refiner, number: int, ledger: L
         began = time.perf_counter()
         found = refiner.refine(frames, start)
         seconds = time.perf_counter() - began
-        return of_refinement(start if refiner.doubt(found, start) else found, truth, seconds)
+        kept = start if refiner.doubt(found, start) else found
+        # As ``fluoropose register`` does: a bone that is nowhere in the frames has no pose.
+        return of_refinement(kept if found.value >= Checks().min_likeness else None, truth, seconds)
 
     return [
         ("landmarks", of_refinement(start, truth, 0.0)),

@@ -83,16 +83,16 @@ def test_a_pose_that_cannot_be_refined_stays_and_says_why(lab: Laboratory) -> No
     row = PoseRow(0, 0.0, Status.OK, world_from_bone=pose)
     refiner = Refiner(lab.rig, lab.bone)
     empty = [np.zeros((SIDE, SIDE), np.float32)] * 2
-    kept = refined_row(row, empty, refiner)
+    kept = refined_row(row, empty, refiner, 0.4)
     assert kept.reason.startswith("not refined: the images did not become more alike")
     out_of_field = replace(row, world_from_bone=Pose(pose.rotation, pose.translation_mm + [900.0, 0, 0]))
-    outside = refined_row(out_of_field, empty, refiner)
+    outside = refined_row(out_of_field, empty, refiner, 0.4)
     assert outside.reason.startswith("not refined: points_mm: expected some in the field")
     for one, before in ((kept, row), (outside, out_of_field)):
         assert one.world_from_bone is before.world_from_bone
         assert (one.status, one.source) == (Status.OK, "network")
     failed = PoseRow.failed(1, 0.0, "blank")
-    assert refined_row(failed, empty, refiner) is failed
+    assert refined_row(failed, empty, refiner, 0.4) is failed
 
 
 def test_damaged_frames_are_failed_rows_and_the_rest_is_untouched(broken_lab: Laboratory, tmp_path: Path) -> None:
