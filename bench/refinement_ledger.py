@@ -74,7 +74,8 @@ class Ledger:
         for line in lines[1:]:
             try:
                 entry = json.loads(line)
-                self._known[entry.pop("key")] = Result(**entry)
+                key = entry.pop("key")
+                self._known[key] = Result(**entry)
             except (ValueError, KeyError, TypeError):  # the line that an interruption cut short
                 continue
 
