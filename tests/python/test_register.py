@@ -17,12 +17,14 @@ from typer.testing import CliRunner
 from fluoropose.cli import app
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import Pose
+from fluoropose.refinement import Refiner
 from fluoropose.registration.poses_file import PoseRow, read_poses, write_poses
+from fluoropose.registration.refined import refined_row
 from fluoropose.registration.register import register_trial
 from fluoropose.registration.registration import Status
 from fluoropose.registration.summary import Summary
 from fluoropose.report.compare import compare_trial, overlap
-from trial_laboratory import Laboratory, build
+from trial_laboratory import SIDE, Laboratory, build
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,23 @@ def test_the_landmarks_alone_give_poses_too(lab: Laboratory, tmp_path: Path) -> 
     assert (found.max(axis=0) < [3.0, 0.6]).all()
     assert {row.source for row in result.rows} == {"network"}
     assert register_trial(lab.trial(tmp_path / "out")).resumed == 0
+
+
+def test_a_pose_that_cannot_be_refined_stays_and_says_why(lab: Laboratory) -> None:
+    pose = lab.truth[0]
+    row = PoseRow(0, 0.0, Status.OK, world_from_bone=pose)
+    refiner = Refiner(lab.rig, lab.bone)
+    empty = [np.zeros((SIDE, SIDE), np.float32)] * 2
+    kept = refined_row(row, empty, refiner, 0.4)
+    assert kept.reason.startswith("not refined: the images did not become more alike")
+    out_of_field = replace(row, world_from_bone=Pose(pose.rotation, pose.translation_mm + [900.0, 0, 0]))
+    outside = refined_row(out_of_field, empty, refiner, 0.4)
+    assert outside.reason.startswith("not refined: points_mm: expected some in the field")
+    for one, before in ((kept, row), (outside, out_of_field)):
+        assert one.world_from_bone is before.world_from_bone
+        assert (one.status, one.source) == (Status.OK, "network")
+    failed = PoseRow.failed(1, 0.0, "blank")
+    assert refined_row(failed, empty, refiner, 0.4) is failed
 
 
 def test_damaged_frames_are_failed_rows_and_the_rest_is_untouched(broken_lab: Laboratory, tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ class _Correlation:
         image, weight = checked_pair(fixed, weights)
         self._features, self._shape = features, image.shape
         self._index = _tiles(weight, tile_px)
+        self._padded = tile_px is not None  # only then is a tile's pixel beyond the image
         self._root = np.sqrt(np.append(weight.ravel(), np.float32(0))[self._index])
         self._sum = np.maximum((self._root**2).sum(axis=1, dtype=np.float64), 1e-30)
         standard = [self._standard(feature.apply(image)) for feature in features]
@@ -129,7 +130,7 @@ class _Correlation:
         value, jtj, jtr = 0.0, np.zeros((n, n)), np.zeros(n)
         for k, feature in enumerate(self._features):
             one, unit, correlation, per_length = self._compare(k, moving)
-            slopes = np.stack([self._centred(feature.apply(image)) for image in jacobian], axis=1)
+            slopes = self._centred(feature.apply(jacobian)).swapaxes(0, 1)
             by_moving = np.matmul(slopes, unit[:, :, None])[..., 0].astype(np.float64)
             by_fixed = np.matmul(slopes, self._fixed[k][:, :, None])[..., 0].astype(np.float64)
             among = np.matmul(slopes, slopes.transpose(0, 2, 1)).astype(np.float64)
@@ -169,10 +170,15 @@ class _Correlation:
         return (centred * scale[:, None]).astype(np.float32), length
 
     def _centred(self, image: Image) -> Image:
-        """Split an image (h, w) into tiles (t, m), take their weighted means away, multiply by the weights' roots."""
-        tiles = np.append(image.ravel(), np.float32(0))[self._index] * self._root
-        mean = np.einsum("tm,tm->t", tiles, self._root, dtype=np.float64) / self._sum
-        return np.asarray(tiles - mean.astype(np.float32)[:, None] * self._root)
+        """Split images (..., h, w) into tiles (..., t, m), take weighted means away, multiply by the weights' roots."""
+        flat = image.reshape(*image.shape[:-2], -1)
+        if self._padded:
+            flat = np.concatenate([flat, np.zeros_like(flat[..., :1])], axis=-1)
+        tiles = np.take(flat, self._index, axis=-1)
+        tiles *= self._root
+        mean = np.einsum("...tm,tm->...t", tiles, self._root, dtype=np.float64) / self._sum
+        tiles -= mean.astype(np.float32)[..., None] * self._root
+        return tiles
 
     def _join(self, tiles: NDArray[np.floating]) -> Image:
         """Put tiles (t, m) together to an image (h, w)."""

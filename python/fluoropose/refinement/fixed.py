@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ _LIT_SHARE = 0.97  # of the field's radius: its rim is blurred and shaded
 # Share of full scale added before the logarithm. The deeper a shadow, the less its grey says; and a logarithm without
 # such a floor moves the blurred edges of metal inwards.
 _FLOOR = 0.3
+_GRID_PX = 8  # distortion is smooth: a grid of it is enough
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +52,10 @@ class FixedView:
         height, width = self.image.shape
         if height % 2 or width % 2:
             raise InputError(f"image: expected even sides to halve, found {self.image.shape}")
-        total = _of_four(self.weights)
-        image = (_of_four(self.image * self.weights) / np.maximum(total, 1e-6)).astype(np.float32)
-        return FixedView(
-            self.view.resized((width // 2, height // 2)), image, np.floor(total + np.float32(1e-3)).astype(np.float32)
-        )
+        half = (width // 2, height // 2)
+        total = _means(self.weights, half)
+        image = np.asarray(_means(self.image * self.weights, half) / np.maximum(total, 1e-6), dtype=np.float32)
+        return FixedView(self.view.resized(half), image, np.floor(total + np.float32(1e-3)))
 
 
 def fixed_view(
@@ -94,24 +95,20 @@ def fixed_view(
     size = window.width
     # Samples no further apart than the frame's pixels, then means: nothing aliases.
     fine = max(1, round(float(np.linalg.norm(window.u_step) / np.linalg.norm(view.u_step))))
-    ideal = _pixels(view, window.resized((size * fine, size * fine)))
-    recorded = _recorded(fluoroscope, ideal, size * fine)
-    signal = np.log(np.clip(1 - frame, 0, 1) + np.float32(_FLOOR))
+    recorded = _recorded(fluoroscope, window.resized((size * fine, size * fine)))
+    signal = np.maximum(1 - np.asarray(frame, dtype=np.float32), 0) + np.float32(_FLOOR)
+    attenuation = -np.asarray(cv2.log(signal))
     samples = cv2.remap(
-        -signal.astype(np.float32),
-        recorded[..., 0],
-        recorded[..., 1],
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
+        attenuation, recorded[..., 0], recorded[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     inside = (recorded >= 0).all(axis=-1) & (recorded <= (view.width - 1, view.height - 1)).all(axis=-1)
     field = fluoroscope.field
     if field is not None:
         inside &= np.hypot(recorded[..., 0] - field.u, recorded[..., 1] - field.v) <= _LIT_SHARE * field.radius
-    shape = (size, fine, size, fine)
-    lit = inside.astype(np.float32).reshape(shape).mean(axis=(1, 3))
-    image = samples.reshape(shape).mean(axis=(1, 3))
-    return FixedView(window, image.astype(np.float32), np.floor(lit + 1e-3).astype(np.float32))
+    lit = _means(np.asarray(inside, dtype=np.float32), (size, size))
+    return FixedView(
+        window, _means(np.asarray(samples, dtype=np.float32), (size, size)), np.floor(lit + np.float32(1e-3))
+    )
 
 
 def _window(
@@ -128,27 +125,40 @@ def _window(
     return fluoroscope.view.crop(float(left), float(top), (side, side), (size, size))
 
 
-def _pixels(view: View, window: View) -> NDArray[np.float64]:
-    """Return the pixels (h w, 2) of ``view`` that those of a window of it are."""
-    v, u = np.mgrid[: window.height, : window.width]
-    return view.pixel_from_plane_point(window.pixel_to_world(np.column_stack([u.ravel(), v.ravel()])))
+def _recorded(fluoroscope: Fluoroscope, window: View) -> NDArray[np.float32]:
+    """Return where (h, w, 2) the pixels of a window of the ideal image lie in the recorded frame."""
+    view = fluoroscope.view
+    corners = window.pixel_to_world(np.array([[0.0, 0.0], [window.width - 1.0, window.height - 1.0]]))
+    first, last = view.pixel_from_plane_point(corners)
+    u = np.linspace(first[0], last[0], window.width, dtype=np.float32)
+    v = np.linspace(first[1], last[1], window.height, dtype=np.float32)
+    grid = np.stack(np.meshgrid(u, v), axis=-1)
+    offset = _offsets(fluoroscope)
+    if offset is None:
+        return grid
+    grid += cv2.remap(
+        offset,
+        (grid[..., 0] + _GRID_PX) / _GRID_PX,
+        (grid[..., 1] + _GRID_PX) / _GRID_PX,
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return grid
 
 
-def _recorded(fluoroscope: Fluoroscope, ideal: NDArray[np.float64], size: int) -> NDArray[np.float32]:
-    """Return where (size, size, 2) the ideal pixels lie in the recorded frame; smooth, so a coarse grid is computed."""
-    grid = ideal.reshape(size, size, 2)
+@lru_cache(maxsize=32)
+def _offsets(fluoroscope: Fluoroscope) -> NDArray[np.float32] | None:
+    """Return recorded minus ideal pixels at every `_GRID_PX`-th ideal pixel, from one step outside of the image on."""
     if fluoroscope.distortion is None:
-        return grid.astype(np.float32)
-    at = np.unique(np.linspace(0, size - 1, 33).round().astype(int))
-    coarse = grid[np.ix_(at, at)].reshape(-1, 2)
-    moved = fluoroscope.recorded_from_ideal(coarse)
-    moved = np.where(np.isfinite(moved), moved, -1e4)
-    offset = (moved - coarse).reshape(len(at), len(at), 2).astype(np.float32)
-    place = np.interp(np.arange(size), at, np.arange(len(at))).astype(np.float32)
-    u, v = np.meshgrid(place, place)
-    return (grid + cv2.remap(offset, u, v, cv2.INTER_CUBIC)).astype(np.float32)
+        return None
+    columns, rows = (np.arange(-_GRID_PX, n + 2 * _GRID_PX, _GRID_PX) for n in fluoroscope.view.size_px)
+    ideal = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2).astype(np.float64)
+    recorded = fluoroscope.recorded_from_ideal(ideal)
+    # Where the model folds over there is no image either.
+    offset = np.where(np.isfinite(recorded), recorded - ideal, -1e4)
+    return offset.reshape(len(rows), len(columns), 2).astype(np.float32)
 
 
-def _of_four(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    height, width = image.shape
-    return np.asarray(image.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3)), dtype=np.float32)
+def _means(image: NDArray[np.float32], size_px: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the means over blocks; ``size_px`` (width, height) divides the image's."""
+    return np.asarray(cv2.resize(image, size_px, interpolation=cv2.INTER_AREA), dtype=np.float32)

@@ -19,7 +19,7 @@ from fluoropose.rig import Rig
 
 __all__ = ["Refiner"]
 
-_POINTS = 20_000  # of the surface are enough to place a window
+_POINTS = 2_000  # of the surface are enough to place a window
 
 
 class Refiner:

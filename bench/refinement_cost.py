@@ -1,0 +1,139 @@
+"""What refinement costs per pair of views, as a whole and per iteration at each scale."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluoropose.bone import Bone
+from fluoropose.drr import Renderer
+from fluoropose.evaluation import pose_errors
+from fluoropose.geometry import Pose, View
+from fluoropose.refinement import GradientCorrelation, Objective, Refinement, Refiner, Schedule, Starts, moved
+from fluoropose.rig import Fluoroscope, Rig
+from fluoropose.simulate.phantom import head
+from fluoropose.simulate.solids import Grid
+
+__all__ = ["cost_rows"]
+
+_REPEATS = 15
+_CENTRE = np.array([0.0, 0.0, -400.0])
+_TRUTH = Pose.from_euler_zyx_deg([95.0, 10.0, 20.0], _CENTRE)
+
+
+def cost_rows() -> Iterator[dict[str, Any]]:
+    """Yield the rows of the table "cost": a drawn head among its soft tissue, the skull alone as the moving image."""
+    for size in (256, 128):
+        whole, skull = _phantom(size)
+        rig = _rig()
+        renderer = Renderer(whole.volume)
+        frames = [(1 - 0.9 * np.exp(-renderer.render(view, _TRUTH))).astype(np.float32) for view in rig.views]
+        setting = f"two {size} x {size} views, {size}^3 volume"
+        methods = {
+            "our LM, 1 start": Refiner(rig, skull, most_px=size, starts=Starts(1)),
+            "our LM, 8 starts": Refiner(rig, skull, most_px=size, starts=Starts(8)),
+            "our LM, 1 start, finest scale left out": Refiner(
+                rig, skull, most_px=size, starts=Starts(1), schedule=Schedule(skipped=1)
+            ),
+        }
+        for name, refiner in methods.items():
+            yield _whole(name, setting, refiner, frames)
+        yield from _iterations(setting, methods["our LM, 1 start"], frames)
+
+
+def _phantom(size: int) -> tuple[Bone, Bone]:
+    side = 246.0
+    step = side / size
+    grid = Grid(origin_mm=(-side / 2, -118.0, -128.0), spacing_mm=step, shape=(size, size, size))
+    drawn = head(grid)
+    share = drawn.bone_share
+    points = drawn.volume.voxel_to_bone(np.argwhere(share > 0.5)[::97, ::-1])
+    bone = Bone(
+        "skull",
+        drawn.volume,
+        share > 0.3,
+        points,
+        np.array([[0, 1, 2]], np.int32),
+        points[:: max(1, len(points) // 33)],
+        tuple(f"p{i}" for i in range(len(points[:: max(1, len(points) // 33)]))),
+        np.empty((0, 2), np.intp),
+        Pose.identity(),
+    )
+    return bone, bone
+
+
+def _rig() -> Rig:
+    turn = Pose.from_euler_zyx_deg([0.0, 75.0, 0.0], np.zeros(3))
+    second = Pose(turn.rotation, _CENTRE - turn.rotation @ _CENTRE)
+    views = [View.from_sdd((640, 640), 1100.0, 0.6, 0.6, 0.0, 0.0, place) for place in (None, second)]
+    return Rig(tuple(Fluoroscope(view) for view in views))
+
+
+def _start(seed: int) -> Pose:
+    axis, along = (v / np.linalg.norm(v) for v in np.random.default_rng(seed).normal(size=(2, 3)))
+    return moved(_TRUTH, np.concatenate([np.radians(2.5) * axis, 2.0 * along]))
+
+
+def _whole(name: str, setting: str, refiner: Refiner, frames: list[NDArray[np.float32]]) -> dict[str, Any]:
+    seconds: list[float] = []
+    cpu_began = time.process_time()
+    found: list[Refinement] = []
+    for seed in range(_REPEATS):
+        began = time.perf_counter()
+        found.append(refiner.refine(frames, _start(seed)))
+        seconds.append(time.perf_counter() - began)
+    errors = pose_errors([one.world_from_bone for one in found], [_TRUTH] * len(found))
+    return {
+        "table": "cost",
+        "method": name,
+        "device": "cpu",
+        "setting": setting,
+        "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
+        "pairs": len(found),
+        "seconds_per_pair": float(np.median(seconds)),
+        "fastest_seconds": float(min(seconds)),
+        "cpu_seconds_per_pair": (time.process_time() - cpu_began) / _REPEATS,
+        "iterations_by_scale": {
+            f"{level.size_px} px": float(np.mean([one.levels[k].iterations for one in found]))
+            for k, level in enumerate(found[0].levels)
+        },
+        "geodesic_error_deg_median": float(np.median(errors.geodesic_error_deg)),
+        "translation_norm_mm_median": float(np.median(errors.translation_norm_mm)),
+        "start": "2.5 degrees, 2 mm from the truth",
+    }
+
+
+def _iterations(setting: str, refiner: Refiner, frames: list[NDArray[np.float32]]) -> Iterator[dict[str, Any]]:
+    began = time.perf_counter()
+    for _ in range(_REPEATS):
+        windows = refiner.windows(frames, _start(0))
+    cut = (time.perf_counter() - began) / _REPEATS
+    yield {
+        "table": "cost",
+        "method": "cutting the windows",
+        "device": "cpu",
+        "setting": setting,
+        "seconds_per_pair": cut,
+    }
+    while windows[0].view.width >= 32:
+        objective = Objective(refiner.moving, windows, GradientCorrelation(), [_TRUTH], 5.0)
+        times = []
+        for seed in range(_REPEATS):
+            pose = _start(seed)
+            began = time.perf_counter()
+            objective.step(pose)
+            times.append(time.perf_counter() - began)
+        yield {
+            "table": "cost",
+            "method": f"one iteration at {windows[0].view.width} px",
+            "device": "cpu",
+            "setting": setting,
+            "seconds_per_pair": float(np.median(times)),
+            "fastest_seconds": float(min(times)),
+        }
+        windows = [window.halved() for window in windows]

@@ -1,0 +1,142 @@
+"""The real knee: errors against the reference, against X-rays simulated at it, and against the image's own edges."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+from scipy.ndimage import gaussian_filter
+
+from fluoropose.bone import Bone
+from fluoropose.bone_model.build import build_bone, read_bone_config
+from fluoropose.drr import Renderer
+from fluoropose.geometry import Pose
+from fluoropose.refinement import Refiner
+from outline_edges import edge_distances
+from refinement_ledger import Ledger, Result, of_refinement, row
+from refinement_trials import FAILURE_MM, HERE, OpenTrial
+
+__all__ = ["knee_rows"]
+
+_CLEAR = 0.01  # of full scale per pixel: an edge
+
+
+def knee_rows(trial: OpenTrial, data_dir: Path, ledger: Ledger, quick: bool) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the table "knee"."""
+    refiner = Refiner(trial.rig, trial.bone)
+    spans = {"frames 100-149": range(100, 150), "frames 0-99, every tenth (developed on)": range(0, 100, 10)}
+    step = 10 if quick else 1
+    for span, numbers in spans.items():
+        done: dict[str, list[Result]] = {"reference": [], "landmarks": [], "landmarks, then our LM, 8 starts": []}
+        for number in track(numbers[::step], f"knee: {span}"):
+            start, truth = trial.landmark_poses.get(number), trial.truth[number]
+            done["reference"].append(ledger.get(f"reference {number}", partial(_reference, trial, number)))
+            done["landmarks"].append(ledger.get(f"landmarks {number}", partial(_landmarks, trial, number)))
+            after = of_refinement(None, truth, 0.0)
+            if start is not None:
+                after = ledger.get(f"lm8 {number}", partial(_refined, trial, refiner, number, start))
+            done["landmarks, then our LM, 8 starts"].append(after)
+        for method, results in done.items():
+            edges: dict[str, Any] = {
+                f"outline_to_edge_{k}": _mean(results, k)
+                for k in ("view1_px", "view2_px", "view1_signed_px", "view2_signed_px")
+            }
+            landmarks = trial.bone.landmarks_mm
+            yield row("knee", method, results, landmarks, failure_mm=FAILURE_MM, frames=span, **edges)
+    yield _simulated(trial, data_dir, refiner, ledger, range(100, 150, 3)[::step])
+
+
+def _mean(results: list[Result], name: str) -> float | None:
+    values = [r.extra[name] for r in results if name in r.extra]
+    return float(np.mean(values)) if values else None
+
+
+def _edges(trial: OpenTrial, number: int, frames: list[NDArray[np.float32]], pose: Pose) -> dict[str, float]:
+    """Measure every second frame only: the outline of so many triangles takes far longer than the refinement."""
+    found: dict[str, float] = {}
+    if number % 2:
+        return found
+    for k, (scope, frame) in enumerate(zip(trial.rig.fluoroscopes, frames, strict=True), start=1):
+        edges = edge_distances(scope, frame, pose, trial.bone.vertices, trial.bone.faces, _CLEAR)
+        found |= {f"view{k}_px": edges.mean_px, f"view{k}_signed_px": float(np.median(edges.signed))}
+    return found
+
+
+def _reference(trial: OpenTrial, number: int) -> Result:
+    truth = trial.truth[number]
+    return of_refinement(truth, truth, 0.0, **_edges(trial, number, trial.frames(number), truth))
+
+
+def _landmarks(trial: OpenTrial, number: int) -> Result:
+    pose = trial.landmark_poses.get(number)
+    edges = {} if pose is None else _edges(trial, number, trial.frames(number), pose)
+    return of_refinement(pose, trial.truth[number], 0.0, **edges)
+
+
+def _refined(trial: OpenTrial, refiner: Refiner, number: int, start: Pose) -> Result:
+    frames = trial.frames(number)
+    began = time.perf_counter()
+    found = refiner.refine(frames, start)
+    seconds = time.perf_counter() - began
+    kept = start if refiner.doubt(found, start) else found
+    pose = kept if isinstance(kept, Pose) else kept.world_from_bone
+    return of_refinement(kept, trial.truth[number], seconds, **_edges(trial, number, frames, pose))
+
+
+# --- simulated from the implant's surface -------------------------------------------------------------------------
+
+
+def _simulated(trial: OpenTrial, data_dir: Path, refiner: Refiner, ledger: Ledger, numbers: range) -> dict[str, Any]:
+    """Refine X-rays drawn at the reference poses from voxels half as large; starts as far off as the real ones are."""
+    results = []
+    renderer: list[Renderer] = []
+    for number in track(numbers, "knee: simulated"):
+        start, truth = trial.landmark_poses.get(number), trial.truth[number]
+        if start is None:
+            results.append(of_refinement(None, truth, 0.0))
+            continue
+
+        def compute(n: int = number, s: Pose = start, t: Pose = truth) -> Result:
+            if not renderer:
+                renderer.append(Renderer(_finer(trial.bone, data_dir).volume))
+            frames = _draw(trial, renderer[0], t, n)
+            began = time.perf_counter()
+            found = refiner.refine(frames, s)
+            return of_refinement(found, t, time.perf_counter() - began)
+
+        results.append(ledger.get(f"simulated {number}", compute))
+    method = "landmarks' poses, then our LM, 8 starts"
+    landmarks = trial.bone.landmarks_mm
+    return row(
+        "knee", method, results, landmarks, failure_mm=FAILURE_MM, frames="X-rays simulated at the reference poses"
+    )
+
+
+def _finer(bone: Bone, data_dir: Path) -> Bone:
+    config = read_bone_config(HERE / "configs/knee_femur_bone.toml", data_dir)
+    assert config.mesh is not None
+    fine = build_bone(config.model_copy(update={"mesh": config.mesh.model_copy(update={"spacing_mm": 0.35})}))
+    if not np.allclose(fine.bone_from_source.matrix, bone.bone_from_source.matrix, atol=1e-6):
+        raise SystemExit("the finer implant lies elsewhere in its frame")
+    return fine
+
+
+def _draw(trial: OpenTrial, renderer: Renderer, truth: Pose, seed: int) -> list[NDArray[np.float32]]:
+    """Draw frames: tissue that varies smoothly, the metal, scatter, blur of 1.5 pixels, noise, 8 bits."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for scope in trial.rig.fluoroscopes:
+        line = renderer.render(scope.view, truth)
+        tissue = 1.2 + 0.6 * gaussian_filter(rng.normal(size=line.shape), 60) * 60 * 3.5 / 2
+        signal = np.exp(-line - np.clip(tissue, 0.2, 3)) + 0.06
+        blurred = np.asarray(cv2.GaussianBlur(signal.astype(np.float32), (0, 0), 1.5))
+        noisy = blurred + 0.01 * np.sqrt(blurred) * rng.normal(size=line.shape)
+        found.append((1 - np.round(np.clip(noisy, 0, 1) * 255) / 255).astype(np.float32))
+    return found
