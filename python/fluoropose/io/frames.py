@@ -119,7 +119,9 @@ def open_frames(path: str | Path, bits: int | None = None) -> FrameSource:
 class _Folder(FrameSource):
     def __init__(self, path: Path, bits: int | None) -> None:
         self.path = path
-        self.files = sorted((f for f in path.iterdir() if f.suffix.lower() in _IMAGES), key=_natural)
+        # Some systems leave hidden companions of files behind (._0001.png).
+        images = (f for f in path.iterdir() if f.suffix.lower() in _IMAGES and not f.name.startswith("."))
+        self.files = sorted(images, key=_natural)
         kinds = {_IMAGES[f.suffix.lower()] for f in self.files}
         if len(kinds) != 1:
             found = " and ".join(sorted(kinds)) or "none"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +33,7 @@ def make_dataset(config: LearningConfig, out: str | Path) -> Path:
     """Render the set that ``config.dataset`` describes into one HDF5 file.
 
     Interrupted, it leaves ``out`` with ".partial" appended and goes on from there when called again with the same
-    configuration; the result is the same.
+    configuration; the result is the same. A finished set of the same configuration, bones and rig is left as it is.
 
     Returns
     -------
@@ -47,10 +49,13 @@ def make_dataset(config: LearningConfig, out: str | Path) -> Path:
     data = config.dataset
     bone, rig = Bone.load(data.bone), Rig.load(data.rig)
     neighbours = tuple(None if m.bone is None else Bone.load(m.bone) for m in data.moving)
+    recipe = _recipe(config, (bone, *neighbours))
+    if _is_finished(out, recipe):
+        return out
     scene = Scene(bone, rig, data, neighbours)
     partial = out.with_name(out.name + ".partial")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with _open_partial(partial, config, bone, rig, scene.layers) as file:
+    with _open_partial(partial, recipe, config, bone, rig, scene.layers) as file:
         done = file["done"][:]
         with _progress() as bar:
             task = bar.add_task(f"rendering {out.name}", total=data.count, completed=int(done.sum()))
@@ -66,13 +71,27 @@ def make_dataset(config: LearningConfig, out: str | Path) -> Path:
     return out
 
 
-def _open_partial(path: Path, config: LearningConfig, bone: Bone, rig: Rig, layers: int) -> h5py.File:
-    recipe = config.dataset.model_dump_json()
+def _recipe(config: LearningConfig, bones: tuple[Bone | None, ...]) -> str:
+    """Return all that a sample depends on: the configuration, and what is in the files that it names."""
+    files = [None if bone is None else bone.fingerprint for bone in bones]
+    rig = hashlib.sha256(config.dataset.rig.read_bytes()).hexdigest()
+    return json.dumps({"dataset": config.dataset.model_dump(mode="json"), "bones": files, "rig": rig})
+
+
+def _is_finished(path: Path, recipe: str) -> bool:
+    """Tell whether a finished set of this very recipe is there; another one will be replaced."""
+    if not path.exists():
+        return False
+    with _open(path, "r") as file:
+        return bool(file.attrs.get("recipe") == recipe)
+
+
+def _open_partial(path: Path, recipe: str, config: LearningConfig, bone: Bone, rig: Rig, layers: int) -> h5py.File:
     if path.exists():
         file = _open(path, "r+")
-        if file.attrs.get("recipe") != recipe or file.attrs.get("bone_fingerprint") != bone.fingerprint:
+        if file.attrs.get("recipe") != recipe:
             file.close()
-            raise FileFormatError(f"{path}: begun with another configuration or bone; delete it to start afresh")
+            raise FileFormatError(f"{path}: begun with another configuration, bone or rig; delete it to start afresh")
         return file
     data = config.dataset
     n, c = data.count, data.size + 2 * data.border

@@ -29,8 +29,8 @@ def refined_row(row: PoseRow, frames: Sequence[NDArray[np.float32]], refiner: Re
     refiner
         Of the same rig and bone.
     min_likeness
-        Of the bone's radiographs at the refined pose with the frames (gradient correlation, 1 where they are the same);
-        below, the bone is somewhere else, and the row is failed.
+        Of the bone's radiographs with the frames (gradient correlation, 1 where they are the same), at the refined pose
+        or at the one that stands; below, the bone is somewhere else, and the row is failed.
     """
     if row.world_from_bone is None:
         return row
@@ -39,13 +39,14 @@ def refined_row(row: PoseRow, frames: Sequence[NDArray[np.float32]], refiner: Re
     except InputError as error:
         return replace(row, reason=f"not refined: {error}")
     doubt = refiner.doubt(found, row.world_from_bone)
-    if doubt:
-        return replace(row, reason=f"not refined: {doubt}")
-    if found.value < min_likeness:
+    likeness = found.value_at_start if doubt else found.value
+    if likeness < min_likeness:
         reason = (
-            f"the bone's radiographs are unlike the frames: gradient correlation {found.value:.2f}, "
+            f"the bone's radiographs are unlike the frames: gradient correlation {likeness:.2f}, "
             f"expected at least {min_likeness:g}"
         )
         return PoseRow.failed(row.frame, row.time_s, reason, row.source)
+    if doubt:
+        return replace(row, reason=f"not refined: {doubt}")
     covariance = row.covariance if found.covariance is None else found.covariance
     return replace(row, world_from_bone=found.world_from_bone, covariance=covariance, source=row.source + REFINED)

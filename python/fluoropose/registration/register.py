@@ -192,7 +192,9 @@ def _earlier(poses_path: Path, run_path: Path, fingerprint: str) -> tuple[dict[i
             return {}, 0.0
         rows = {row.frame: row for row in read_poses(poses_path)}
         own = {source + refined for source in ("network", "start") for refined in ("", REFINED)}
-        return {n: row for n, row in rows.items() if row.source in own}, float(run["seconds"])
+        # A failed pair is tried again: its frames may have been mended since.
+        kept = {n: row for n, row in rows.items() if row.source in own and row.status is Status.OK}
+        return kept, float(run["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}, 0.0
 
