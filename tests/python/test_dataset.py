@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -73,6 +74,23 @@ def test_another_configuration_does_not_resume(config: LearningConfig, tmp_path:
     finished.rename(tmp_path / "set.h5.partial")
     with pytest.raises(FileFormatError, match="another configuration"):
         make_dataset(changed(config, seed=9), out)
+
+
+def test_a_changed_rig_neither_resumes_nor_passes_for_finished(config: LearningConfig, tmp_path: Path) -> None:
+    rig = tmp_path / "rig.json"
+    rig.write_bytes(config.dataset.rig.read_bytes())
+    own = config.model_copy(update={"dataset": config.dataset.model_copy(update={"rig": rig})})
+    finished = make_dataset(own, tmp_path / "set.h5")
+    made = finished.stat().st_mtime_ns
+    make_dataset(own, finished)
+    assert finished.stat().st_mtime_ns == made  # left as it is
+    loaded = Rig.load(rig)
+    first = loaded.fluoroscopes[0]
+    view = replace(first.view, source=first.view.source + [5.0, 0.0, 0.0])
+    Rig((replace(first, view=view), *loaded.fluoroscopes[1:])).save(rig)
+    finished.rename(tmp_path / "set.h5.partial")
+    with pytest.raises(FileFormatError, match="another configuration, bone or rig"):
+        make_dataset(own, finished)
 
 
 def test_labels_are_the_projected_landmarks(config: LearningConfig, set_path: Path) -> None:

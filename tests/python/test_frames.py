@@ -61,6 +61,12 @@ def test_folder_of_png_reads_back_in_natural_order(tmp_path: Path, dtype: type) 
         np.testing.assert_array_equal(source.read(i), frames[i])
 
 
+def test_hidden_companions_of_frames_are_no_frames(tmp_path: Path) -> None:
+    folder = write_pngs(tmp_path / "view1", stack(3, np.uint8))
+    (folder / "._f0.png").write_bytes(b"\0\5\x16\7")
+    assert len(open_frames(folder)) == 3
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_multi_page_tiff_reads_back(tmp_path: Path, dtype: type) -> None:
     frames = stack(5, dtype)

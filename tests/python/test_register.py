@@ -369,6 +369,26 @@ def test_help_teaches_the_order_of_the_commands() -> None:
     assert CliRunner().invoke(app, ["--version"]).output.strip()
 
 
+def test_a_mended_frame_is_registered_by_a_rerun(broken_lab: Laboratory, tmp_path: Path) -> None:
+    frame = broken_lab.folder / "view1" / "0001.png"
+    whole = frame.read_bytes()
+    frame.write_bytes(whole[:200])
+    trial = broken_lab.trial(tmp_path / "out", refine=False)
+    assert [row.status for row in register_trial(trial, "0:3").rows] == [Status.OK, Status.FAILED, Status.OK]
+    frame.write_bytes(whole)
+    again = register_trial(trial, "0:3")
+    assert again.resumed == 2
+    assert [row.status for row in again.rows] == [Status.OK] * 3
+
+
+def test_swapped_views_are_noticed(lab: Laboratory, tmp_path: Path) -> None:
+    trial = lab.trial(tmp_path / "out")
+    swapped = trial.model_copy(update={"frames": trial.frames[::-1]})
+    rows = register_trial(swapped, "0:4").rows
+    assert [row.status for row in rows] == [Status.FAILED] * 4
+    assert all(row.reason for row in rows)
+
+
 def test_a_pose_whose_radiographs_are_unlike_the_frames_fails(lab: Laboratory, tmp_path: Path) -> None:
     strict = register_trial(lab.trial(tmp_path / "out", checks={"min_likeness": 1.0}), "0:3")
     assert [row.status for row in strict.rows] == [Status.FAILED] * 3
