@@ -160,7 +160,7 @@ def _before_and_after(trial: OpenTrial, refiner: Refiner, number: int, ledger: L
 def capture_rows(trial: OpenTrial, ledger: Ledger, quick: bool) -> Iterator[dict[str, Any]]:
     """Start at poses turned and shifted from the truth by growing amounts, in random directions."""
     errors = [(5.0, 5.0), (20.0, 20.0)] if quick else [(3.0, 3.0), (6.0, 6.0), (10.0, 10.0), (15.0, 15.0), (20.0, 20.0)]
-    numbers = sorted(trial.truth)[12 :: 16 if quick else 3]
+    numbers = sorted(trial.truth)[12 :: 16 if quick else 6]
     box = Box(25.0, 25.0)
     methods = {
         "our LM, 1 start": (Refiner(trial.rig, trial.bone, starts=Starts(1)), 1),
