@@ -23,7 +23,7 @@ _HEADER: dict[str, Any] = {"format": "fluoropose-rig", "version": 1, "units": "m
 
 # Distances between two sources, and from a source to its image plane, that an installation for bones can have (mm).
 # Outside them the numbers are almost surely centimetres, metres or micrometres.
-_PLAUSIBLE_MM = (200.0, 20_000.0)
+_PLAUSIBLE_MM = (300.0, 6_000.0)
 
 
 @dataclass(frozen=True)

@@ -248,6 +248,7 @@ def evaluate(
     limit_mm: Annotated[float, typer.Option(help="success: largest distance")] = 5.0,
 ) -> None:
     """Compare a registered trial with reference poses; rewrites its summary.json and report.html."""
+    from fluoropose.registration.poses_file import read_poses
     from fluoropose.registration.trial import load_trial
     from fluoropose.report.compare import compare_trial
 
@@ -261,6 +262,9 @@ def evaluate(
         success_mm=limit_mm,
     )
     _show(summary, loaded.out)
+    registered = len(read_poses(loaded.out / "poses.csv"))
+    if summary.pairs < registered:
+        console.print(f"compared: {summary.pairs} of {registered} pairs; the others have no reference pose")
 
 
 @app.command()
