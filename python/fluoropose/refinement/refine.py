@@ -30,7 +30,9 @@ class Schedule:
     Attributes
     ----------
     levels
-        Each has half as many pixels a side as the next; the last is the windows' own resolution.
+        At most. Each has half as many pixels a side as the next; the last is the windows' own resolution.
+    coarsest_px
+        Windows with fewer pixels a side are left out: so little shows in them that they lead astray.
     reach_px
         How far from the shadow pixels count, in each level's own pixels.
     skipped
@@ -40,10 +42,12 @@ class Schedule:
     levels: int = 4
     reach_px: float = 5.0
     skipped: int = 0
+    coarsest_px: int = 20
 
     def __post_init__(self) -> None:
         whole_positive("levels", self.levels)
         positive("reach_px", self.reach_px)
+        whole_positive("coarsest_px", self.coarsest_px)
         if not 0 <= self.skipped < self.levels:
             raise InputError(f"skipped: expected 0 to {self.levels - 1}, found {self.skipped}")
 
@@ -174,6 +178,8 @@ def _rank(outcome: Outcome) -> float:
 def _pyramid(fixed: Sequence[FixedView], schedule: Schedule) -> list[list[FixedView]]:
     """Return the windows from coarse to fine."""
     levels = [list(fixed)]
-    for _ in range(schedule.levels - 1):
+    smallest = min(min(one.image.shape) for one in fixed)
+    while len(levels) < schedule.levels and smallest // 2 ** len(levels) >= schedule.coarsest_px:
         levels.append([one.halved() for one in levels[-1]])
-    return levels[schedule.skipped :][::-1]
+    # Where little can be halved, something must be left to look at.
+    return levels[min(schedule.skipped, len(levels) - 1) :][::-1]
