@@ -384,7 +384,8 @@ def test_a_mended_frame_is_registered_by_a_rerun(broken_lab: Laboratory, tmp_pat
 def test_swapped_views_are_noticed(lab: Laboratory, tmp_path: Path) -> None:
     trial = lab.trial(tmp_path / "out")
     swapped = trial.model_copy(update={"frames": trial.frames[::-1]})
-    rows = register_trial(swapped, "0:4").rows
+    # Residuals of 8.5 to 10 mm, where 8 are allowed; in the first pair the likeness, 0.38, tells instead.
+    rows = register_trial(swapped, "1:5").rows
     assert [row.status for row in rows] == [Status.FAILED] * 4
     assert all(row.reason for row in rows)
 
