@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fluoropose._checks import finite_array
 from fluoropose.errors import InputError
@@ -106,6 +106,47 @@ class Volume:
     def masked(self, mask: NDArray[np.bool_]) -> Volume:
         """Return the same grid with zero attenuation where ``mask`` (nz, ny, nx) is False."""
         return Volume(np.where(checked_mask(mask, self.shape), self.mu, np.float32(0)), self.bone_from_voxel)
+
+    def trimmed(self) -> Volume:
+        """Cut empty margins off, up to one voxel: rays that miss the rest are cheap. An empty volume stays as it is."""
+        filled = self.mu > 1e-5
+        if not filled.any():
+            return self
+        spans = []
+        for axis in range(3):
+            hits = np.flatnonzero(filled.any(axis=tuple(a for a in range(3) if a != axis)))
+            spans.append(slice(max(int(hits[0]) - 1, 0), int(hits[-1]) + 2))
+        moved = self.bone_from_voxel.copy()
+        first = np.array([spans[2].start, spans[1].start, spans[0].start], dtype=np.float64)
+        moved[:3, 3] = self.voxel_to_bone(first[None])[0]
+        return Volume(self.mu[spans[0], spans[1], spans[2]], moved)
+
+    def extended(self, towards: ArrayLike, length_mm: float) -> Volume:
+        """Continue the volume by copies of the last slice of the axis that points most along ``towards`` (3,)."""
+        axes = self.bone_from_voxel[:3, :3] / self.spacing_mm
+        along = finite_array("towards", towards, (3,)) @ axes
+        axis = int(np.argmax(np.abs(along)))
+        count = int(np.ceil(length_mm / self.spacing_mm[axis]))
+        before = along[axis] < 0
+        pads = [(0, 0)] * 3
+        pads[2 - axis] = (count, 0) if before else (0, count)
+        moved = self.bone_from_voxel.copy()
+        if before:
+            moved[:3, 3] -= count * moved[:3, axis]
+        return Volume(np.pad(self.mu, pads, mode="edge"), moved)
+
+    def beyond(self, point_mm: ArrayLike, towards: ArrayLike) -> NDArray[np.float32]:
+        """Return how far each voxel (nz, ny, nx) lies beyond the plane through a point (3,), bone mm, across (3,)."""
+        nz, ny, nx = self.shape
+        direction = finite_array("towards", towards, (3,))
+        length = float(np.linalg.norm(direction))
+        if length < 1e-9:
+            raise InputError("towards: expected a direction, found zero")
+        unit = direction / length
+        step = unit @ self.bone_from_voxel[:3, :3]
+        start = float(unit @ (self.bone_from_voxel[:3, 3] - finite_array("point_mm", point_mm, (3,))))
+        z, y, x = np.ogrid[:nz, :ny, :nx]
+        return np.asarray(start + step[0] * x + step[1] * y + step[2] * z, dtype=np.float32)
 
 
 def checked_mask(mask: NDArray[np.bool_], shape: tuple[int, int, int]) -> NDArray[np.bool_]:

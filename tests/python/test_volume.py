@@ -72,3 +72,49 @@ def test_is_not_changed_from_outside() -> None:
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
     assert _MU.flags.writeable
+
+
+def _turned() -> NDArray[np.float64]:
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_rotvec([0.3, -0.2, 0.5]).as_matrix() @ np.diag([0.5, -1.0, 2.0])
+    affine[:3, 3] = [10, 20, 30]
+    return affine
+
+
+def test_trimmed_keeps_what_attenuates_in_its_place() -> None:
+    mu = np.zeros((9, 8, 7), np.float32)
+    mu[3:5, 2:6, 4] = 0.03
+    whole = Volume(mu, _turned())
+    small = whole.trimmed()
+    assert small.shape == (4, 6, 3)  # one empty voxel on every side
+    assert small.mu.sum() == mu.sum()
+    at, before = np.argwhere(small.mu > 0)[:, ::-1], np.argwhere(mu > 0)[:, ::-1]
+    np.testing.assert_allclose(small.voxel_to_bone(at), whole.voxel_to_bone(before), atol=1e-12)
+    empty = Volume(np.zeros((2, 2, 2), np.float32), np.eye(4))
+    assert empty.trimmed() is empty
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_extended_repeats_the_last_slice(sign: float) -> None:
+    mu = np.random.default_rng(0).uniform(0.01, 0.02, (4, 5, 6)).astype(np.float32)
+    whole = Volume(mu, _turned())
+    towards = sign * _turned()[:3, 1]
+    longer = whole.extended(towards, 2.5)
+    assert longer.shape == (4, 8, 6)  # 2.5 mm in steps of 1 mm
+    new = slice(5, 8) if sign > 0 else slice(0, 3)
+    assert (longer.mu[:, new] == mu[:, [-1 if sign > 0 else 0]]).all()
+    kept = 0 if sign > 0 else 3
+    np.testing.assert_allclose(
+        longer.voxel_to_bone(np.array([[2, kept, 1]])), whole.voxel_to_bone(np.array([[2, 0, 1]]))
+    )
+
+
+def test_beyond_is_the_distance_from_the_plane() -> None:
+    volume = Volume(np.full((4, 5, 6), 0.02, np.float32), _turned())
+    point, towards = np.array([11.0, 19.0, 31.0]), np.array([0.0, 3.0, -4.0])
+    distance = volume.beyond(point, towards)
+    voxel = np.array([[5, 1, 3]])
+    expected = (volume.voxel_to_bone(voxel)[0] - point) @ towards / 5
+    assert distance[3, 1, 5] == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(InputError, match="towards: expected a direction"):
+        volume.beyond(point, np.zeros(3))

@@ -81,16 +81,17 @@ class Scene:
         for moving, neighbour in zip(config.moving, neighbours, strict=True):
             if neighbour is None:
                 share = _share_beyond(bone.volume, moving)
-                part = _extended(Volume(rest * share, bone.volume.bone_from_voxel), moving)
-                parts.append(Renderer(_trimmed(part), config.method))
+                part = Volume(rest * share, bone.volume.bone_from_voxel).extended(moving.towards, moving.extend_mm)
+                parts.append(Renderer(part.trimmed(), config.method))
                 rest = rest * (1 - share)
             else:
-                parts.append(Renderer(_trimmed(neighbour.volume), config.method))
+                parts.append(Renderer(neighbour.volume.trimmed(), config.method))
         self._parts = parts
         alone = replace(bone, volume=bone.volume.masked(mask), mask=mask)
         self._renderer = BoneRenderer(alone, config.method)
         has_rest = bool((rest > 0).any())
-        self._rest = Renderer(_trimmed(Volume(rest, bone.volume.bone_from_voxel)), config.method) if has_rest else None
+        left = Volume(rest, bone.volume.bone_from_voxel).trimmed()
+        self._rest = Renderer(left, config.method) if has_rest else None
 
     @property
     def layers(self) -> int:
@@ -227,41 +228,4 @@ def _own_voxels(bone: Bone) -> NDArray[np.bool_]:
 
 def _share_beyond(volume: Volume, moving: Moving) -> NDArray[np.float32]:
     """Weight (nz, ny, nx), 1 beyond the plane, 0 before it, with a linear blend."""
-    nz, ny, nx = volume.shape
-    towards = np.array(moving.towards) / np.linalg.norm(moving.towards)
-    to_bone = volume.bone_from_voxel
-    step = towards @ to_bone[:3, :3]
-    start = float(towards @ (to_bone[:3, 3] - np.array(moving.beyond_mm)))
-    z, y, x = np.ogrid[:nz, :ny, :nx]
-    distance = start + step[0] * x + step[1] * y + step[2] * z
-    return np.asarray(np.clip(0.5 + distance / _BLEND_MM, 0, 1), dtype=np.float32)
-
-
-def _extended(volume: Volume, moving: Moving) -> Volume:
-    """Repeat the last slice of the axis that points most towards the part's far side."""
-    axes = volume.bone_from_voxel[:3, :3] / volume.spacing_mm
-    along = np.array(moving.towards) @ axes
-    axis = int(np.argmax(np.abs(along)))
-    count = int(np.ceil(moving.extend_mm / volume.spacing_mm[axis]))
-    before = along[axis] < 0
-    pads = [(0, 0)] * 3
-    pads[2 - axis] = (count, 0) if before else (0, count)
-    moved = volume.bone_from_voxel.copy()
-    if before:
-        moved[:3, 3] -= count * moved[:3, axis]
-    return Volume(np.pad(volume.mu, pads, mode="edge"), moved)
-
-
-def _trimmed(volume: Volume) -> Volume:
-    """Cut empty margins off: rays that miss the rest are cheap."""
-    filled = volume.mu > 1e-5
-    if not filled.any():
-        return volume
-    spans = []
-    for axis in range(3):
-        hits = np.flatnonzero(filled.any(axis=tuple(a for a in range(3) if a != axis)))
-        spans.append(slice(max(int(hits[0]) - 1, 0), int(hits[-1]) + 2))
-    moved = volume.bone_from_voxel.copy()
-    first = np.array([spans[2].start, spans[1].start, spans[0].start], dtype=np.float64)
-    moved[:3, 3] = volume.voxel_to_bone(first[None])[0]
-    return Volume(volume.mu[spans[0], spans[1], spans[2]], moved)
+    return np.asarray(np.clip(0.5 + volume.beyond(moving.beyond_mm, moving.towards) / _BLEND_MM, 0, 1))
