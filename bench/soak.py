@@ -197,8 +197,8 @@ def main() -> None:
         "looks": arguments.looks,
         "network": {
             "name": bundle.path.name,
-            "parameters": sum(p.numel() for p in bundle.network.parameters()),
-            "sha256": bundle.manifest.sha256,
+            "parameters": sum(p.numel() for p in bundle.landmarks.module.parameters()),
+            "sha256": bundle.landmarks.facts.sha256,
         },
         "memory_growth": record.growth,
         "accuracy": record.accuracy(),

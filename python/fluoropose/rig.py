@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,11 @@ class Rig:
     def views(self) -> tuple[View, ...]:
         """The ideal views."""
         return tuple(f.view for f in self.fluoroscopes)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that ``save`` writes: the same for the very same calibration only."""
+        return hashlib.sha256(json.dumps([_to_dict(f) for f in self.fluoroscopes]).encode()).hexdigest()
 
     def save(self, path: str | Path) -> None:
         """Write the rig as JSON."""

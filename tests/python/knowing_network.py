@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fluoropose.bone import Bone
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose, View
+from fluoropose.learning.bundle import Landmarks
 from fluoropose.region import Region
 from fluoropose.rig import CircularField, Fluoroscope, Rig
 from fluoropose.volume import Volume
@@ -65,11 +66,15 @@ class KnowingNetwork:
     path: Path = Path("knowing.fpbundle")
 
     @property
-    def manifest(self) -> SimpleNamespace:
-        preprocessing = SimpleNamespace(apply=lambda crop, lit: crop)
-        return SimpleNamespace(size=SIZE, crop_margin=self.crop_margin, views=2, preprocessing=preprocessing)
+    def landmarks(self) -> KnowingNetwork:
+        return self
 
-    def require(self, bone: Bone) -> None:
+    @property
+    def facts(self) -> SimpleNamespace:
+        preprocessing = SimpleNamespace(apply=lambda crop, lit: crop)
+        return SimpleNamespace(size=SIZE, crop_margin=self.crop_margin, preprocessing=preprocessing)
+
+    def require(self, bone: Bone, rig: Rig) -> None:
         if bone is not self.bone:
             raise InputError("trained for another bone")
 
@@ -79,11 +84,12 @@ class KnowingNetwork:
         self.seen[-1].append(region)
         return np.zeros((size, size), np.float32)
 
-    def predict(self, crops: NDArray[np.float32], views: list[int]) -> NDArray[np.float64]:
+    def predict(self, crops: NDArray[np.float32], views: list[int]) -> Landmarks:
         regions = self.seen[-1]
         assert len(crops) == len(views) == len(regions)
         self.seen.append([])
-        return np.stack([self._answer(region, view) for region, view in zip(regions, views, strict=True)])
+        px = np.stack([self._answer(region, view) for region, view in zip(regions, views, strict=True)])
+        return Landmarks(px, np.full(px.shape[:2], np.nan))
 
     def _answer(self, region: Region, view: int) -> NDArray[np.float64]:
         points = self.bone.landmarks_mm.copy()

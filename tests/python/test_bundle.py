@@ -1,106 +1,304 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
 from fluoropose.errors import FileFormatError, InputError
-from fluoropose.learning.bundle import Bundle, Manifest, write_bundle
-from fluoropose.learning.landmark_net import LandmarkNet, px_from_normalised
+from fluoropose.geometry import Pose, View
+from fluoropose.learning.bundle import (
+    Bundle,
+    LandmarkFacts,
+    Owner,
+    RigFacts,
+    SegmentFacts,
+    StyleFacts,
+    add_networks,
+    require_room,
+)
+from fluoropose.learning.coordinates import px_from_normalised
+from fluoropose.learning.landmark_net import LandmarkNet
 from fluoropose.learning.preprocess import Preprocessing
+from fluoropose.rig import CircularField, Fluoroscope, Rig
+from toy_learning import toy_bone, toy_rig
+from trial_laboratory import owner_of
 
-N, VIEWS, SIZE = 5, 2, 64
+N, SIZE = 7, 64
+FACTS = LandmarkFacts(
+    size=SIZE, preprocessing=Preprocessing(floor=0.05), crop_margin=1.3, training={"test_log10_mse": -2.5}
+)
+MASKS = SegmentFacts(size=SIZE, preprocessing=Preprocessing(), training={"test_iou": 0.9})
+STYLES = StyleFacts(size=SIZE, preprocessing=Preprocessing(), training={})
+
+
+class Scaled(nn.Module):
+    """Stands for a network from picture to picture."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        return crops * self.factor
+
+
+@pytest.fixture(scope="module")
+def owner() -> Owner:
+    return owner_of(toy_bone(), toy_rig())
 
 
 @pytest.fixture(scope="module")
 def network() -> LandmarkNet:
     torch.manual_seed(3)
-    return LandmarkNet(N, VIEWS, SIZE).eval()
+    return LandmarkNet(N, 2, SIZE, width=16).eval()
 
 
 @pytest.fixture(scope="module")
-def bundle_path(tmp_path_factory: pytest.TempPathFactory, network: LandmarkNet) -> Path:
+def bundle_path(tmp_path_factory: pytest.TempPathFactory, network: LandmarkNet, owner: Owner) -> Path:
     path = tmp_path_factory.mktemp("bundle") / "toy.fpbundle"
-    manifest = Manifest(
-        bone_name="toy",
-        bone_fingerprint="ab" * 32,
-        landmark_names=tuple(f"p{i}" for i in range(N)),
-        views=VIEWS,
-        size=SIZE,
-        preprocessing=Preprocessing(floor=0.05),
-        crop_margin=1.3,
-        training={"test_log10_mse": -2.5},
-    )
-    write_bundle(path, network, manifest)
+    add_networks(path, owner, {"landmarks": (network, FACTS)})
     return path
 
 
-def crops(count: int) -> np.ndarray:
+def crops(count: int) -> NDArray[np.float32]:
     return np.random.default_rng(1).uniform(-1, 1, (count, SIZE, SIZE)).astype(np.float32)
 
 
-def test_round_trip(bundle_path: Path, network: LandmarkNet) -> None:
+def test_round_trip(bundle_path: Path, network: LandmarkNet, owner: Owner) -> None:
     bundle = Bundle.load(bundle_path)
-    assert bundle.manifest.preprocessing == Preprocessing(floor=0.05)
-    assert bundle.manifest.crop_margin == 1.3
+    assert bundle.manifest.owner == owner
+    assert bundle.landmarks.facts.preprocessing == Preprocessing(floor=0.05)
+    assert bundle.landmarks.facts.crop_margin == 1.3
+    assert bundle.landmarks.facts.parameters == sum(p.numel() for p in network.parameters())
     for count in (1, 3):
-        views = [i % VIEWS for i in range(count)]
-        found = bundle.predict(crops(count), views)
+        views = [i % 2 for i in range(count)]
+        found = bundle.landmarks.predict(crops(count), views)
         with torch.inference_mode():
             output = network(torch.from_numpy(crops(count))[:, None], torch.tensor(views))
-        assert found.shape == (count, N, 2)
+        assert found.px.shape == (count, N, 2)
+        assert np.isnan(found.sd_px).all()
         # float32 network, positions up to 64 px; measured 4e-6 px between the traced and the eager one.
-        assert np.abs(found - px_from_normalised(output.double(), SIZE).numpy()).max() < 1e-4
+        assert np.abs(found.px - px_from_normalised(output.double(), SIZE).numpy()).max() < 1e-4
 
 
-def test_weights_can_be_stored_in_half_precision(bundle_path: Path, network: LandmarkNet, tmp_path: Path) -> None:
-    full = Bundle.load(bundle_path)
-    write_bundle(tmp_path / "half.fpbundle", network, full.manifest, "float16")
-    assert (tmp_path / "half.fpbundle").stat().st_size < 0.52 * bundle_path.stat().st_size
-    half = Bundle.load(tmp_path / "half.fpbundle")
+def test_weights_can_be_stored_in_half_precision(
+    bundle_path: Path, network: LandmarkNet, owner: Owner, tmp_path: Path
+) -> None:
+    add_networks(tmp_path / "half.fpbundle", owner, {"landmarks": (network, FACTS)}, "float16")
+    assert (tmp_path / "half.fpbundle").stat().st_size < 0.62 * bundle_path.stat().st_size
+    half, full = Bundle.load(tmp_path / "half.fpbundle"), Bundle.load(bundle_path)
     # Positions up to 64 px; measured 0.01 px.
-    assert np.abs(half.predict(crops(3), [0, 1, 0]) - full.predict(crops(3), [0, 1, 0])).max() < 0.1
+    difference = half.landmarks.predict(crops(3), [0, 1, 0]).px - full.landmarks.predict(crops(3), [0, 1, 0]).px
+    assert np.abs(difference).max() < 0.1
 
 
 def test_a_narrower_network_is_smaller_by_the_square(network: LandmarkNet) -> None:
-    size = sum(p.numel() for p in network.body.parameters())
-    narrow = sum(p.numel() for p in LandmarkNet(N, VIEWS, SIZE, width=16).body.parameters())
+    size = sum(p.numel() for p in LandmarkNet(N, 2, SIZE).body.parameters())
+    narrow = sum(p.numel() for p in network.body.parameters())
     assert 14 < size / narrow < 17
 
 
 def test_views_have_heads_of_their_own(bundle_path: Path) -> None:
-    bundle = Bundle.load(bundle_path)
     pair = np.repeat(crops(1), 2, axis=0)
-    first, second = bundle.predict(pair, [0, 1])
+    first, second = Bundle.load(bundle_path).landmarks.predict(pair, [0, 1]).px
     assert np.abs(first - second).max() > 0.01
+
+
+class Sure(nn.Module):
+    """A landmark network that tells its standard deviation."""
+
+    def forward(self, crops: torch.Tensor, views: torch.Tensor) -> torch.Tensor:
+        place = crops.mean((2, 3)).expand(-1, N) + views[:, None]
+        return torch.stack([place, place, torch.full_like(place, -3.0)], 2)
+
+
+def test_standard_deviations_are_in_pixels(owner: Owner, tmp_path: Path) -> None:
+    facts = FACTS.model_copy(update={"deviations": True})
+    add_networks(tmp_path / "sure.fpbundle", owner, {"landmarks": (Sure(), facts)})
+    found = Bundle.load(tmp_path / "sure.fpbundle").landmarks.predict(crops(2), [0, 1])
+    assert found.px.shape == (2, N, 2)
+    np.testing.assert_allclose(found.sd_px, np.exp(-3) * SIZE / 2, rtol=1e-6)
+
+
+# --- several networks in one file -----------------------------------------------------------------------------------
+
+
+def test_networks_join_and_replace_each_other(bundle_path: Path, owner: Owner, tmp_path: Path) -> None:
+    path = tmp_path / "all.fpbundle"
+    path.write_bytes(bundle_path.read_bytes())
+    alone = Bundle.load(path)
+    assert alone.segment is None
+    assert alone.translate is None
+    add_networks(path, owner, {"segment": (nn.Sigmoid(), MASKS)})
+    add_networks(path, owner, {"translate": (Scaled(0.5), STYLES), "untranslate": (Scaled(2.0), STYLES)})
+    add_networks(path, owner, {"translate": (Scaled(-1.0), STYLES)})
+    bundle = Bundle.load(path)
+    assert list(bundle.manifest.networks.named()) == ["landmarks", "segment", "translate", "untranslate"]
+    both = bundle.landmarks.predict(crops(1), [0]).px, alone.landmarks.predict(crops(1), [0]).px
+    np.testing.assert_array_equal(*both)
+    assert bundle.segment is not None
+    np.testing.assert_allclose(bundle.segment.predict(crops(2)), 1 / (1 + np.exp(-crops(2))), atol=1e-6)
+    assert bundle.segment.facts.training == {"test_iou": 0.9}
+    assert bundle.translate is not None
+    np.testing.assert_array_equal(bundle.translate.translate(crops(2)), -crops(2))
+    assert bundle.untranslate is not None
+    assert np.abs(bundle.untranslate.translate(crops(2))).max() == 1.0  # never out of range
+    assert bundle.translate_small is None
+
+
+_FEED = """
+import sys
+from test_bundle import MASKS, STYLES, Owner, Scaled, add_networks
+path, owner, name = sys.argv[1:]
+facts = MASKS if name == "segment" else STYLES
+for i in range(10):
+    add_networks(path, Owner.model_validate_json(owner), {name: (Scaled(float(i)), facts)})
+"""
+
+
+@pytest.mark.slow
+def test_two_trainings_can_feed_one_bundle(owner: Owner, tmp_path: Path) -> None:
+    path = tmp_path / "shared.fpbundle"
+    command = [sys.executable, "-c", _FEED, str(path), owner.model_dump_json()]
+    place = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    begun = [subprocess.Popen([*command, name], env=place) for name in ("segment", "translate")]
+    assert [process.wait() for process in begun] == [0, 0]
+    assert set(Bundle.load(path).manifest.networks.named()) == {"segment", "translate"}
+    assert [p.name for p in tmp_path.iterdir()] == ["shared.fpbundle"]
+
+
+def test_a_bundle_without_landmarks_says_so(owner: Owner, tmp_path: Path) -> None:
+    add_networks(tmp_path / "style.fpbundle", owner, {"translate": (Scaled(1.0), STYLES)})
+    bundle = Bundle.load(tmp_path / "style.fpbundle")
+    with pytest.raises(InputError, match="expected a landmark network, found translate"):
+        _ = bundle.landmarks
+
+
+def test_a_network_of_another_bone_or_rig_cannot_join(bundle_path: Path, owner: Owner, tmp_path: Path) -> None:
+    path = tmp_path / "taken.fpbundle"
+    path.write_bytes(bundle_path.read_bytes())
+    other = owner.model_copy(update={"bone_name": "other", "bone_fingerprint": "cd" * 32})
+    with pytest.raises(FileFormatError, match=r"holds networks \(landmarks\) of bone 'toy'.*found 'other'"):
+        add_networks(path, other, {"segment": (nn.Sigmoid(), MASKS)})
+    turned = owner.model_copy(update={"rig": RigFacts.of(turned_rig(2.0))})
+    with pytest.raises(FileFormatError, match="another rig"):
+        require_room(path, turned, {"segment"})
+    with pytest.raises(FileFormatError, match="2 views, found 1"):
+        require_room(path, owner.model_copy(update={"views": 1}), {"segment"})
+    assert path.read_bytes() == bundle_path.read_bytes()
+    add_networks(path, other, {"landmarks": (Sure(), FACTS)})  # nothing of the other bone is left
+    assert Bundle.load(path).manifest.bone_name == "other"
+
+
+# --- bones and rigs that do not fit ---------------------------------------------------------------------------------
+
+
+def turned_rig(degrees: float, grown: float = 1.0) -> Rig:
+    """The toy rig with its second view turned about the bone's usual place, and wider fields."""
+    first, second = toy_rig().fluoroscopes
+    turn = Pose.from_euler_zyx_deg([0, degrees, 0], [0, 0, 0]).rotation
+    place = np.array([0, 0, -400.0])
+    view = second.view
+    moved = replace(
+        view,
+        origin=place + turn @ (view.origin - place),
+        source=place + turn @ (view.source - place),
+        u_step=turn @ view.u_step,
+        v_step=turn @ view.v_step,
+    )
+    assert first.field is not None
+    field = CircularField(first.field.u, first.field.v, first.field.radius * grown)
+    return Rig((replace(first, field=field), replace(second, view=moved)))
 
 
 def test_another_bone_is_refused(bundle_path: Path) -> None:
     bundle = Bundle.load(bundle_path)
-    right: Any = SimpleNamespace(name="toy", fingerprint="ab" * 32)
-    wrong: Any = SimpleNamespace(name="other", fingerprint="cd" * 32)
-    bundle.require(right)
+    bundle.require(toy_bone(), toy_rig())
+    other = replace(toy_bone("other"), landmarks_mm=toy_bone().landmarks_mm + 1.0)
     with pytest.raises(InputError, match=r"trained for bone 'toy'.*found 'other'"):
-        bundle.require(wrong)
+        bundle.require(other, toy_rig())
+
+
+def test_another_calibration_of_the_rig_is_warned_of(bundle_path: Path) -> None:
+    bundle = Bundle.load(bundle_path)
+    with pytest.warns(UserWarning, match=r"view 1: field 1.0% wider; view 2: .*turned against view 1 by 0.50 degrees"):
+        bundle.require(toy_bone(), turned_rig(0.5, 1.01))
+    with pytest.warns(UserWarning, match="another calibration"):  # distortion alone
+        bundle.require(toy_bone(), toy_rig(distorted=False))
+
+
+@pytest.mark.parametrize(("degrees", "grown"), [(7.0, 1.0), (0.0, 1.15)])
+def test_another_rig_is_refused(bundle_path: Path, degrees: float, grown: float) -> None:
+    bundle = Bundle.load(bundle_path)
+    with pytest.raises(InputError, match=r"trained for another rig: .*up to 5 degrees and 10% can be borne"):
+        bundle.require(toy_bone(), turned_rig(degrees, grown))
+
+
+def test_views_in_another_order_are_refused(bundle_path: Path) -> None:
+    swapped = Rig(tuple(reversed(toy_rig().fluoroscopes)))
+    with pytest.raises(InputError, match="turned against view 1 by 140"):
+        Bundle.load(bundle_path).require(toy_bone(), swapped)
+    with pytest.raises(InputError, match="trained for 2 views, found a rig with 1"):
+        Bundle.load(bundle_path).require(toy_bone(), Rig(toy_rig().fluoroscopes[:1]))
+
+
+def test_the_world_and_the_pixels_do_not_matter_to_a_network() -> None:
+    """Another world frame, image plane and number of pixels show the same: only the fingerprint differs."""
+    rng = np.random.default_rng(2)
+    away = Pose.exp(rng.normal(size=3), 100 * rng.normal(size=3))
+    scopes = []
+    for scope in toy_rig(distorted=False).fluoroscopes:
+        view, field = scope.view, scope.field
+        half = 2.0  # times as many pixels, on a plane three times as far from the source
+        near = View(
+            400,
+            400,
+            view.source + 3 * (view.pixel_to_world(np.array([[-0.25, -0.25]]))[0] - view.source),
+            3 * view.u_step / half,
+            3 * view.v_step / half,
+            view.source,
+        )
+        moved = replace(
+            near,
+            origin=away.apply(near.origin[None])[0],
+            source=away.apply(near.source[None])[0],
+            u_step=away.rotation @ near.u_step,
+            v_step=away.rotation @ near.v_step,
+        )
+        circle = field and CircularField((field.u + 0.5) * 2 - 0.5, (field.v + 0.5) * 2 - 0.5, field.radius * 2)
+        scopes.append(Fluoroscope(moved, None, circle))
+    facts, other = RigFacts.of(toy_rig(distorted=False)), RigFacts.of(Rig(tuple(scopes)))
+    assert facts.fingerprint != other.fingerprint
+    for a, b in zip(facts.views, other.views, strict=True):
+        assert b.field == pytest.approx(a.field, rel=1e-9)
+        np.testing.assert_allclose(b.first_from_view, a.first_from_view, atol=1e-9)
+        np.testing.assert_allclose(b.source_mm, a.source_mm, atol=1e-6)
+
+
+# --- damage ---------------------------------------------------------------------------------------------------------
 
 
 def test_bad_crops_are_refused(bundle_path: Path) -> None:
-    bundle = Bundle.load(bundle_path)
+    network = Bundle.load(bundle_path).landmarks
     with pytest.raises(InputError, match=r"\(b, 64, 64\)"):
-        bundle.predict(np.zeros((1, 32, 32), np.float32), [0])
+        network.predict(np.zeros((1, 32, 32), np.float32), [0])
     with pytest.raises(InputError, match="finite"):
-        bundle.predict(np.full((1, SIZE, SIZE), np.nan, np.float32), [0])
+        network.predict(np.full((1, SIZE, SIZE), np.nan, np.float32), [0])
     with pytest.raises(InputError, match=r"\[-1, 1\]"):
-        bundle.predict(np.full((1, SIZE, SIZE), 200, np.float32), [0])
+        network.predict(np.full((1, SIZE, SIZE), 200, np.float32), [0])
     for views in ([2], [-1], [0, 1]):
         with pytest.raises(InputError, match="views"):
-            bundle.predict(crops(1), views)
+            network.predict(crops(1), views)
 
 
 def rewritten(path: Path, out: Path, **changed: bytes) -> Path:
@@ -112,31 +310,85 @@ def rewritten(path: Path, out: Path, **changed: bytes) -> Path:
 
 def test_altered_weights_are_refused(bundle_path: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(bundle_path) as archive:
-        weights = bytearray(archive.read("network.pt"))
+        weights = bytearray(archive.read("landmarks.pt"))
     weights[len(weights) // 2] ^= 1
-    bad = rewritten(bundle_path, tmp_path / "bad.fpbundle", network=bytes(weights))
-    with pytest.raises(FileFormatError, match="SHA-256"):
+    bad = rewritten(bundle_path, tmp_path / "bad.fpbundle", landmarks=bytes(weights))
+    with pytest.raises(FileFormatError, match=r"landmarks\.pt: SHA-256"):
         Bundle.load(bad)
 
 
 def test_a_manifest_with_a_wrong_field_is_refused(bundle_path: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(bundle_path) as archive:
         manifest = json.loads(archive.read("manifest.json"))
-    for key, value in (("version", 2), ("size", "big"), ("surprise", 1)):
+    for key, value in (("version", 3), ("views", "many"), ("surprise", 1), ("format", "other")):
         text = json.dumps({**manifest, key: value}).encode()
         bad = rewritten(bundle_path, tmp_path / f"{key}.fpbundle", manifest=text)
         with pytest.raises(FileFormatError, match=key):
             Bundle.load(bad)
+    manifest["networks"]["landmarks"]["size"] = -3
+    bad = rewritten(bundle_path, tmp_path / "size.fpbundle", manifest=json.dumps(manifest).encode())
+    with pytest.raises(FileFormatError, match=r"networks\.landmarks\.size"):
+        Bundle.load(bad)
+
+
+def test_a_bundle_without_one_of_its_files_is_refused(bundle_path: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(bundle_path) as archive, zipfile.ZipFile(tmp_path / "less.fpbundle", "w") as copy:
+        copy.writestr("manifest.json", archive.read("manifest.json"))
+    with pytest.raises(FileFormatError, match=r"landmarks\.pt"):
+        Bundle.load(tmp_path / "less.fpbundle")
 
 
 @pytest.mark.parametrize("keep", [0, 100, 5000])
-def test_a_truncated_file_is_refused(bundle_path: Path, tmp_path: Path, keep: int) -> None:
+def test_a_truncated_file_is_refused(bundle_path: Path, owner: Owner, tmp_path: Path, keep: int) -> None:
     bad = tmp_path / "cut.fpbundle"
     bad.write_bytes(bundle_path.read_bytes()[:keep])
     with pytest.raises(FileFormatError, match=r"cut\.fpbundle"):
         Bundle.load(bad)
+    with pytest.raises(FileFormatError, match=r"cut\.fpbundle"):  # nor is it overwritten
+        require_room(bad, owner, {"segment"})
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match="nowhere"):
         Bundle.load(tmp_path / "nowhere.fpbundle")
+
+
+# --- bundles of version 1 -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def old_path(bundle_path: Path, tmp_path: Path) -> Path:
+    """The same network as version 1 kept it."""
+    with zipfile.ZipFile(bundle_path) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+        weights = archive.read("landmarks.pt")
+    facts = manifest["networks"]["landmarks"]
+    kept = ("size", "preprocessing", "coordinates", "crop_margin", "training", "sha256")
+    old = {name: facts[name] for name in kept} | {
+        name: manifest[name] for name in ("bone_name", "bone_fingerprint", "landmark_names", "views")
+    }
+    with zipfile.ZipFile(tmp_path / "old.fpbundle", "w") as archive:
+        archive.writestr("manifest.json", json.dumps({"format": "fluoropose-landmarks", "version": 1, **old}))
+        archive.writestr("network.pt", weights)
+    return tmp_path / "old.fpbundle"
+
+
+def test_a_bundle_of_version_1_is_read_and_added_to(old_path: Path, bundle_path: Path, owner: Owner) -> None:
+    def predicted() -> NDArray[np.float64]:
+        bundle = Bundle.load(old_path)
+        bundle.require(toy_bone(), turned_rig(40.0))  # it does not know better
+        return bundle.landmarks.predict(crops(2), [0, 1]).px
+
+    expected = Bundle.load(bundle_path).landmarks.predict(crops(2), [0, 1]).px
+    np.testing.assert_array_equal(predicted(), expected)
+    with pytest.raises(InputError, match="trained for 2 views"):
+        Bundle.load(old_path).require(toy_bone(), Rig(toy_rig().fluoroscopes[:1]))
+    add_networks(old_path, owner, {"segment": (nn.Sigmoid(), MASKS)})
+    assert Bundle.load(old_path).segment is not None
+    assert Bundle.load(old_path).manifest.version == 2
+
+
+def test_an_altered_bundle_of_version_1_is_refused(old_path: Path, tmp_path: Path) -> None:
+    bad = rewritten(old_path, tmp_path / "bad.fpbundle", network=b"something else")
+    with pytest.raises(FileFormatError, match=r"network\.pt: SHA-256"):
+        Bundle.load(bad)

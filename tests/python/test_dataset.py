@@ -164,7 +164,7 @@ def test_finished_sets_load(config: LearningConfig, set_path: Path) -> None:
     loaded = RadiographSet.load(set_path)
     assert len(loaded) == config.dataset.count
     assert loaded.layers.shape[1:] == (3, 44, 44)
-    assert loaded.bone_fingerprint == toy_bone().fingerprint
+    assert loaded.owner.bone_fingerprint == toy_bone().fingerprint
     assert 0 < int(loaded.segmented.sum()) < len(loaded)
     assert loaded.config == config
 

@@ -23,7 +23,7 @@ from fluoropose.registration.poses_file import read_poses
 from fluoropose.registration.registration import Status
 from fluoropose.registration.summary import Summary
 from fluoropose.rig import Rig
-from fluoropose.simulate.laboratory import install
+from fluoropose.simulate.laboratory import Nominal, install
 from fluoropose.simulate.phantom import Head, head
 
 PAIRS = 6
@@ -109,7 +109,7 @@ def test_shipped_bundle_is_small_and_of_the_shipped_bone(drawn: Head) -> None:
         assert path.stat().st_size <= 10e6
         bundle = Bundle.load(path)
     bone = demo_bone(drawn, Geometry.shipped())
-    bundle.require(bone)
+    bundle.require(bone, Nominal().rig)
     assert bundle.manifest.views == 2
     assert len(bone.landmarks_mm) == 33
     assert bone.landmarks_mm.mean(axis=0) == pytest.approx([0, 0, 0], abs=1e-3)

@@ -9,10 +9,11 @@ import torch
 from fluoropose.errors import FileFormatError
 from fluoropose.learning.bundle import Bundle
 from fluoropose.learning.config import TrainingConfig, load_config
+from fluoropose.learning.coordinates import normalised_from_px, px_from_normalised
 from fluoropose.learning.dataset import RadiographSet, make_dataset
-from fluoropose.learning.landmark_net import LandmarkNet, normalised_from_px, px_from_normalised
+from fluoropose.learning.landmark_net import LandmarkNet
 from fluoropose.learning.train import LandmarkTraining, landmark_loss, train_landmarks
-from toy_learning import CONFIG, toy_bone, write_toy
+from toy_learning import CONFIG, toy_bone, toy_rig, write_toy
 
 pytestmark = pytest.mark.filterwarnings(
     # Lightning's own remarks about logging, workers and torch internals; nothing of ours.
@@ -74,9 +75,9 @@ def test_training_writes_a_bundle_and_resumes(set_path: Path, tmp_path: Path) ->
     out, work = tmp_path / "toy.fpbundle", tmp_path / "work"
     train_landmarks(set_path, out, work_dir=work)
     bundle = Bundle.load(out)
-    bundle.require(toy_bone())
+    bundle.require(toy_bone(), toy_rig())
     assert bundle.manifest.landmark_names == toy_bone().landmark_names
-    assert np.isfinite(bundle.manifest.training["test_log10_mse"])
+    assert np.isfinite(bundle.landmarks.facts.training["test_log10_mse"])
     rows = (work / "log" / "version_0" / "metrics.csv").read_text(encoding="utf-8").splitlines()
     assert "test_log10_mse" in rows[0]
     done = torch.load(work / "last.ckpt", weights_only=False)["epoch"]

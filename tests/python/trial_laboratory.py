@@ -18,7 +18,7 @@ from skimage.measure import marching_cubes
 from fluoropose.bone import Bone
 from fluoropose.drr import Renderer
 from fluoropose.geometry import Pose, View
-from fluoropose.learning.bundle import Manifest, write_bundle
+from fluoropose.learning.bundle import LandmarkFacts, Owner, RigFacts, add_networks
 from fluoropose.learning.preprocess import Preprocessing, crop_frame, lit_pixels
 from fluoropose.registration.locate import whole_field
 from fluoropose.registration.trial import Trial
@@ -77,7 +77,9 @@ def build(folder: Path) -> Laboratory:
             pictures[k].append(Preprocessing().apply(crop, lit_pixels(scope, region, SIZE)))
             px = region.from_frame(scope.project(pose.apply(bone.landmarks_mm)), SIZE)
             labels[k].append(2 * (px + 0.5) / SIZE - 1)
-    write_bundle(folder / "bone.fpbundle", _fitted(pictures, labels), _manifest(bone))
+    facts = LandmarkFacts(size=SIZE, preprocessing=Preprocessing(), crop_margin=None, training={})
+    owner = owner_of(bone, rig)
+    add_networks(folder / "bone.fpbundle", owner, {"landmarks": (_fitted(pictures, labels), facts)})
     truth = tuple(_pose(0.7 * np.sin(np.array([1, 1.3, 0.7, 1.1, 0.9, 0.5]) * t)) for t in np.linspace(0, 5, 20))
     for k, scope in enumerate(rig.fluoroscopes):
         (folder / f"view{k + 1}").mkdir()
@@ -173,14 +175,11 @@ def _fitted(pictures: list[list[NDArray[np.float32]]], labels: list[list[NDArray
     )
 
 
-def _manifest(bone: Bone) -> Manifest:
-    return Manifest(
+def owner_of(bone: Bone, rig: Rig) -> Owner:
+    return Owner(
         bone_name=bone.name,
         bone_fingerprint=bone.fingerprint,
         landmark_names=bone.landmark_names,
-        views=2,
-        size=SIZE,
-        preprocessing=Preprocessing(),
-        crop_margin=None,
-        training={},
+        views=len(rig.fluoroscopes),
+        rig=RigFacts.of(rig),
     )

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fluoropose.bone import Bone
 from fluoropose.errors import FileFormatError
+from fluoropose.learning.bundle import Owner, RigFacts
 from fluoropose.learning.config import LearningConfig
 from fluoropose.learning.scene import Scene
 from fluoropose.learning.style import Samples
@@ -106,6 +107,7 @@ def _open_partial(path: Path, recipe: str, config: LearningConfig, bone: Bone, r
         bone_fingerprint=bone.fingerprint,
         landmark_names=list(bone.landmark_names),
         views=len(rig.fluoroscopes),
+        rig=RigFacts.of(rig).model_dump_json(),
     )
     file.create_dataset("layers", (n, layers, c, c), np.float16, chunks=(1, layers, c, c))
     file.create_dataset("mask", (n, c, c), np.uint8, chunks=(1, c, c), compression="lzf")
@@ -142,7 +144,7 @@ class RadiographSet:
         As in ``scene.Sample``, one row per sample.
     config
         The run that made it.
-    bone_name, bone_fingerprint, landmark_names, views
+    owner
         What a network trained on it is good for.
     """
 
@@ -153,10 +155,7 @@ class RadiographSet:
     field: Tensor
     segmented: Tensor
     config: LearningConfig
-    bone_name: str
-    bone_fingerprint: str
-    landmark_names: tuple[str, ...]
-    views: int
+    owner: Owner
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -186,8 +185,13 @@ class RadiographSet:
                     for name in ("layers", "mask", "landmarks_px", "view", "field_px", "segmented")
                 }
                 config = LearningConfig.model_validate_json(str(file.attrs["config"]))
-                names = tuple(str(name) for name in file.attrs["landmark_names"])
-                facts = str(file.attrs["bone_name"]), str(file.attrs["bone_fingerprint"]), int(file.attrs["views"])
+                owner = Owner(
+                    bone_name=str(file.attrs["bone_name"]),
+                    bone_fingerprint=str(file.attrs["bone_fingerprint"]),
+                    landmark_names=tuple(str(name) for name in file.attrs["landmark_names"]),
+                    views=int(file.attrs["views"]),
+                    rig=_rig_facts(file, config),
+                )
             except (KeyError, OSError, ValueError) as error:
                 if isinstance(error, FileFormatError):
                     raise
@@ -201,11 +205,18 @@ class RadiographSet:
             torch.from_numpy(arrays["field_px"]),
             torch.from_numpy(arrays["segmented"]),
             config,
-            facts[0],
-            facts[1],
-            names,
-            facts[2],
+            owner,
         )
+
+
+def _rig_facts(file: h5py.File, config: LearningConfig) -> RigFacts | None:
+    """Return the geometry the set was rendered for; older sets keep a digest of the rig's file only."""
+    if "rig" in file.attrs:
+        return RigFacts.model_validate_json(str(file.attrs["rig"]))
+    path = config.dataset.rig
+    if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != json.loads(file.attrs["recipe"])["rig"]:
+        return None
+    return RigFacts.of(Rig.load(path))
 
 
 def _open(path: Path, mode: str) -> h5py.File:

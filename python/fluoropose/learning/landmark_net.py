@@ -7,17 +7,7 @@ from monai.networks.nets.resnet import ResNet
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-__all__ = ["LandmarkNet", "normalised_from_px", "px_from_normalised"]
-
-
-def normalised_from_px(points_px: Tensor, size: int) -> Tensor:
-    """Map pixels of a size x size picture to [-1, 1]: its outer edges; landmarks outside go beyond."""
-    return (2 * points_px + 1) / size - 1
-
-
-def px_from_normalised(points: Tensor, size: int) -> Tensor:
-    """Undo ``normalised_from_px``."""
-    return ((points + 1) * size - 1) / 2
+__all__ = ["LandmarkNet"]
 
 
 class LandmarkNet(nn.Module):

@@ -17,10 +17,11 @@ from torch.nn.functional import smooth_l1_loss
 from torch.utils.data import DataLoader, IterableDataset
 
 from fluoropose.errors import FileFormatError
-from fluoropose.learning.bundle import Manifest, write_bundle
+from fluoropose.learning.bundle import LandmarkFacts, add_networks, require_room
 from fluoropose.learning.config import LearningConfig, TrainingConfig
+from fluoropose.learning.coordinates import normalised_from_px
 from fluoropose.learning.dataset import RadiographSet
-from fluoropose.learning.landmark_net import LandmarkNet, normalised_from_px
+from fluoropose.learning.landmark_net import LandmarkNet
 from fluoropose.learning.style import draw
 
 __all__ = ["LandmarkTraining", "train_landmarks"]
@@ -32,7 +33,7 @@ _TEST_STYLES = 20261  # seed of the styles the test samples wear, the same every
 def train_landmarks(
     set_path: str | Path, out: str | Path, config: LearningConfig | None = None, work_dir: str | Path | None = None
 ) -> Path:
-    """Train on a radiograph set and write the bundle.
+    """Train on a radiograph set and put the network into a bundle; one that exists keeps its other networks.
 
     The bundle is written anew whenever the test loss has improved, so it can be used while the training goes on.
     Checkpoints and the logs ``log/version_N/metrics.csv`` go to ``work_dir``; where that holds a last checkpoint,
@@ -52,12 +53,13 @@ def train_landmarks(
     Raises
     ------
     FileFormatError
-        If the set or the checkpoint cannot be used.
+        If the set or the checkpoint cannot be used, or ``out`` holds networks of another bone or rig.
     """
     out = Path(out)
     work = Path(work_dir) if work_dir is not None else out.with_name(out.name + ".work")
     radiographs = RadiographSet.load(set_path)
     config = config or radiographs.config
+    require_room(out, radiographs.owner, {"landmarks"})
     pl.seed_everything(config.training.seed, verbose=False)
     module = LandmarkTraining(radiographs, config)
     data = config.training
@@ -107,7 +109,8 @@ class LandmarkTraining(pl.LightningModule):
         super().__init__()
         self.radiographs, self.config = radiographs, config
         self.size = radiographs.config.dataset.size
-        self.net = LandmarkNet(len(radiographs.landmark_names), radiographs.views, self.size, config.training.width)
+        owner = radiographs.owner
+        self.net = LandmarkNet(len(owner.landmark_names), owner.views, self.size, config.training.width)
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves this form untyped
 
     def pictures(self, rows: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -174,20 +177,16 @@ class LandmarkTraining(pl.LightningModule):
         for name in ("layers", "mask", "landmarks_px", "view", "field", "segmented"):
             setattr(r, name, getattr(r, name).to(self.device))
 
-    def manifest(self) -> Manifest:
-        """Say what the network is good for."""
-        r = self.radiographs
+    def export(self, out: Path) -> None:
+        """Put the network, as it is, into a bundle."""
         metrics = {k: float(v) for k, v in self.trainer.callback_metrics.items() if torch.isfinite(v)}
-        return Manifest(
-            bone_name=r.bone_name,
-            bone_fingerprint=r.bone_fingerprint,
-            landmark_names=r.landmark_names,
-            views=r.views,
+        facts = LandmarkFacts(
             size=self.size,
             preprocessing=self.config.preprocessing,
             crop_margin=self.config.training.crop_margin,
             training={"epochs": self.current_epoch + 1, **metrics},
         )
+        add_networks(out, self.radiographs.owner, {"landmarks": (self.net, facts)}, self.config.training.stored)
 
 
 def landmark_loss(predicted: Tensor, labels: Tensor, config: TrainingConfig) -> Tensor:
@@ -246,7 +245,7 @@ class _Export(Callback):
             return
         if self._score is None or float(score) < self._score:
             self._score = float(score)
-            write_bundle(self._out, pl_module.net, pl_module.manifest(), pl_module.config.training.stored)
+            pl_module.export(self._out)
 
     def state_dict(self) -> dict[str, float | None]:
         """Remember the best loss in the checkpoint."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fluoropose.bone import Bone
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose, View
-from fluoropose.learning.bundle import Bundle
+from fluoropose.learning.bundle import Bundle, LandmarkFacts
 from fluoropose.learning.preprocess import crop_frame, lit_pixels
 from fluoropose.region import Region
 from fluoropose.registration.locate import around_pose, around_predictions, jittered, whole_field
@@ -66,7 +66,7 @@ class Registrar:
     Raises
     ------
     InputError
-        If the bundle was made for another bone or for a rig with another number of views.
+        If the bundle was made for another bone or another rig, or holds no landmark network.
     """
 
     rig: Rig
@@ -77,12 +77,11 @@ class Registrar:
     looks: int = 4
 
     def __post_init__(self) -> None:
-        self.bundle.require(self.bone)
-        if self.bundle.manifest.views != len(self.rig.fluoroscopes):
-            raise InputError(
-                f"{self.bundle.path}: trained for {self.bundle.manifest.views} views, "
-                f"found a rig with {len(self.rig.fluoroscopes)}"
-            )
+        self.bundle.require(self.bone, self.rig)
+
+    @property
+    def _facts(self) -> LandmarkFacts:
+        return self.bundle.landmarks.facts
 
     def register(self, pairs: Sequence[Frames], starts: Sequence[Pose | None] | None = None) -> list[Registration]:
         """Register frame pairs, all of them in one batch of the network.
@@ -102,7 +101,7 @@ class Registrar:
             raise InputError(f"pairs: expected {len(self.rig.fluoroscopes)} frames in each")
         starts = [None] * len(pairs) if starts is None else starts
         regions = [self.regions(start) for start in starts]
-        closer = 0 if self.bundle.manifest.crop_margin is None else self.closer_looks
+        closer = 0 if self._facts.crop_margin is None else self.closer_looks
         for _ in range(closer):
             predicted = self.predict(self.look(pairs, regions, 1))
             found = [self.solve(px, start) for px, start in zip(predicted, starts, strict=True)]
@@ -112,14 +111,14 @@ class Registrar:
 
     def regions(self, near: Pose | None) -> list[Region]:
         """Return per view the square round the bone at a pose; the whole field without one or where it is not seen."""
-        scopes, margin = self.rig.fluoroscopes, self.bundle.manifest.crop_margin
+        scopes, margin = self.rig.fluoroscopes, self._facts.crop_margin
         if near is None or margin is None:
             return [whole_field(scope) for scope in scopes]
         around = [around_pose(scope, self.bone.landmarks_mm, near, margin) for scope in scopes]
         return [region or whole_field(scope) for region, scope in zip(around, scopes, strict=True)]
 
     def _closer(self, predicted_px: NDArray[np.float64], pose: Pose | None) -> list[Region]:
-        scopes, margin = self.rig.fluoroscopes, self.bundle.manifest.crop_margin or 1.0
+        scopes, margin = self.rig.fluoroscopes, self._facts.crop_margin or 1.0
         near = [None if pose is None else around_pose(scope, self.bone.landmarks_mm, pose, margin) for scope in scopes]
         return [
             region or around_predictions(scope, px, margin)
@@ -128,7 +127,7 @@ class Registrar:
 
     def look(self, pairs: Sequence[Frames], regions: Sequence[Sequence[Region]], looks: int = 1) -> Look:
         """Cut out what the network will see: per pair and view ``looks`` slightly moved crops of its region."""
-        size, normalise = self.bundle.manifest.size, self.bundle.manifest.preprocessing.apply
+        size, normalise = self._facts.size, self._facts.preprocessing.apply
         windows = tuple(look for of_pair in regions for region in of_pair for look in jittered(region, looks))
         images = [frame for frames in pairs for frame in frames for _ in range(looks)]
         scopes = [scope for _ in pairs for scope in self.rig.fluoroscopes for _ in range(looks)]
@@ -143,10 +142,9 @@ class Registrar:
 
     def predict(self, look: Look) -> NDArray[np.float64]:
         """Return landmarks (pairs, views, n, 2), recorded px; NaN where no look has the landmark inside its crop."""
-        views, size = len(self.rig.fluoroscopes), self.bundle.manifest.size
-        predicted = self.bundle.predict(
-            look.crops, np.tile(np.repeat(np.arange(views), look.looks), look.pairs).tolist()
-        )
+        views, size = len(self.rig.fluoroscopes), self._facts.size
+        index = np.tile(np.repeat(np.arange(views), look.looks), look.pairs).tolist()
+        predicted = self.bundle.landmarks.predict(look.crops, index).px
         predicted[look.blank] = np.nan
         placed = np.stack([_in_frame(px, window, size) for px, window in zip(predicted, look.windows, strict=True)])
         return _mean_of_known(placed.reshape(look.pairs, views, look.looks, -1, 2), axis=2)

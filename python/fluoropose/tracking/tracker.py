@@ -108,10 +108,10 @@ class Tracker:
 
     def warm_up(self) -> None:
         """Run the network on nothing; its first calls take longer, because it is compiled for the shapes it meets."""
-        size = self.bundle.manifest.size
+        size = self.bundle.landmarks.facts.size
         for looks in 3 * (1, self.looks, self.more_looks):
             crops = np.zeros((2 * looks, size, size), np.float32)
-            self.bundle.predict(crops, [view for view in (0, 1) for _ in range(looks)])
+            self.bundle.landmarks.predict(crops, [view for view in (0, 1) for _ in range(looks)])
 
     def forget(self) -> None:
         """Give the track up; the next pair is searched for in the whole field."""

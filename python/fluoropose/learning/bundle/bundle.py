@@ -1,0 +1,121 @@
+"""A bundle that can be run."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fluoropose.errors import FileFormatError, InputError
+from fluoropose.learning.bundle.archive import quiet, read_archive
+from fluoropose.learning.bundle.manifest import Manifest, NetworkName, StyleFacts
+from fluoropose.learning.bundle.networks import LandmarkNetwork, SegmentNetwork, StyleNetwork
+from fluoropose.learning.bundle.rig_facts import TOLERANCE_DEG, TOLERANCE_SHARE, RigFacts
+
+if TYPE_CHECKING:
+    from fluoropose.bone import Bone
+    from fluoropose.rig import Rig
+
+__all__ = ["Bundle"]
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """The networks of one bone; see ``load``. A network is built when it is first asked for.
+
+    Attributes
+    ----------
+    manifest
+        Whose networks they are, and what each expects.
+    path
+        Where they come from.
+    weights
+        Their TorchScript files.
+    """
+
+    manifest: Manifest
+    path: Path
+    weights: Mapping[NetworkName, bytes]
+
+    @classmethod
+    def load(cls, path: str | Path) -> Bundle:
+        """Read a bundle and check all weights against its manifest.
+
+        Raises
+        ------
+        FileFormatError
+            If the file is missing, cut short, altered, or no bundle.
+        """
+        path = Path(path)
+        manifest, weights = read_archive(path)
+        return cls(manifest, path, weights)
+
+    def require(self, bone: Bone, rig: Rig) -> None:
+        """Raise InputError unless the networks were trained for this very bone and such a rig.
+
+        A rig that was calibrated anew since is warned of; one that differs by more than 5 degrees between views or by
+        10 % in the fields or the sources' places is refused. Bundles of version 1 know the number of views only.
+        """
+        owner = self.manifest
+        if owner.bone_fingerprint != bone.fingerprint:
+            raise InputError(
+                f"{self.path}: trained for bone {owner.bone_name!r} ({owner.bone_fingerprint[:12]}...), "
+                f"found {bone.name!r} ({bone.fingerprint[:12]}...); train again or use the bone it was trained for"
+            )
+        if owner.views != len(rig.fluoroscopes):
+            raise InputError(f"{self.path}: trained for {owner.views} views, found a rig with {len(rig.fluoroscopes)}")
+        said, within = ([], True) if owner.rig is None else owner.rig.differences(RigFacts.of(rig))
+        if not within:
+            raise InputError(
+                f"{self.path}: trained for another rig: {'; '.join(said)}; up to {TOLERANCE_DEG:g} degrees and "
+                f"{TOLERANCE_SHARE:.0%} can be borne; make a set for this rig and train again"
+            )
+        if said:
+            warnings.warn(f"{self.path}: trained for another calibration: {'; '.join(said)}", stacklevel=3)
+
+    @cached_property
+    def landmarks(self) -> LandmarkNetwork:
+        """The landmark network; InputError where there is none."""
+        facts = self.manifest.networks.landmarks
+        if facts is None:
+            found = ", ".join(self.manifest.networks.named()) or "nothing"
+            raise InputError(f"{self.path}: expected a landmark network, found {found}; fluoropose train landmarks")
+        return LandmarkNetwork(facts, self.manifest.views, self._module("landmarks"))
+
+    @cached_property
+    def segment(self) -> SegmentNetwork | None:
+        """The segmentation network, if any."""
+        facts = self.manifest.networks.segment
+        return None if facts is None else SegmentNetwork(facts, self._module("segment"))
+
+    @cached_property
+    def translate(self) -> StyleNetwork | None:
+        """The network that makes radiographs of X-rays, if any."""
+        return self._style("translate", self.manifest.networks.translate)
+
+    @cached_property
+    def translate_small(self) -> StyleNetwork | None:
+        """The same, distilled into a small one for machines without a GPU, if any."""
+        return self._style("translate_small", self.manifest.networks.translate_small)
+
+    @cached_property
+    def untranslate(self) -> StyleNetwork | None:
+        """The network that makes X-rays of radiographs, if any."""
+        return self._style("untranslate", self.manifest.networks.untranslate)
+
+    def _style(self, name: NetworkName, facts: StyleFacts | None) -> StyleNetwork | None:
+        return None if facts is None else StyleNetwork(facts, self._module(name))
+
+    def _module(self, name: NetworkName) -> Any:
+        try:
+            with quiet():
+                module = torch.jit.load(io.BytesIO(self.weights[name]), map_location="cpu")  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            raise FileFormatError(f"{self.path}: {name}: not a TorchScript network: {error}") from error
+        return module.float().eval()
