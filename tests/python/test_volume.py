@@ -87,7 +87,7 @@ def test_trimmed_keeps_what_attenuates_in_its_place() -> None:
     whole = Volume(mu, _turned())
     small = whole.trimmed()
     assert small.shape == (4, 6, 3)  # one empty voxel on every side
-    assert small.mu.sum() == mu.sum()
+    assert np.array_equal(small.mu[small.mu > 0], mu[mu > 0])
     at, before = np.argwhere(small.mu > 0)[:, ::-1], np.argwhere(mu > 0)[:, ::-1]
     np.testing.assert_allclose(small.voxel_to_bone(at), whole.voxel_to_bone(before), atol=1e-12)
     empty = Volume(np.zeros((2, 2, 2), np.float32), np.eye(4))
