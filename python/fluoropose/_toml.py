@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
 
 from fluoropose.errors import FileFormatError
 
-__all__ = ["Config", "ConfigPath", "read_toml"]
+__all__ = ["Config", "ConfigPath", "read_toml", "table_of"]
 
 
 class Config(BaseModel):
@@ -29,6 +30,19 @@ ConfigPath = Annotated[Path, AfterValidator(_beside_the_file)]
 """A path in a configuration; relative ones are relative to the folder of the file they stand in."""
 
 C = TypeVar("C", bound=Config)
+
+
+def table_of(annotation: Any) -> tuple[type[Config], bool] | None:
+    """Return the model of a nested table, and whether there may be several."""
+    if get_origin(annotation) is Annotated:
+        return table_of(get_args(annotation)[0])
+    if inspect.isclass(annotation) and issubclass(annotation, Config):
+        return annotation, False
+    for part in get_args(annotation):
+        found = table_of(part)
+        if found is not None:
+            return found[0], get_origin(annotation) in (tuple, list) or found[1]
+    return None
 
 
 def read_toml(path: str | Path, model: type[C], folder: str | Path | None = None) -> C:
@@ -57,7 +71,7 @@ def read_toml(path: str | Path, model: type[C], folder: str | Path | None = None
 def _describe(problem: Any, model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(problem["loc"][-1]), _fields(model), n=1)
+        near = difflib.get_close_matches(str(problem["loc"][-1]), _fields_at(model, problem["loc"][:-1]), n=1)
         return f"{where}: unknown key" + (f", did you mean {near[0]!r}?" if near else "")
     if problem["type"] == "missing":
         return f"{where}: missing"
@@ -66,10 +80,10 @@ def _describe(problem: Any, model: type[BaseModel]) -> str:
     return f"{where}: {message}{found}" if where else f"{message}"
 
 
-def _fields(model: type[BaseModel]) -> list[str]:
-    names: list[str] = []
-    for name, field in model.model_fields.items():
-        names.append(name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            names += _fields(field.annotation)
-    return names
+def _fields_at(model: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
+    """Return the keys of the table at ``place``."""
+    for part in place:
+        if isinstance(part, str) and part in model.model_fields:
+            table = table_of(model.model_fields[part].annotation)
+            model = model if table is None else table[0]
+    return list(model.model_fields)

@@ -126,6 +126,8 @@ class Bone:
     @classmethod
     def load(cls, path: str | Path) -> Bone:
         """Read a bone that ``save`` wrote; raises FileFormatError naming the file and what is wrong with it."""
+        if not Path(path).is_file():
+            raise FileFormatError(f"{path}: expected a bone file (fluoropose bone makes them), found none")
         try:
             with h5py.File(path, "r") as file:
                 return cls._from_hdf5(path, file)

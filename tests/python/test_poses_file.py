@@ -51,6 +51,7 @@ def test_every_field_survives_the_file(tmp_path: Path) -> None:
             n_visible=31,
             source="manual",
             covariance=root @ root.T,
+            likeness=0.75,
         ),
         PoseRow.failed(4, float("nan"), "blank frame,\n view 1"),
         _row(1, Pose.identity()),
@@ -66,12 +67,25 @@ def test_every_field_survives_the_file(tmp_path: Path) -> None:
     assert back[1].world_from_bone is None
     assert np.isnan(back[1].time_s)
     assert back[2].covariance is None
+    assert back[0].likeness == 0.75
+    assert np.isnan(back[2].likeness)
+
+
+def test_files_of_the_first_version_are_read(tmp_path: Path) -> None:
+    write_poses(tmp_path / "poses.csv", [_row(2, Pose.exp([0.1, 0.2, 0.3], [1, 2, 3]), likeness=0.75, cost=2.5)])
+    lines = [line.split(",") for line in (tmp_path / "poses.csv").read_text().splitlines()[1:]]
+    at = lines[0].index("likeness")
+    old = [",".join(cells[:at] + cells[at + 1 :]) for cells in lines]
+    (tmp_path / "old.csv").write_text("\n".join(["# fluoropose-poses version 1; older", *old]) + "\n")
+    (back,) = read_poses(tmp_path / "old.csv")
+    assert (back.cost, back.source) == (2.5, "network")
+    assert np.isnan(back.likeness)
 
 
 def test_first_line_names_format_and_version(tmp_path: Path) -> None:
     write_poses(tmp_path / "poses.csv", [])
     first, second = (tmp_path / "poses.csv").read_text().splitlines()
-    assert first.startswith("# fluoropose-poses version 1;")
+    assert first.startswith("# fluoropose-poses version 2;")
     assert second == ",".join(COLUMNS)
     assert read_poses(tmp_path / "poses.csv") == []
 
@@ -80,7 +94,7 @@ def test_first_line_names_format_and_version(tmp_path: Path) -> None:
     ("damage", "message"),
     [
         (lambda text: "", "line 1"),
-        (lambda text: text.replace("version 1", "version 2"), "version"),
+        (lambda text: text.replace("version 2", "version 3"), "version"),
         (lambda text: text.replace("qw,qx", "qx,qw", 1), "line 2"),
         (lambda text: text[: text.rindex(",none")], "line 3"),
         (lambda text: text.replace("\n7,", "\nseven,"), "frame"),

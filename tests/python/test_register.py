@@ -328,9 +328,45 @@ def test_evaluate_and_report_on_the_command_line(lab: Laboratory, tmp_path: Path
     assert result.exit_code == 0, result.output
     assert "within 10 degrees and 5 mm" in result.output
     report = tmp_path / "out" / "report.html"
+    assert 'class="reference"' in report.read_text()
     report.unlink()
     assert runner.invoke(app, ["report", str(toml)]).exit_code == 0
-    assert report.exists()
+    assert 'class="reference"' in report.read_text()
+    # Registered anew, the poses have not been compared with anything.
+    assert runner.invoke(app, ["register", str(toml), "--frames", "0:6"]).exit_code == 0
+    assert 'class="reference"' not in report.read_text()
+    assert runner.invoke(app, ["report", str(toml)]).exit_code == 0
+    assert 'class="reference"' not in report.read_text()
+
+
+def test_a_trial_without_any_pose_is_no_success(lab: Laboratory, tmp_path: Path) -> None:
+    toml = lab.toml(tmp_path / "walking.toml", tmp_path / "out")
+    toml.write_text(toml.read_text() + "[checks]\nmin_likeness = 1.0\n")
+    result = CliRunner().invoke(app, ["register", str(toml), "--frames", "0:2"])
+    assert result.exit_code == 1
+    assert "0 of 2 pairs have a pose" in result.output
+    assert "2 failed, most often like this: the bone's radiographs are unlike the frames" in result.output
+
+
+def test_evaluating_before_registering_says_so(lab: Laboratory, tmp_path: Path) -> None:
+    toml = lab.toml(tmp_path / "walking.toml", tmp_path / "out")
+    reference = reference_file(lab, tmp_path / "truth.csv")
+    result = CliRunner().invoke(app, ["evaluate", str(toml), "--reference", str(reference)])
+    assert result.exit_code == 2
+    assert "register the trial first" in result.output
+
+
+def test_without_a_rate_times_are_unknown_and_charts_count_frames(lab: Laboratory, tmp_path: Path) -> None:
+    trial = lab.trial(tmp_path / "out").model_copy(update={"frame_rate_hz": None})
+    result = register_trial(trial, "3:5")
+    assert [row.frame for row in result.rows] == [3, 4]
+    assert np.isnan([row.time_s for row in result.rows]).all()
+    from fluoropose.report import write_report
+
+    write_report(tmp_path / "report.html", trial, result.rows, result.summary)
+    text = (tmp_path / "report.html").read_text()
+    assert ">frame 3: " in text
+    assert " s</text>" not in text
 
 
 @pytest.mark.parametrize(
@@ -395,4 +431,5 @@ def test_a_pose_whose_radiographs_are_unlike_the_frames_fails(lab: Laboratory, t
     assert [row.status for row in strict.rows] == [Status.FAILED] * 3
     for row in strict.rows:
         assert row.world_from_bone is None
+        assert 0.4 < row.likeness < 1
         assert re.match(r"the bone's radiographs are unlike the frames: gradient correlation [01]\.\d\d, ", row.reason)

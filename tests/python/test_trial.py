@@ -94,6 +94,12 @@ def test_frames_get_the_numbers_of_their_files(tmp_path: Path, names: list[str],
     assert frames.times_s[:2] == (0.0, 0.02)
 
 
+def test_nothing_tells_the_rate_of_pictures(tmp_path: Path) -> None:
+    for view in ("view1", "view2"):
+        write_frames(tmp_path / view, ["0", "1"])
+    assert np.isnan(TrialFrames.open(load_trial(write(tmp_path, GOOD))).times_s).all()
+
+
 def test_times_come_from_the_file_however_frames_are_written(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("frame,time_s\n0,0.5\n0001,0.75\nextra,9\n")
     assert read_times(tmp_path / "t.csv", ["0000", "1"]) == (0.5, 0.75)

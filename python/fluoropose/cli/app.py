@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -15,7 +18,9 @@ from fluoropose import __version__
 from fluoropose.errors import FluoroposeError
 
 if TYPE_CHECKING:
+    from fluoropose._toml import Config
     from fluoropose.benchmark import DrrTimes
+    from fluoropose.registration.poses_file import PoseRow
     from fluoropose.registration.summary import Summary
 
 __all__ = ["app"]
@@ -79,6 +84,7 @@ Instead of 4, while the subject walks:
   out = "out/walking"
 
 Frames are folders of PNG or TIFF, TIFF stacks, DICOM runs or videos.
+[cyan]fluoropose template[/cyan] trial prints all keys; also of calibration, bone, learning.
 
 No data at hand? [cyan]fluoropose demo[/cyan] simulates a laboratory and goes
 the whole way.""",
@@ -114,6 +120,28 @@ def demo(
     from fluoropose.demo import run_demo
 
     run_demo(out)
+
+
+@app.command()
+def template(
+    kind: Annotated[
+        Literal["calibration", "bone", "learning", "trial"], typer.Argument(help="of which file", show_default=False)
+    ],
+) -> None:
+    """Print a configuration file with every key, its default and its meaning; redirect it to a file to begin one."""
+    from fluoropose._template import toml_template
+    from fluoropose.bone_model.build import BoneConfig
+    from fluoropose.calibration.config import CalibrationConfig
+    from fluoropose.learning.config import LearningConfig
+    from fluoropose.registration.trial import Trial
+
+    models: dict[str, type[Config]] = {
+        "calibration": CalibrationConfig,
+        "bone": BoneConfig,
+        "learning": LearningConfig,
+        "trial": Trial,
+    }
+    typer.echo(toml_template(models[kind]), nl=False)
 
 
 @app.command()
@@ -208,7 +236,7 @@ def register(
     """Find the bone in every frame pair of a trial. Goes on where it was stopped.
 
     Writes poses.csv, summary.json and report.html to the trial's folder "out". A pair in which the bone cannot be found
-    has a row that says why.
+    has a row that says why. The exit code is 1 where no pair has a pose.
     """
     from fluoropose.registration.register import register_trial
     from fluoropose.registration.trial import load_trial
@@ -232,6 +260,9 @@ def register(
         console.print(f"{result.resumed} pairs were there from an earlier run")
     write_report(loaded.out / "report.html", loaded, result.rows, result.summary)
     _show(result.summary, loaded.out)
+    _show_doubts(result.rows)
+    if result.summary.failed == result.summary.pairs:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -317,15 +348,18 @@ def stream(
 
 @app.command()
 def report(trial: TrialFile) -> None:
-    """Write a registered trial's report.html again."""
+    """Write a registered trial's report.html again, with the reference poses it was last compared with."""
+    from fluoropose.registration.evaluate import read_reference
     from fluoropose.registration.poses_file import read_poses
+    from fluoropose.registration.register import REFERENCE
     from fluoropose.registration.summary import Summary
     from fluoropose.registration.trial import load_trial
     from fluoropose.report import write_report
 
     loaded = load_trial(trial)
-    path = loaded.out / "report.html"
-    write_report(path, loaded, read_poses(loaded.out / "poses.csv"), Summary.read(loaded.out / "summary.json"))
+    path, compared = loaded.out / "report.html", loaded.out / REFERENCE
+    rows, summary = read_poses(loaded.out / "poses.csv"), Summary.read(loaded.out / "summary.json")
+    write_report(path, loaded, rows, summary, read_reference(compared) if compared.exists() else None)
     console.print(f"report: [bold]{path}[/bold]")
 
 
@@ -359,6 +393,20 @@ def _show_times(here: DrrTimes, shipped: DrrTimes) -> None:
     console.print(table)
     place = shipped.environment
     console.print(f"shipped: {place.cpu}, {shipped.threads} threads, {place.date[:10]}, fluoropose {place.fluoropose}")
+
+
+def _show_doubts(rows: Sequence[PoseRow]) -> None:
+    """Print why pairs failed or could not be refined, the most frequent reason first."""
+    from fluoropose.registration.refined import not_refined
+
+    failed = [row.reason for row in rows if row.world_from_bone is None]
+    kept = [row.reason for row in rows if not_refined(row)]
+    for what, reasons in (("failed", failed), ("kept as the landmarks gave them", kept)):
+        if reasons:
+            # Numbers differ from pair to pair, the words do not.
+            often = Counter(re.sub(r"[-\d.]+", "", reason) for reason in reasons).most_common(1)[0][0]
+            example = next(reason for reason in reasons if re.sub(r"[-\d.]+", "", reason) == often)
+            console.print(f"{len(reasons)} {what}, most often like this: {example}", markup=False, highlight=False)
 
 
 def _show(summary: Summary, out: Path) -> None:

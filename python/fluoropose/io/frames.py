@@ -37,10 +37,14 @@ class FrameSource(ABC):
         What the frames are read from.
     bits
         Bits per pixel that carry signal, so that full scale is ``2**bits - 1``; None for floating point frames in 0..1.
+    rate_hz
+        Rate at which the frames were taken, where the file says so (DICOM does). That of a video is the rate at which
+        it is to be shown, often another one.
     """
 
     path: Path
     bits: int | None
+    rate_hz: float | None = None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -186,8 +190,10 @@ class _Dicom(FrameSource):
             header = pydicom.dcmread(path, stop_before_pixels=True)
             self.count = int(getattr(header, "NumberOfFrames", 1))
             self.bits = int(header.BitsStored)
+            frame_time_ms = float(getattr(header, "FrameTime", None) or 0)
         except Exception as error:
             raise FileFormatError(f"{path}: cannot be read as a DICOM image: {error}") from error
+        self.rate_hz = 1000 / frame_time_ms if frame_time_ms > 0 else None
 
     def __len__(self) -> int:
         return self.count

@@ -220,7 +220,8 @@ class TrainingConfig(Config):
     patience
         Epochs without a better test loss after which training stops.
     precision
-        "bf16-mixed" is the fastest where the processor has it (AVX512_BF16, any recent GPU).
+        "auto" takes bfloat16 where the device computes with it (AVX-512, any recent GPU), else float32: a processor
+        that must emulate it is fifteen times slower.
     crop_margin
         Side of the close region relative to the landmarks' box that registration should use; by default the
         whole field, which suits a bone that fills it.
@@ -237,7 +238,7 @@ class TrainingConfig(Config):
     outside_weight: float = Field(default=0.2, ge=0)
     patience: int = Field(default=15, ge=1)
     seed: int = Field(default=1, ge=0)
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     crop_margin: float | None = Field(default=None, gt=1)
 
 

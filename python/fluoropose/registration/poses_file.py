@@ -25,16 +25,17 @@ from fluoropose.registration.registration import Registration, Status
 __all__ = ["COLUMNS", "PoseRow", "header_lines", "read_poses", "row_line", "write_poses"]
 
 _PREFIX = "# fluoropose-poses version "
-_HEADER = _PREFIX + "1; world_from_bone; mm, degrees, seconds; covariance (omega rad, v mm) in world axes"
+_HEADER = _PREFIX + "2; world_from_bone; mm, degrees, seconds; covariance (omega rad, v mm) in world axes"
 _UPPER = [(i, j) for i in range(6) for j in range(i, 6)]
 
 COLUMNS = (
     *("frame", "time_s", "status", "reason"),
     *("qw", "qx", "qy", "qz", "tx_mm", "ty_mm", "tz_mm"),
     *("theta_x_deg", "theta_y_deg", "theta_z_deg"),
-    *("hypothesis", "cost", "n_visible", "source"),
+    *("hypothesis", "cost", "n_visible", "likeness", "source"),
     *(f"cov_{i}{j}" for i, j in _UPPER),
 )
+_COLUMNS_OF = {"1": tuple(name for name in COLUMNS if name != "likeness"), "2": COLUMNS}  # by version
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,9 @@ class PoseRow:
         The pose, mm; None for a failed row.
     hypothesis, cost, n_visible, covariance
         As in ``Registration``; cost NaN and covariance None when unknown.
+    likeness
+        Of the bone's radiographs at this pose with the frames: gradient correlation, 1 where they are the same; NaN
+        where they were not compared.
     source
         Where the pose comes from: "network", "manual", "start", ...; with "+refinement" where it was matched to the
         frames afterwards. The cost and the landmarks are then still those of the pose that the refinement began with.
@@ -68,6 +72,7 @@ class PoseRow:
     n_visible: int = 0
     source: str = "network"
     covariance: NDArray[np.float64] | None = None
+    likeness: float = float("nan")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "status", Status(self.status))
@@ -134,13 +139,13 @@ def read_poses(path: str | Path) -> list[PoseRow]:
     except (OSError, UnicodeDecodeError) as error:
         raise FileFormatError(f"{path}: expected a poses file (CSV text): {error}") from error
     if not lines or not lines[0].startswith(_PREFIX):
-        raise FileFormatError(f"{path}: line 1: expected '{_PREFIX}1', found {lines[0] if lines else 'nothing'!r}")
+        raise FileFormatError(f"{path}: line 1: expected '{_PREFIX}2', found {lines[0] if lines else 'nothing'!r}")
     version = lines[0][len(_PREFIX) :].split(";")[0].strip()
-    if version != "1":
-        raise FileFormatError(f"{path}: line 1: expected version 1, found {version!r}")
+    if version not in _COLUMNS_OF:
+        raise FileFormatError(f"{path}: line 1: expected version {' or '.join(_COLUMNS_OF)}, found {version!r}")
     reader = csv.DictReader(lines[1:])
-    if tuple(reader.fieldnames or ()) != COLUMNS:
-        raise FileFormatError(f"{path}: line 2: expected the columns {','.join(COLUMNS)}")
+    if tuple(reader.fieldnames or ()) != _COLUMNS_OF[version]:
+        raise FileFormatError(f"{path}: line 2: expected the columns {','.join(_COLUMNS_OF[version])}")
     rows: list[PoseRow] = []
     seen: set[int] = set()
     for number, cells in enumerate(reader, start=3):
@@ -169,6 +174,7 @@ def _cells(row: PoseRow) -> list[str]:
         row.hypothesis,
         _text(row.cost),
         str(row.n_visible),
+        _text(row.likeness),
         row.source,
         *(_text(float("nan") if covariance is None else covariance[i, j]) for i, j in _UPPER),
     ]
@@ -180,7 +186,7 @@ def _text(value: float) -> str:
 
 def _row(cells: dict[str, str]) -> PoseRow:
     if None in cells or None in cells.values():
-        raise FileFormatError(f"expected {len(COLUMNS)} fields")
+        raise FileFormatError(f"expected {len(cells) - (None in cells)} fields")
     status = Status(_one_of("status", cells["status"], [s.value for s in Status]))
     pose = None
     if status is Status.OK:
@@ -199,6 +205,7 @@ def _row(cells: dict[str, str]) -> PoseRow:
         _whole(cells, "n_visible"),
         cells["source"],
         _covariance(cells),
+        _number(cells, "likeness", optional=True) if "likeness" in cells else float("nan"),
     )
 
 

@@ -12,9 +12,15 @@ from fluoropose.errors import InputError
 from fluoropose.refinement import Refiner
 from fluoropose.registration.poses_file import PoseRow
 
-__all__ = ["REFINED", "refined_row"]
+__all__ = ["REFINED", "not_refined", "refined_row"]
 
 REFINED = "+refinement"  # at the end of a row's source
+_NOT_REFINED = "not refined: "  # at the beginning of its reason
+
+
+def not_refined(row: PoseRow) -> bool:
+    """Tell whether a row's pose should have been refined and could not be."""
+    return row.world_from_bone is not None and row.reason.startswith(_NOT_REFINED)
 
 
 def refined_row(row: PoseRow, frames: Sequence[NDArray[np.float32]], refiner: Refiner, min_likeness: float) -> PoseRow:
@@ -37,7 +43,7 @@ def refined_row(row: PoseRow, frames: Sequence[NDArray[np.float32]], refiner: Re
     try:
         found = refiner.refine(frames, row.world_from_bone)
     except InputError as error:
-        return replace(row, reason=f"not refined: {error}")
+        return replace(row, reason=f"{_NOT_REFINED}{error}")
     doubt = refiner.doubt(found, row.world_from_bone)
     likeness = found.value_at_start if doubt else found.value
     if likeness < min_likeness:
@@ -45,8 +51,13 @@ def refined_row(row: PoseRow, frames: Sequence[NDArray[np.float32]], refiner: Re
             f"the bone's radiographs are unlike the frames: gradient correlation {likeness:.2f}, "
             f"expected at least {min_likeness:g}"
         )
-        return PoseRow.failed(row.frame, row.time_s, reason, row.source)
+        return replace(PoseRow.failed(row.frame, row.time_s, reason, row.source), likeness=likeness)
     if doubt:
-        return replace(row, reason=f"not refined: {doubt}")
-    covariance = row.covariance if found.covariance is None else found.covariance
-    return replace(row, world_from_bone=found.world_from_bone, covariance=covariance, source=row.source + REFINED)
+        return replace(row, reason=f"{_NOT_REFINED}{doubt}", likeness=likeness)
+    return replace(
+        row,
+        world_from_bone=found.world_from_bone,
+        covariance=row.covariance if found.covariance is None else found.covariance,
+        source=row.source + REFINED,
+        likeness=likeness,
+    )

@@ -29,10 +29,11 @@ from fluoropose.registration.trial import Trial, TrialFrames, frame_range
 from fluoropose.rig import Rig
 from fluoropose.silhouette import field_mask
 
-__all__ = ["TrialResult", "register_trial"]
+__all__ = ["REFERENCE", "TrialResult", "register_trial"]
 
 _BATCH = 8  # frame pairs per call of the network
 _FORMAT = "fluoropose-run"
+REFERENCE = "reference.csv"  # what the poses were last compared with
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +104,7 @@ def register_trial(
     failed = sum(row.status is Status.FAILED for row in kept)
     summary = summarise(len(kept), failed, seconds=seconds + time.perf_counter() - started)
     summary.write(trial.out / "summary.json")
+    (trial.out / REFERENCE).unlink(missing_ok=True)  # as its errors are gone from the summary
     return TrialResult(kept, summary, resumed)
 
 

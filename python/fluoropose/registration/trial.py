@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -53,7 +54,8 @@ class Trial(Config):
     out
         Folder for poses.csv, summary.json and report.html.
     times, frame_rate_hz
-        A CSV file with the columns frame, time_s; or the rate of equidistant frames. At most one; by default 30 Hz.
+        A CSV file with the columns frame, time_s; or the rate of equidistant frames. At most one; by default what the
+        frames' files say (DICOM), else the times are unknown.
     polarity
         "bright_air" (unattenuated beam is bright) or "bright_bone".
     bit_depth
@@ -98,7 +100,7 @@ class TrialFrames:
     sources
         One per view.
     times_s
-        Per pair, s.
+        Per pair, s; NaN where nothing says when it was taken.
     numbers
         Per pair the number its row will carry: the one at the end of the first view's file names where these grow
         from frame to frame ("run7_0138.tif" is 138), else the position, 0 first.
@@ -127,8 +129,15 @@ class TrialFrames:
         numbers = _numbers(names)
         if trial.times is not None:
             return cls(sources, read_times(trial.times, names), numbers)
-        rate = trial.frame_rate_hz or 30.0
+        rate = trial.frame_rate_hz or _rate_hz(sources)
         return cls(sources, tuple(i / rate for i in range(counts[0])), numbers)
+
+
+def _rate_hz(sources: Sequence[FrameSource]) -> float:
+    """Return the rate that every view's files tell; NaN where one does not, or they differ."""
+    rates = {source.rate_hz for source in sources}
+    known = rates.pop() if len(rates) == 1 else None
+    return float("nan") if known is None else known
 
 
 def _numbers(names: list[str]) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Line charts over time as inline SVG, without a plotting library and without anything from the network."""
+"""Line charts over time or frame numbers as inline SVG: no plotting library, nothing from the network."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ class Series:
 
 
 def line_chart(
-    times_s: NDArray[np.float64],
+    x_values: NDArray[np.float64],
     series: Sequence[Series],
     unit: str,
     names: Sequence[str],
     limit: float | None = None,
+    x_unit: str = "s",
 ) -> str:
     """Draw curves with gaps where values are NaN.
 
     Parameters
     ----------
-    times_s
-        (n,) s, increasing.
+    x_values
+        (n,) times or numbers of the frames, increasing.
     series
         Curves of n values each; the first one gets a dot with a tooltip per frame.
     unit
@@ -45,17 +46,19 @@ def line_chart(
         n frame names for the tooltips.
     limit
         A level to draw as a dashed line, such as the largest accepted value.
+    x_unit
+        Unit of ``x_values``; "" for numbers.
     """
     drawn = np.concatenate([s.values for s in series] + ([np.array([limit])] if limit is not None else []))
     drawn = drawn[np.isfinite(drawn)]
     low, high = (float(drawn.min()), float(drawn.max())) if drawn.size else (0.0, 1.0)
     pad = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
     low, high = low - pad, high + pad
-    start, end = float(times_s[0]), float(times_s[-1])
+    start, end = float(x_values[0]), float(x_values[-1])
     if end <= start:
         start, end = start - 0.5, end + 0.5
     span_x, span_y = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
-    x = _LEFT + (times_s - start) / (end - start) * span_x
+    x = _LEFT + (x_values - start) / (end - start) * span_x
 
     def y(value: NDArray[np.float64] | float) -> NDArray[np.float64]:
         return np.asarray(_TOP + (high - np.asarray(value)) / (high - low) * span_y)
@@ -66,13 +69,13 @@ def line_chart(
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 7}" y="{at + 3.5:.1f}" text-anchor="end">{value:.6g}</text>')
     for value in ticks(start, end, 7):
-        at = _LEFT + (value - start) / (end - start) * span_x
-        parts.append(f'<text class="tick" x="{at:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{value:.6g} s</text>')
+        at, label = _LEFT + (value - start) / (end - start) * span_x, f"{value:.6g} {x_unit}".strip()
+        parts.append(f'<text class="tick" x="{at:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{label}</text>')
     if limit is not None:
         at = float(y(limit))
         parts.append(f'<line class="limit" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
     missing = np.flatnonzero(~np.isfinite(series[0].values)).tolist()
-    half = 0.5 * span_x / max(len(times_s) - 1, 1)
+    half = 0.5 * span_x / max(len(x_values) - 1, 1)
     parts += [
         f'<rect class="gap" x="{max(x[i] - half, _LEFT):.1f}" y="{_TOP}" height="{span_y}" '
         f'width="{min(x[i] + half, _WIDTH - _RIGHT) - max(x[i] - half, _LEFT):.1f}">'
@@ -83,9 +86,13 @@ def line_chart(
         path = _path(x, y(one.values))
         parts.append(f'<path class="{escape(one.kind)}" d="{path}"/>')
     dots = series[0]
+
+    def at_time(i: int) -> str:
+        return f", {x_values[i]:.3f} {x_unit}" if x_unit else ""
+
     parts += [
         f'<circle class="{escape(dots.kind)}" cx="{x[i]:.1f}" cy="{float(y(dots.values[i])):.1f}" r="1.8">'
-        f"<title>{escape(names[i])}, {times_s[i]:.3f} s: {dots.values[i]:.2f} {escape(unit)}</title></circle>"
+        f"<title>{escape(names[i])}{at_time(i)}: {dots.values[i]:.2f} {escape(unit)}</title></circle>"
         for i in np.flatnonzero(np.isfinite(dots.values)).tolist()
     ]
     return "".join([*parts, "</svg>"])

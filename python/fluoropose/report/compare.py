@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluoropose.bone import Bone
+from fluoropose.errors import FileFormatError
 from fluoropose.evaluation import iou
 from fluoropose.geometry import Pose
 from fluoropose.registration.evaluate import evaluate, read_reference
-from fluoropose.registration.poses_file import read_poses
+from fluoropose.registration.poses_file import PoseRow, read_poses, write_poses
+from fluoropose.registration.register import REFERENCE
+from fluoropose.registration.registration import Status
 from fluoropose.registration.summary import Statistics, Summary
 from fluoropose.registration.trial import Trial
 from fluoropose.report.report import write_report
@@ -33,6 +36,8 @@ def compare_trial(
 ) -> Summary:
     """Compare the trial's poses.csv with reference poses; rewrites its summary.json and report.html.
 
+    The reference goes to reference.csv beside them, in the trial's world and bone frame, for later reports.
+
     Parameters
     ----------
     trial
@@ -53,6 +58,8 @@ def compare_trial(
     FileFormatError, InputError
         As ``fluoropose.registration.evaluate.evaluate``.
     """
+    if not (trial.out / "poses.csv").exists():
+        raise FileFormatError(f"{trial.out / 'poses.csv'}: not there yet; register the trial first")
     bone, rig = Bone.load(trial.bone), Rig.load(trial.rig)
     bone_from_reference_bone = bone.bone_from_source if source_frame else Pose.identity()
     result = evaluate(
@@ -78,6 +85,11 @@ def compare_trial(
         update={"iou": Statistics.of(shared), "seconds": timed.seconds, "seconds_per_pair": timed.seconds_per_pair}
     )
     summary.write(trial.out / "summary.json")
+    times = {row.frame: row.time_s for row in rows}
+    write_poses(
+        trial.out / REFERENCE,
+        [PoseRow(n, times[n], Status.OK, world_from_bone=pose, source="reference") for n, pose in truth.items()],
+    )
     write_report(trial.out / "report.html", trial, rows, summary, truth)
     return summary
 

@@ -15,6 +15,7 @@ from fluoropose.bone import Bone
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import Pose
 from fluoropose.registration.poses_file import PoseRow
+from fluoropose.registration.refined import not_refined
 from fluoropose.registration.registration import Status
 from fluoropose.registration.summary import Statistics, Summary
 from fluoropose.registration.trial import Trial, TrialFrames
@@ -73,7 +74,7 @@ def write_report(
         bone=bone,
         summary=summary,
         compared=bool(reference),
-        tiles=_tiles(summary),
+        tiles=_tiles(summary, sum(not_refined(row) for row in rows)),
         pairs=[_pair(row, rig, bone, frames, reference) for row in _choose(rows, shown)],
         curves=_curves(rows, reference),
         quality=_quality(rows),
@@ -98,11 +99,13 @@ def _template() -> jinja2.Template:
     )
 
 
-def _tiles(summary: Summary) -> list[dict[str, str]]:
+def _tiles(summary: Summary, unrefined: int) -> list[dict[str, str]]:
     tiles = [
         {"value": f"{summary.pairs - summary.failed} / {summary.pairs}", "label": "pairs with a pose", "kind": ""},
         {"value": str(summary.failed), "label": "failed", "kind": "bad" if summary.failed else "good"},
     ]
+    if unrefined:
+        tiles.append({"value": str(unrefined), "label": "not refined, see their reasons", "kind": "bad"})
     if summary.geodesic_error_deg and summary.translation_norm_mm:
         tiles += [
             {"value": f"{summary.geodesic_error_deg.median:.2f}°", "label": "median angle error", "kind": ""},
@@ -185,18 +188,20 @@ def _quality(rows: Sequence[PoseRow]) -> list[dict[str, str]]:
     charts = [
         ("cost", "mm", cost),
         ("landmarks used", "", used),
+        ("likeness of the radiographs", "gradient correlation", np.array([row.likeness for row in rows])),
         ("uncertainty of the angle", "degrees, 1 sd", sd[:, 0]),
         ("uncertainty of the position", "mm, 1 sd", sd[:, 1]),
     ]
-    return [_chart(rows, [Series(values)], name, unit) for name, unit, values in charts]
+    return [_chart(rows, [Series(values)], name, unit) for name, unit, values in charts if np.isfinite(values).any()]
 
 
 def _chart(rows: Sequence[PoseRow], series: Sequence[Series], name: str, unit: str) -> dict[str, str]:
     times = np.array([row.time_s for row in rows])
-    if not np.isfinite(times).all():
-        times = np.arange(len(rows), dtype=np.float64)
+    timed = bool(np.isfinite(times).all())
+    x = times if timed else np.array([row.frame for row in rows], dtype=np.float64)
     names = [f"frame {row.frame}" for row in rows]
-    return {"name": name, "unit": unit, "svg": line_chart(times, series, unit.split(",")[0], names)}
+    svg = line_chart(x, series, unit.split(",")[0], names, x_unit="s" if timed else "")
+    return {"name": name, "unit": unit, "svg": svg}
 
 
 def _statistics(summary: Summary) -> list[dict[str, Any]]:

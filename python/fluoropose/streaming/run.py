@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from threading import current_thread, main_thread
 from types import FrameType
 
+import numpy as np
+
 from fluoropose.bone import Bone
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.learning.bundle import Bundle
@@ -78,6 +80,8 @@ def open_source(source: str, trial: Trial, rig: Rig, speed: float | None) -> Sou
         frames = TrialFrames.open(trial)
         if len(frames.sources) != len(rig.fluoroscopes):
             raise FileFormatError(f"frames: expected {len(rig.fluoroscopes)} views, found {len(frames.sources)}")
+        if not np.isfinite(frames.times_s).all():
+            raise InputError("frame_rate_hz: following a trial needs the times of its frames; give this rate, or times")
         return Replay(frames, speed)
     if kind == "ring" and rest:
         ring = RingReader(rest)

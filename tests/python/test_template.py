@@ -1,0 +1,92 @@
+"""Templates of configurations: every key is in them, with the default that the model has."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from fluoropose._template import toml_template
+from fluoropose._toml import Config
+from fluoropose.bone_model.build import BoneConfig
+from fluoropose.calibration.config import CalibrationConfig
+from fluoropose.cli import app
+from fluoropose.learning.config import LearningConfig
+from fluoropose.registration.trial import Trial
+
+MODELS: dict[str, type[Config]] = {
+    "calibration": CalibrationConfig,
+    "bone": BoneConfig,
+    "learning": LearningConfig,
+    "trial": Trial,
+}
+_KEY = re.compile(r"^#?(\w+) = (.*)$")
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_defaults_are_those_of_the_model(kind: str) -> None:
+    lines = []
+    for line in toml_template(MODELS[kind]).splitlines():
+        entry = _KEY.match(line)
+        if entry and not entry[2].startswith(" #"):  # a key with a value
+            lines.append(f"{entry[1]} = {entry[2]}")
+        elif re.match(r"^#?\[", line):
+            lines.append(line.removeprefix("#"))
+    document = tomllib.loads("\n".join(lines))
+    assert compared(MODELS[kind], document) > 4
+
+
+def compared(model: type[Config], table: dict[str, object]) -> int:
+    """Compare a table with the defaults of its model; returns the number of values compared."""
+    count = 0
+    for name, value in table.items():
+        field = model.model_fields[name]
+        if isinstance(value, dict):
+            count += compared(nested(field.annotation), value)
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            count += compared(nested(field.annotation), value[0])
+        else:
+            assert to_lists(field.default) == value, name
+            count += 1
+    return count
+
+
+def nested(annotation: object) -> type[Config]:
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return annotation
+    return next(found for part in getattr(annotation, "__args__", ()) if (found := nested(part)) is not Config)
+
+
+def to_lists(value: object) -> object:
+    return [to_lists(one) for one in value] if isinstance(value, tuple) else value
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_every_key_is_there_and_required_ones_are_said_to_be(kind: str) -> None:
+    text = toml_template(MODELS[kind])
+    for name, field in MODELS[kind].model_fields.items():
+        assert re.search(rf"^#?(?:{name} = |\[+{name}\]+$)", text, re.MULTILINE), name
+        if field.is_required() and f"[{name}]" not in text:
+            assert f"{name} =  # required" in text
+
+
+def test_a_filled_template_is_accepted(tmp_path: Path) -> None:
+    text = toml_template(Trial)
+    for name, value in {"rig": '"r"', "bone": '"b"', "bundle": '"n"', "frames": '["a", "b"]', "out": '"o"'}.items():
+        text = re.sub(rf"^{name} =  #", f"{name} = {value}  #", text, flags=re.MULTILINE)
+    document = tomllib.loads(text)
+    assert Trial.model_validate(document).polarity == "bright_air"
+    with pytest.raises(ValidationError):
+        Trial.model_validate({**document, "rig": 3})
+
+
+def test_the_command_prints_or_writes_it(tmp_path: Path) -> None:
+    runner = CliRunner()
+    printed = runner.invoke(app, ["template", "trial"])
+    assert printed.exit_code == 0
+    assert printed.output == toml_template(Trial)
+    assert runner.invoke(app, ["template", "fish"]).exit_code == 2
