@@ -17,10 +17,10 @@ from fluoropose.bone import Bone
 from fluoropose.bone_model.build import build_bone, read_bone_config
 from fluoropose.calibration.field import with_fields
 from fluoropose.evaluation import iou
-from fluoropose.io.frames import open_frames
+from fluoropose.io.frames import frame_range, open_frames
 from fluoropose.io.mayacam import read_mayacam_rig
 from fluoropose.registration.evaluate import read_reference
-from fluoropose.registration.trial import Trial, frame_range
+from fluoropose.registration.trial import Trial
 from fluoropose.rig import Fluoroscope, Rig
 from fluoropose.silhouette import silhouette
 from trial_bench import Arguments, console, registered, trained, write_results

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fluoropose.errors import FileFormatError, InputError
-from fluoropose.registration.trial import TrialFrames, frame_range, load_trial, read_times
+from fluoropose.io.frames import frame_range
+from fluoropose.registration.trial import TrialFrames, load_trial, read_times
 
 GOOD = """
 rig = "rig.json"

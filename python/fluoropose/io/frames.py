@@ -20,7 +20,7 @@ from pydicom.pixels.utils import pixel_array
 
 from fluoropose.errors import FileFormatError, InputError
 
-__all__ = ["FrameSource", "Polarity", "attenuating", "open_frames", "why_unusable"]
+__all__ = ["FrameSource", "Polarity", "attenuating", "frame_range", "open_frames", "why_unusable"]
 
 Polarity = Literal["bright_air", "bright_bone"]
 
@@ -118,6 +118,26 @@ def open_frames(path: str | Path, bits: int | None = None) -> FrameSource:
         f"{path}: expected a folder, a multi-page TIFF (.tif), a DICOM file (.dcm) or a video "
         f"({', '.join(sorted(_VIDEOS))}), found {path.suffix or 'a file without an ending'}"
     )
+
+
+def frame_range(text: str | None, count: int) -> range:
+    """Turn "A:B" (from A, up to but without B; either may be left out) into a range within ``count`` frames.
+
+    Raises
+    ------
+    InputError
+        If the text is no such range, or nothing is left of it.
+    """
+    if text is None:
+        return range(count)
+    start, separator, stop = text.partition(":")
+    try:
+        chosen = range(count)[slice(int(start) if start else None, int(stop) if stop else None)]
+    except ValueError:
+        chosen = range(0)
+    if not separator or not chosen:
+        raise InputError(f"frames: expected A:B with frames between 0 and {count}, found {text!r}")
+    return chosen
 
 
 class _Folder(FrameSource):

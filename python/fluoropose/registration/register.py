@@ -17,7 +17,7 @@ from fluoropose._files import write_text
 from fluoropose.bone import Bone
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import Pose
-from fluoropose.io.frames import attenuating, why_unusable
+from fluoropose.io.frames import attenuating, frame_range, why_unusable
 from fluoropose.learning.bundle import Bundle
 from fluoropose.refinement import Refiner
 from fluoropose.registration.poses_file import PoseRow, read_poses, write_poses
@@ -25,7 +25,7 @@ from fluoropose.registration.refined import REFINED, refined_row
 from fluoropose.registration.registrar import Registrar
 from fluoropose.registration.registration import Status
 from fluoropose.registration.summary import Summary, summarise
-from fluoropose.registration.trial import Trial, TrialFrames, frame_range
+from fluoropose.registration.trial import Trial, TrialFrames
 from fluoropose.rig import Rig
 from fluoropose.silhouette import field_mask
 

@@ -13,10 +13,10 @@ from typing import Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from fluoropose._toml import Config, ConfigPath, read_toml
-from fluoropose.errors import FileFormatError, InputError
+from fluoropose.errors import FileFormatError
 from fluoropose.io.frames import FrameSource, Polarity, open_frames
 
-__all__ = ["Checks", "Trial", "TrialFrames", "frame_range", "load_trial", "read_times"]
+__all__ = ["Checks", "Trial", "TrialFrames", "load_trial", "read_times"]
 
 
 class Checks(Config):
@@ -184,23 +184,3 @@ def read_times(path: Path, names: list[str]) -> tuple[float, ...]:
 def _key(name: str) -> str:
     """Make "7" and "0007" the same frame."""
     return str(int(name)) if name.isdigit() else name
-
-
-def frame_range(text: str | None, count: int) -> range:
-    """Turn "A:B" (from A, up to but without B; either may be left out) into a range within ``count`` frames.
-
-    Raises
-    ------
-    InputError
-        If the text is no such range, or nothing is left of it.
-    """
-    if text is None:
-        return range(count)
-    start, separator, stop = text.partition(":")
-    try:
-        chosen = range(count)[slice(int(start) if start else None, int(stop) if stop else None)]
-    except ValueError:
-        chosen = range(0)
-    if not separator or not chosen:
-        raise InputError(f"frames: expected A:B with frames between 0 and {count}, found {text!r}")
-    return chosen

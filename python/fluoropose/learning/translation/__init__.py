@@ -1,0 +1,1 @@
+"""Style translation (Zhou et al. 2021, 2.2): X-rays that look like artificial radiographs, and the reverse."""
