@@ -9,17 +9,17 @@ Both bones carry an anatomical frame: x to the subject's right, y forward (anter
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fluoropose._checks import finite_array
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
 
-__all__ = ["JointMotion", "Side", "anatomical_frame", "joint_motion"]
+__all__ = ["Joint", "JointMotion", "Side", "anatomical_frame", "joint_motion"]
 
 Side = Literal["right", "left"]
 
@@ -117,3 +117,69 @@ def joint_motion(world_from_proximal: Pose, world_from_distal: Pose, side: Side)
         float(between @ e2),
         float(-between @ e3),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """Two bones that meet, each with its anatomical frame.
+
+    Attributes
+    ----------
+    proximal_from_anatomical, distal_from_anatomical
+        See ``anatomical_frame``, each in its own bone's frame.
+    side
+        Of the subject's body.
+    """
+
+    proximal_from_anatomical: Pose
+    distal_from_anatomical: Pose
+    side: Side
+
+    def motion(self, world_from_proximal: Pose, world_from_distal: Pose) -> JointMotion:
+        """Describe the distal bone's pose relative to the proximal one from the poses of both bones' own frames."""
+        return joint_motion(
+            world_from_proximal * self.proximal_from_anatomical,
+            world_from_distal * self.distal_from_anatomical,
+            self.side,
+        )
+
+    def deviations(
+        self,
+        world_from_proximal: Pose,
+        world_from_distal: Pose,
+        proximal_covariance: ArrayLike,
+        distal_covariance: ArrayLike,
+    ) -> JointMotion:
+        """Return the standard deviations of ``motion`` that follow from those of the two poses, to first order.
+
+        Parameters
+        ----------
+        world_from_proximal, world_from_distal
+            Poses of the bones' own frames.
+        proximal_covariance, distal_covariance
+            (6, 6) as ``Registration.covariance``: (omega rad, v mm) in world axes, omega about the bone's origin. The
+            errors of the two bones are taken as independent.
+        """
+        covariances = (
+            finite_array("proximal_covariance", proximal_covariance, (6, 6)),
+            finite_array("distal_covariance", distal_covariance, (6, 6)),
+        )
+        variance = np.zeros(6)
+        for bone, covariance in enumerate(covariances):
+            slopes = np.column_stack([self._slope(world_from_proximal, world_from_distal, bone, k) for k in range(6)])
+            variance += np.diag(slopes @ covariance @ slopes.T)
+        return JointMotion(*np.sqrt(np.maximum(variance, 0.0)).tolist())
+
+    def _slope(self, world_from_proximal: Pose, world_from_distal: Pose, bone: int, axis: int) -> NDArray[np.float64]:
+        """Differentiate the six numbers by one coordinate of one bone's error (central differences)."""
+        step, poses = 1e-5, (world_from_proximal, world_from_distal)
+        ends = []
+        for sign in (1.0, -1.0):
+            error = np.zeros(6)
+            error[axis] = sign * step
+            turn = Pose.exp(error[:3], np.zeros(3)).rotation
+            moved = Pose(turn @ poses[bone].rotation, poses[bone].translation_mm + error[3:])
+            ends.append(astuple(self.motion(*(moved if k == bone else pose for k, pose in enumerate(poses)))))
+        change = np.subtract(*ends)
+        change[:3] = (change[:3] + 180.0) % 360.0 - 180.0
+        return np.asarray(change / (2 * step))

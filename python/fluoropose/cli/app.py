@@ -70,6 +70,9 @@ app = typer.Typer(
   5  [cyan]fluoropose evaluate[/cyan] walking.toml --reference poses.csv
      where reference poses exist
 
+  6  [cyan]fluoropose joint[/cyan] knee.toml
+     joint angles, from the poses of two bones
+
 Instead of 4, while the subject walks:
 
      [cyan]fluoropose stream[/cyan] walking.toml --source ring:/dev/shm/frames
@@ -84,7 +87,7 @@ Instead of 4, while the subject walks:
   out = "out/walking"
 
 Frames are folders of PNG or TIFF, TIFF stacks, DICOM runs or videos.
-[cyan]fluoropose template[/cyan] trial prints all keys; also of calibration, bone, learning.
+[cyan]fluoropose template[/cyan] trial prints all keys; also of calibration, bone, learning, joint.
 
 No data at hand? [cyan]fluoropose demo[/cyan] simulates a laboratory and goes
 the whole way.""",
@@ -125,7 +128,8 @@ def demo(
 @app.command()
 def template(
     kind: Annotated[
-        Literal["calibration", "bone", "learning", "trial"], typer.Argument(help="of which file", show_default=False)
+        Literal["calibration", "bone", "learning", "trial", "joint"],
+        typer.Argument(help="of which file", show_default=False),
     ],
 ) -> None:
     """Print a configuration file with every key, its default and its meaning; redirect it to a file to begin one."""
@@ -133,6 +137,7 @@ def template(
     from fluoropose.bone_model.build import BoneConfig
     from fluoropose.calibration.config import CalibrationConfig
     from fluoropose.learning.config import LearningConfig
+    from fluoropose.registration.joint_trial import JointConfig
     from fluoropose.registration.trial import Trial
 
     models: dict[str, type[Config]] = {
@@ -140,6 +145,7 @@ def template(
         "bone": BoneConfig,
         "learning": LearningConfig,
         "trial": Trial,
+        "joint": JointConfig,
     }
     typer.echo(toml_template(models[kind]), nl=False)
 
@@ -296,6 +302,30 @@ def evaluate(
     registered = len(read_poses(loaded.out / "poses.csv"))
     if summary.pairs < registered:
         console.print(f"compared: {summary.pairs} of {registered} pairs; the others have no reference pose")
+
+
+@app.command()
+def joint(
+    config: Annotated[Path, typer.Argument(help="the joint's TOML file", show_default=False)],
+) -> None:
+    """Joint angles and translations (Grood and Suntay) from the registered poses of two bones.
+
+    The file names both bones, their poses and the points that define their anatomical frames; fluoropose template joint
+    prints one. Writes a table, and a picture of its six curves beside it.
+    """
+    from fluoropose._toml import read_toml
+    from fluoropose.registration.joint_trial import JointConfig, joint_of, joint_rows, write_joint
+    from fluoropose.registration.poses_file import read_poses
+    from fluoropose.report.joint_picture import save_joint_picture
+
+    loaded = read_toml(config, JointConfig)
+    poses = read_poses(loaded.proximal.poses), read_poses(loaded.distal.poses)
+    rows = joint_rows(joint_of(loaded), *poses)
+    picture = loaded.out.with_suffix(".png")
+    write_joint(loaded.out, rows)
+    save_joint_picture(picture, rows)
+    found = sum(row.motion is not None for row in rows)
+    console.print(f"{found} of {len(rows)} pairs have both bones: [bold]{loaded.out}[/bold]; picture: {picture}")
 
 
 @app.command()

@@ -33,7 +33,7 @@ __all__ = ["REFERENCE", "TrialResult", "register_trial"]
 
 _BATCH = 8  # frame pairs per call of the network
 _FORMAT = "fluoropose-run"
-REFERENCE = "reference.csv"  # what the poses were last compared with
+REFERENCE = "evaluated_against.csv"  # the reference, in the trial's world and bone frame
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,7 +36,7 @@ def compare_trial(
 ) -> Summary:
     """Compare the trial's poses.csv with reference poses; rewrites its summary.json and report.html.
 
-    The reference goes to reference.csv beside them, in the trial's world and bone frame, for later reports.
+    The reference goes to evaluated_against.csv beside them, in the trial's world and bone frame, for later reports.
 
     Parameters
     ----------
