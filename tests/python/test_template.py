@@ -29,7 +29,7 @@ MODELS: dict[str, type[Config]] = {
 _KEY = re.compile(r"^#?(\w+) = (.*)$")
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", [kind for kind in MODELS if kind != "joint"])  # which has no defaults
 def test_defaults_are_those_of_the_model(kind: str) -> None:
     lines = []
     for line in toml_template(MODELS[kind]).splitlines():
@@ -39,7 +39,7 @@ def test_defaults_are_those_of_the_model(kind: str) -> None:
         elif re.match(r"^#?\[", line):
             lines.append(line.removeprefix("#"))
     document = tomllib.loads("\n".join(lines))
-    assert compared(MODELS[kind], document) > 0
+    assert compared(MODELS[kind], document) > 4
 
 
 def compared(model: type[Config], table: dict[str, object]) -> int:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from fluoropose._files import write_text
 from fluoropose._toml import Config, ConfigPath
@@ -67,7 +66,7 @@ class JointConfig(Config):
     """
 
     side: Side
-    out: ConfigPath = Field(default=Path("joint.csv"))
+    out: ConfigPath
     proximal: SegmentConfig
     distal: SegmentConfig
 
