@@ -36,7 +36,8 @@ from fluoropose.refinement import (
     refine,
 )
 from fluoropose.refinement.peers import Box
-from fluoropose.simulate.fluoroscope import Exposure, ImageChain, SimulatedFluoroscope
+from fluoropose.simulate.chain import Exposure, ImageChain
+from fluoropose.simulate.fluoroscope import SimulatedFluoroscope
 from fluoropose.simulate.intensifier import IntensifierWarp
 from fluoropose.volume import Volume
 from refinement_ledger import Ledger, Result, failure_rate, of_refinement, row

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from fluoropose._toml import Config, table_of
+from fluoropose._toml import Config, fields_of, table_of
 
 __all__ = ["toml_template"]
 
@@ -25,14 +25,15 @@ def toml_template(model: type[Config]) -> str:
     return "\n".join(_section(model, "", False)).strip() + "\n"
 
 
-def _section(model: type[Config], path: str, repeated: bool) -> Iterator[str]:
+def _section(model: type[Any], path: str, repeated: bool) -> Iterator[str]:
     """Yield the lines of a table, then those of the tables in it."""
     prose, described = _docstring(model)
     yield from _comment(prose)
     if path:
         yield f"[[{path}]]" if repeated else f"[{path}]"
-    inner: list[tuple[str, type[Config], bool]] = []
-    for name, field in model.model_fields.items():
+    inner: list[tuple[str, type[Any], bool]] = []
+    fields = fields_of(model)
+    for name, field in fields.items():
         table = table_of(field.annotation)
         if table is not None:
             inner.append((f"{path}.{name}" if path else name, *table))
@@ -45,7 +46,7 @@ def _section(model: type[Config], path: str, repeated: bool) -> Iterator[str]:
         name = place.rpartition(".")[2]
         yield from _comment(described.get(name, ""))
         lines = list(_section(table_model, place, many))
-        optional = many or not model.model_fields[name].is_required()
+        optional = many or not fields[name].is_required()
         yield from (f"#{line}" if optional and line and not line.startswith("#") else line for line in lines)
 
 
@@ -64,7 +65,7 @@ def _comment(text: str) -> Iterator[str]:
             yield from textwrap.wrap(" ".join(paragraph.split()), _WIDTH, initial_indent="# ", subsequent_indent="# ")
 
 
-def _docstring(model: type[Config]) -> tuple[str, dict[str, str]]:
+def _docstring(model: type[Any]) -> tuple[str, dict[str, str]]:
     """Split a numpydoc docstring into its prose and what it says of each attribute; the first of a group has all."""
     prose, _, attributes = inspect.cleandoc(model.__doc__ or "").partition("\nAttributes\n----------\n")
     described = {}

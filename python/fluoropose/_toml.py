@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import inspect
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
+from pydantic.fields import FieldInfo
 
 from fluoropose.errors import FileFormatError
 
-__all__ = ["Config", "ConfigPath", "read_toml", "table_of"]
+__all__ = ["Config", "ConfigPath", "fields_of", "read_toml", "table_of"]
 
 
 class Config(BaseModel):
@@ -32,17 +34,25 @@ ConfigPath = Annotated[Path, AfterValidator(_beside_the_file)]
 C = TypeVar("C", bound=Config)
 
 
-def table_of(annotation: Any) -> tuple[type[Config], bool] | None:
-    """Return the model of a nested table, and whether there may be several."""
+def table_of(annotation: Any) -> tuple[type[Any], bool] | None:
+    """Return the model (or dataclass) of a nested table, and whether there may be several."""
     if get_origin(annotation) is Annotated:
         return table_of(get_args(annotation)[0])
-    if inspect.isclass(annotation) and issubclass(annotation, Config):
+    if inspect.isclass(annotation) and (issubclass(annotation, Config) or dataclasses.is_dataclass(annotation)):
         return annotation, False
     for part in get_args(annotation):
         found = table_of(part)
         if found is not None:
             return found[0], get_origin(annotation) in (tuple, list) or found[1]
     return None
+
+
+def fields_of(table: type[Any]) -> dict[str, FieldInfo]:
+    """Return the fields of a model or dataclass by their names."""
+    if issubclass(table, BaseModel):
+        return table.model_fields
+    hints = get_type_hints(table)
+    return {f.name: FieldInfo.from_annotated_attribute(hints[f.name], f.default) for f in dataclasses.fields(table)}
 
 
 def read_toml(path: str | Path, model: type[C], folder: str | Path | None = None) -> C:
@@ -70,7 +80,7 @@ def read_toml(path: str | Path, model: type[C], folder: str | Path | None = None
 
 def _describe(problem: Any, model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):  # of models and of dataclasses
         near = difflib.get_close_matches(str(problem["loc"][-1]), _fields_at(model, problem["loc"][:-1]), n=1)
         return f"{where}: unknown key" + (f", did you mean {near[0]!r}?" if near else "")
     if problem["type"] == "missing":
@@ -80,10 +90,11 @@ def _describe(problem: Any, model: type[BaseModel]) -> str:
     return f"{where}: {message}{found}" if where else f"{message}"
 
 
-def _fields_at(model: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
+def _fields_at(model: type[Any], place: tuple[str | int, ...]) -> list[str]:
     """Return the keys of the table at ``place``."""
     for part in place:
-        if isinstance(part, str) and part in model.model_fields:
-            table = table_of(model.model_fields[part].annotation)
+        fields = fields_of(model)
+        if isinstance(part, str) and part in fields:
+            table = table_of(fields[part].annotation)
             model = model if table is None else table[0]
-    return list(model.model_fields)
+    return list(fields_of(model))

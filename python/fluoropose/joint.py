@@ -45,6 +45,33 @@ class JointMotion:
     anterior_mm: float
     distraction_mm: float
 
+    def proximal_from_distal(self, side: Side) -> Pose:
+        """Return the pose (of the anatomical frames) that `joint_motion` describes so.
+
+        Raises
+        ------
+        InputError
+            If ``side`` is neither "right" nor "left", or the adduction reaches 90 degrees, where nothing is defined.
+        """
+        if side not in get_args(Side):
+            raise InputError(f'side: expected "right" or "left", found {side!r}')
+        if not abs(self.adduction_deg) < 90:
+            raise InputError(f"adduction_deg: expected between -90 and 90 degrees, found {self.adduction_deg}")
+        mirror = 1.0 if side == "right" else -1.0
+        flexion = np.radians(self.flexion_deg)
+        adduction, external = mirror * np.radians([self.adduction_deg, self.external_rotation_deg])
+        # In the proximal frame: the axes of the joint coordinate system, then the distal ones.
+        e1 = np.array([1.0, 0.0, 0.0])
+        e2 = np.array([0.0, np.cos(flexion), -np.sin(flexion)])
+        e3 = np.sin(adduction) * e1 + np.cos(adduction) * np.cross(e1, e2)
+        side_of_e2 = np.cross(e2, e3)
+        x = np.cos(external) * side_of_e2 - np.sin(external) * e2
+        y = np.sin(external) * side_of_e2 + np.cos(external) * e2
+        # The three translations are the components along axes that are not at right angles to each other.
+        axes = np.array([mirror * e1, e2, -e3])
+        between = np.linalg.solve(axes, [self.lateral_mm, self.anterior_mm, self.distraction_mm])
+        return Pose(np.column_stack([x, y, e3]), between)
+
 
 def anatomical_frame(right_mm: ArrayLike, left_mm: ArrayLike, proximal_mm: ArrayLike, distal_mm: ArrayLike) -> Pose:
     """Define a bone's anatomical frame by four of its points (3,) mm, bone frame.

@@ -18,7 +18,8 @@ from fluoropose.calibration.plate import PlateCalibration, calibrate_plate, fit_
 from fluoropose.errors import InputError
 from fluoropose.geometry import View
 from fluoropose.rig import CircularField
-from fluoropose.simulate.fluoroscope import Exposure, ImageChain, SimulatedFluoroscope
+from fluoropose.simulate.chain import Exposure, ImageChain
+from fluoropose.simulate.fluoroscope import SimulatedFluoroscope
 from fluoropose.simulate.intensifier import IntensifierWarp
 from fluoropose.simulate.plate import Plate
 

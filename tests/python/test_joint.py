@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
-from fluoropose.joint import Side, anatomical_frame, joint_motion
+from fluoropose.joint import JointMotion, Side, anatomical_frame, joint_motion
 from strategies import poses
 
 # x right, y forward, z up; the shank hangs down from the knee.
@@ -107,3 +109,26 @@ def test_wrong_arguments_are_named() -> None:
         anatomical_frame([0, 0, 0], [0, 0, 0], [0, 0, 1], [0, 0, 0])
     with pytest.raises(InputError, match="not parallel"):
         anatomical_frame([0, 0, 1], [0, 0, 0], [0, 0, 1], [0, 0, 0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    angles=st.tuples(st.floats(-170, 170), st.floats(-80, 80), st.floats(-170, 170)),
+    offsets=st.tuples(*(st.floats(-50, 50) for _ in range(3))),
+    side=st.sampled_from(["right", "left"]),
+    seed=st.integers(0, 99),
+)
+def test_a_described_motion_gives_its_pose_back(
+    angles: tuple[float, ...], offsets: tuple[float, ...], side: Side, seed: int
+) -> None:
+    motion = JointMotion(*angles, *offsets)
+    proximal = Pose(Rotation.random(rng=np.random.default_rng(seed)).as_matrix(), np.array([3.0, -4.0, 5.0]))
+    found = joint_motion(proximal, proximal * motion.proximal_from_distal(side), side)
+    assert astuple(found) == pytest.approx(astuple(motion), abs=1e-8)
+
+
+def test_refuses_motions_that_define_no_pose() -> None:
+    with pytest.raises(InputError, match="side"):
+        JointMotion(0, 0, 0, 0, 0, 0).proximal_from_distal("both")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="adduction_deg"):
+        JointMotion(0, 90, 0, 0, 0, 0).proximal_from_distal("left")

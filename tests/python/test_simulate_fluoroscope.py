@@ -9,7 +9,8 @@ import pytest
 
 from fluoropose.errors import InputError
 from fluoropose.geometry import View
-from fluoropose.simulate.fluoroscope import Exposure, ImageChain, SimulatedFluoroscope
+from fluoropose.simulate.chain import Exposure, ImageChain
+from fluoropose.simulate.fluoroscope import SimulatedFluoroscope
 from fluoropose.simulate.intensifier import IntensifierWarp
 
 SIZE = 128
@@ -153,7 +154,9 @@ def test_plane_and_recorded_pixels_are_inverse() -> None:
         ("electronic_noise", -1.0),
         ("gamma", 0.0),
         ("heel", (1.5, 0.0)),
-        ("bits", 12),
+        ("bits", 17),
+        ("bits", 7),
+        ("lag_s", -0.01),
     ],
 )
 def test_chain_refuses_impossible_values(field: str, value: object) -> None:
@@ -166,7 +169,68 @@ def test_refuses_wrong_shapes_and_exposures() -> None:
         fluoroscope().signal(np.zeros((4, 4), dtype=np.float32))
     with pytest.raises(InputError, match="ideal"):
         fluoroscope().warp_image(np.zeros((4, 4), dtype=np.float32))
-    with pytest.raises(InputError, match="quanta"):
-        Exposure(quanta=0.0)
+    for field, value in (("quanta", 0.0), ("pulse_s", -1e-3), ("instants", 0), ("drift_per_s", float("nan"))):
+        with pytest.raises(InputError, match=field):
+            replace(Exposure(), **{field: value})
+    with pytest.raises(InputError, match=r"drift_per_s: at 30 s the tube's output would be -0.5"):
+        Exposure(drift_per_s=-0.05).output(30.0)
+    with pytest.raises(InputError, match="lag_s"):
+        ImageChain(lag_s=1.0).lag_weights(1 / 30)
     with pytest.raises(InputError, match="square pixels"):
         SimulatedFluoroscope(View.from_sdd((8, 8), 1000.0, 1.0, 2.0, 0.0, 0.0), IntensifierWarp(3.0))
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [
+        {"scatter_share": 0.02},
+        {"blur_mm": 0.8},
+        {"glare_share": 0.1},
+        {"vignetting": 0.2},
+        {"heel": (0.1, 0.0)},
+        {"electronic_noise": 0.01},
+        {"gamma": 0.7},
+        {"bits": 10},
+    ],
+    ids=lambda effect: next(iter(effect)),
+)
+def test_every_effect_of_the_chain_shows_and_switched_off_leaves_no_trace(effect: dict[str, object]) -> None:
+    plain = fluoroscope().record(ramp(), Exposure(quanta=900.0), rng())
+    (name,) = effect
+    off = replace(ImageChain(**effect), **{name: getattr(ImageChain(), name)})  # type: ignore[arg-type]
+    assert np.array_equal(fluoroscope(off).record(ramp(), Exposure(quanta=900.0), rng()), plain)
+    shown = fluoroscope(ImageChain(**effect)).record(ramp(), Exposure(quanta=900.0), rng())  # type: ignore[arg-type]
+    assert not np.array_equal(shown, plain)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_white_is_the_largest_number_of_the_bits(bits: int) -> None:
+    frame = fluoroscope(ImageChain(bits=bits)).record(ramp() * 0, Exposure(), rng())
+    assert frame.dtype == (np.uint8 if bits == 8 else np.uint16)
+    assert frame.max() == 2**bits - 1
+
+
+def test_drift_scales_light_and_quanta() -> None:
+    recorder = fluoroscope().recorder
+    signal = fluoroscope().signal(ramp())
+    steady, drifting = Exposure(open_field=0.5), Exposure(open_field=0.5, drift_per_s=-0.1)
+    assert np.array_equal(recorder.expose(signal, drifting, rng(), 0.0), recorder.expose(signal, steady, rng(), 0.0))
+    assert recorder.expose(signal, drifting, rng(), 3.0) == pytest.approx(0.7 * 0.5 * signal, rel=1e-6)
+    flat = np.full((SIZE, SIZE), 0.5, dtype=np.float32)
+    noisy = recorder.expose(flat, Exposure(quanta=1000.0, drift_per_s=-0.1), rng(), 5.0)
+    # 250 quanta: relative variance 1/250; 16,384 pixels know it to 1.1 %, four of these are allowed.
+    assert noisy.var() / noisy.mean() ** 2 == pytest.approx(1 / 250, rel=0.05)
+
+
+def test_a_pulse_is_a_few_instants_about_its_middle() -> None:
+    assert Exposure().instants_s == (0.0,)
+    assert Exposure(pulse_s=0.008, instants=1).instants_s == (0.0,)
+    assert Exposure(pulse_s=0.008, instants=4).instants_s == pytest.approx((-0.003, -0.001, 0.001, 0.003))
+
+
+def test_lag_is_an_exponential_decay() -> None:
+    assert ImageChain().lag_weights(1 / 30) == (1.0,)
+    weights = ImageChain(lag_s=0.02).lag_weights(1 / 30)
+    assert sum(weights) == pytest.approx(1)
+    assert np.array(weights[1:]) / weights[:-1] == pytest.approx(np.exp(-(1 / 30) / 0.02))
+    assert weights[-1] < 1e-3

@@ -13,7 +13,8 @@ from fluoropose.errors import InputError
 from fluoropose.geometry import Pose, View
 from fluoropose.rig import Fluoroscope, Rig
 from fluoropose.simulate.alignment_tool import AlignmentTool, placements
-from fluoropose.simulate.fluoroscope import Exposure, ImageChain, SimulatedFluoroscope
+from fluoropose.simulate.chain import Exposure, ImageChain
+from fluoropose.simulate.fluoroscope import SimulatedFluoroscope
 from fluoropose.simulate.intensifier import IntensifierWarp
 from fluoropose.simulate.plate import Plate
 
