@@ -54,7 +54,7 @@ def trained(arguments: Arguments, config_path: Path, folder: Path, bone: Path, r
     if arguments.bundle is not None:
         return arguments.bundle
     from fluoropose.learning.dataset import make_dataset
-    from fluoropose.learning.train import train_landmarks
+    from fluoropose.learning.training.landmarks import train_landmarks
 
     config = load_config(config_path)
     moving = tuple(

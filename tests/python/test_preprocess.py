@@ -48,6 +48,19 @@ def test_the_field_s_surround_takes_no_part_of_the_grey_scale() -> None:
     assert np.ptp(black[lit]) == 2
 
 
+def test_what_is_cut_out_has_the_whole_range_and_open_beam_round_it() -> None:
+    image = torch.rand(2, 32, 32, generator=torch.Generator().manual_seed(4)) * 0.4 - 0.6
+    mask = torch.zeros(2, 32, 32, dtype=torch.bool)
+    mask[0, 8:24, 4:30] = True
+    shown = Preprocessing().cut_out(image, mask)
+    assert (shown[~mask] == -1).all()
+    inside = shown[0, 8:24, 4:30]
+    assert (inside.min(), inside.max()) == (-1, 1)
+    steps = torch.sort(image[0, 8:24, 4:30].flatten()).indices
+    assert (torch.diff(inside.flatten()[steps]) >= 0).all()
+    assert (shown[1] == -1).all()  # an empty mask
+
+
 def test_lit_pixels_lie_in_the_frame_and_its_field() -> None:
     view = View.from_krt([[1000, 0, 50], [0, 1000, 40], [0, 0, 1]], np.eye(3), [0, 0, 500], (100, 80))
     whole = lit_pixels(Fluoroscope(view), Region(-10, -10, 120), 120)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ from fluoropose.errors import FluoroposeError
 if TYPE_CHECKING:
     from fluoropose._toml import Config
     from fluoropose.benchmark import DrrTimes
+    from fluoropose.learning.config import LearningConfig
     from fluoropose.registration.poses_file import PoseRow
     from fluoropose.registration.summary import Summary
 
@@ -220,17 +221,33 @@ def dataset(
     console.print(f"set: [bold]{out}[/bold]")
 
 
-@train_app.command()
-def landmarks(
-    samples: Annotated[Path, typer.Argument(help="the set that fluoropose dataset wrote", show_default=False)],
-    out: Annotated[Path, typer.Option(help="the bundle to write")] = Path("landmarks.fpbundle"),
-    config: Annotated[Path | None, typer.Option(help="other settings than those stored in the set")] = None,
-) -> None:
-    """Train the landmark network of one bone and export it as one file. Goes on where it was stopped."""
-    from fluoropose.learning.config import load_config
-    from fluoropose.learning.train import train_landmarks
+SetFile = Annotated[Path, typer.Argument(help="the set that fluoropose dataset wrote", show_default=False)]
+BundleFile = Annotated[Path, typer.Option("--out", help="the bundle to add to or to begin")]
+RunFile = Annotated[Path | None, typer.Option(help="other settings than those stored in the set", show_default=False)]
 
-    train_landmarks(samples, out, None if config is None else load_config(config))
+
+@train_app.command()
+def landmarks(samples: SetFile, out: BundleFile = Path("landmarks.fpbundle"), config: RunFile = None) -> None:
+    """Train the landmark network of one bone, which registration needs. Goes on where it was stopped."""
+    from fluoropose.learning.training.landmarks import train_landmarks
+
+    _train(train_landmarks, samples, out, config)
+
+
+@train_app.command()
+def segment(samples: SetFile, out: BundleFile = Path("landmarks.fpbundle"), config: RunFile = None) -> None:
+    """Train a network that tells the bone from all else, for trials with segmentation = "predicted"."""
+    from fluoropose.learning.training.segment import train_segment
+
+    _train(train_segment, samples, out, config)
+
+
+def _train(
+    train: Callable[[Path, Path, LearningConfig | None], Path], samples: Path, out: Path, config: Path | None
+) -> None:
+    from fluoropose.learning.config import load_config
+
+    train(samples, out, None if config is None else load_config(config))
     console.print(f"bundle: [bold]{out}[/bold]")
 
 

@@ -15,7 +15,7 @@ from fluoropose.bone import Bone
 from fluoropose.demo.skull import Geometry, demo_bone
 from fluoropose.learning.config import DatasetConfig, LearningConfig, PoseRange, StyleConfig, TrainingConfig
 from fluoropose.learning.dataset import make_dataset
-from fluoropose.learning.train import train_landmarks
+from fluoropose.learning.training.landmarks import train_landmarks
 from fluoropose.simulate.laboratory import Nominal
 from fluoropose.simulate.motion import Walking
 from fluoropose.simulate.phantom import head

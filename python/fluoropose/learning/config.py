@@ -11,7 +11,17 @@ from pydantic import Field, model_validator
 from fluoropose._toml import Config, ConfigPath, read_toml
 from fluoropose.learning.preprocess import Preprocessing
 
-__all__ = ["DatasetConfig", "LearningConfig", "Moving", "PoseRange", "StyleConfig", "TrainingConfig", "load_config"]
+__all__ = [
+    "DatasetConfig",
+    "LearningConfig",
+    "LoopConfig",
+    "Moving",
+    "PoseRange",
+    "SegmentationConfig",
+    "StyleConfig",
+    "TrainingConfig",
+    "load_config",
+]
 
 Triple = tuple[float, float, float]
 Matrix = tuple[Triple, Triple, Triple]
@@ -202,19 +212,13 @@ class StyleConfig(Config):
     black: Range = (0.0, 0.06)
 
 
-class TrainingConfig(Config):
-    """How the network is trained.
+class LoopConfig(Config):
+    """How long and how fast a network is trained.
 
     Attributes
     ----------
-    width
-        Channels of the network's first layers: 64 is the paper's ResNet-18, half as many a quarter of the work.
     stored
         Precision of the weights in the bundle; "float16" halves the file.
-    loss
-        "mse" as in the paper, or "smooth_l1" with ``beta``, which far-off landmarks pull less.
-    outside_weight
-        Weight of a landmark outside the crop; its label is kept unclipped.
     learning_rate
         Adam's peak rate: a short warm-up, then a cosine to zero over ``epochs``.
     patience
@@ -222,24 +226,54 @@ class TrainingConfig(Config):
     precision
         "auto" takes bfloat16 where the device computes with it (AVX-512, any recent GPU), else float32: a processor
         that must emulate it is fifteen times slower.
+    """
+
+    stored: Literal["float32", "float16"] = "float32"
+    epochs: int = Field(default=40, ge=1)
+    batch: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    patience: int = Field(default=15, ge=1)
+    seed: int = Field(default=1, ge=0)
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+
+
+class TrainingConfig(LoopConfig):
+    """How the landmark network is trained.
+
+    Attributes
+    ----------
+    width
+        Channels of the network's first layers: 64 is the paper's ResNet-18, half as many a quarter of the work.
+    loss
+        "mse" as in the paper, or "smooth_l1" with ``beta``, which far-off landmarks pull less.
+    outside_weight
+        Weight of a landmark outside the crop; its label is kept unclipped.
     crop_margin
         Side of the close region relative to the landmarks' box that registration should use; by default the
         whole field, which suits a bone that fills it.
     """
 
     width: int = Field(default=64, ge=4, le=256)
-    stored: Literal["float32", "float16"] = "float32"
-    epochs: int = Field(default=40, ge=1)
-    batch: int = Field(default=64, ge=2)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=1e-4, ge=0)
     loss: Literal["mse", "smooth_l1"] = "smooth_l1"
     beta: float = Field(default=0.03, gt=0)
     outside_weight: float = Field(default=0.2, ge=0)
-    patience: int = Field(default=15, ge=1)
-    seed: int = Field(default=1, ge=0)
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     crop_margin: float | None = Field(default=None, gt=1)
+
+
+class SegmentationConfig(LoopConfig):
+    """How the segmentation network is trained.
+
+    Attributes
+    ----------
+    width
+        Channels of its first layers; with 16 it takes about as long as a third of the landmark network.
+    """
+
+    width: int = Field(default=16, ge=4, le=128)
+    epochs: int = Field(default=12, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    patience: int = Field(default=6, ge=1)
 
 
 class LearningConfig(Config):
@@ -249,6 +283,7 @@ class LearningConfig(Config):
     style: StyleConfig = StyleConfig()
     preprocessing: Preprocessing = Preprocessing()
     training: TrainingConfig = TrainingConfig()
+    segmentation: SegmentationConfig = SegmentationConfig()
 
 
 def load_config(path: str | Path) -> LearningConfig:

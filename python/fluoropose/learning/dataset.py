@@ -162,9 +162,12 @@ class RadiographSet:
 
     def samples(self, rows: Tensor) -> Samples:
         """Return some of the samples as the styles want them."""
-        return Samples(
-            self.layers[rows], self.mask[rows], self.landmarks_px[rows], self.field[rows], self.segmented[rows]
-        )
+        return Samples(self.layers[rows], self.mask[rows], self.landmarks_px[rows], self.field[rows])
+
+    def to(self, device: torch.device) -> None:
+        """Move all of it to a device."""
+        for name in ("layers", "mask", "landmarks_px", "view", "field", "segmented"):
+            setattr(self, name, getattr(self, name).to(device))
 
     @classmethod
     def load(cls, path: str | Path) -> RadiographSet:

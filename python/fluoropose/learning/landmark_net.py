@@ -49,11 +49,18 @@ class LandmarkNet(nn.Module):
 
     def forward(self, crops: Tensor, views: Tensor) -> Tensor:
         """Predict (b, n, 2), normalised to [-1, 1], from crops (b, 1, h, w) in [-1, 1] and view indices (b,)."""
+        return self.positions(self.features(crops), views)
+
+    def features(self, crops: Tensor) -> Tensor:
+        """Return what the heads rest on, (b, f)."""
         mean = self._local_mean(crops)
         square = self._local_mean(crops * crops)
         contrast = (crops - mean) / (3 * (square - mean * mean).clamp_min(0.0).sqrt() + 0.05)
-        features = self.squeeze(self.body(torch.cat([crops, contrast], 1)))
-        every: Tensor = self.head(features.flatten(1)).view(crops.shape[0], -1, self.landmarks, 2)
+        return torch.flatten(self.squeeze(self.body(torch.cat([crops, contrast], 1))), 1)
+
+    def positions(self, features: Tensor, views: Tensor) -> Tensor:
+        """Predict (b, n, 2) from features (b, f) and view indices (b,)."""
+        every: Tensor = self.head(features).view(features.shape[0], -1, self.landmarks, 2)
         index = views[:, None, None, None].expand(-1, 1, self.landmarks, 2)
         return every.gather(1, index)[:, 0]
 

@@ -80,13 +80,22 @@ class Preprocessing(Config):
 
         ``lit`` (b, h, w) bool says which pixels carry signal; at least one in every crop.
         """
-        attenuation = -torch.log((1 - crops).clamp_min(0) + self.floor)
+        return torch.where(lit, self._stretched(-torch.log((1 - crops).clamp_min(0) + self.floor), lit), 1.0)
+
+    def cut_out(self, images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Show the masked part of normalised crops (b, h, w) alone: its range to [-1, 1], all else -1, the open beam.
+
+        ``mask`` (b, h, w) bool; where it is empty the whole picture becomes -1.
+        """
+        return torch.where(mask, self._stretched(images, mask), -1.0)
+
+    def _stretched(self, images: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
         # A quarter of the pixels is enough for quantiles, which sort.
-        sample = torch.where(lit, attenuation, torch.nan)[:, ::2, ::2].flatten(1)
+        sample = torch.where(where, images, torch.nan)[:, ::2, ::2].flatten(1)
         levels = torch.tensor([self.low, self.high], dtype=sample.dtype, device=sample.device)
         low, high = torch.nanquantile(sample, levels, dim=1).nan_to_num()[:, :, None, None]
-        scaled: torch.Tensor = 2 * (attenuation - low) / (high - low).clamp_min(1e-3) - 1
-        return torch.where(lit, scaled.clamp(-1, 1), 1.0)
+        scaled: torch.Tensor = 2 * (images - low) / (high - low).clamp_min(1e-3) - 1
+        return scaled.clamp(-1, 1)
 
     def apply(self, crop: NDArray[np.float32], lit: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Normalise one crop (h, w), as ``crop_frame`` returns it, with its ``lit_pixels``.

@@ -35,15 +35,12 @@ class Samples:
         (b, n, 2) pixels of the inner size x size picture.
     field
         (b, 3) centre u, v and radius of the circular field, pixels of the inner picture.
-    segmented
-        (b,) whether to black out what lies outside the bone's mask.
     """
 
     layers: Tensor
     mask: Tensor
     landmarks_px: Tensor
     field: Tensor
-    segmented: Tensor
 
 
 @dataclass
@@ -56,12 +53,15 @@ class Pictures:
         (b, size, size) in [0, 1], bright = attenuating.
     lit
         (b, size, size) bool, pixels that carry signal.
+    mask
+        (b, size, size) bool, lit pixels whose ray crosses the bone.
     landmarks_px
         (b, n, 2) where the landmarks lie.
     """
 
     crops: Tensor
     lit: Tensor
+    mask: Tensor
     landmarks_px: Tensor
 
 
@@ -70,8 +70,7 @@ def draw(samples: Samples, size: int, style: StyleConfig, rng: torch.Generator) 
     layers, mask, landmarks, field = _move(samples, size, style, rng)
     signal = _beam(_line_integral(layers, style, rng), style, rng)
     crops, lit = _camera(signal, field, style, rng)
-    alone = samples.segmented[:, None, None]
-    return Pictures(torch.where(alone, crops * mask, crops), lit | alone, landmarks)
+    return Pictures(crops, lit, (mask > 0.5) & lit, landmarks)
 
 
 def _move(samples: Samples, size: int, style: StyleConfig, rng: torch.Generator) -> tuple[Tensor, ...]:

@@ -114,9 +114,10 @@ def read_archive(path: Path) -> tuple[Manifest, dict[NetworkName, bytes]]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence torch's note that TorchScript is deprecated: the bundle's format needs no Python to be run."""
+    """Silence torch: TorchScript is deprecated, but runs without Python; and tracing fixes sizes, as it should."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]  # not listed
         yield
 
 

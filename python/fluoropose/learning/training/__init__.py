@@ -1,0 +1,1 @@
+"""Training with Lightning: progress, checkpoints, resume, early stop, CSV log, one or many devices."""

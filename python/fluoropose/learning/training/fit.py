@@ -1,0 +1,161 @@
+"""One way to train any network of a bundle: resumable, on one or many devices, exported whenever it got better."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader
+
+from fluoropose.errors import FileFormatError
+from fluoropose.learning.config import LoopConfig
+from fluoropose.learning.training.batches import Batches
+
+__all__ = ["Exportable", "fastest_precision", "fit"]
+
+
+class Exportable(Protocol):
+    """A Lightning module that can put its networks, as they are, into a bundle."""
+
+    def export(self, out: Path) -> None:
+        """Add to the bundle at ``out``."""
+
+
+def fit(
+    module: pl.LightningModule,
+    batches: Batches,
+    tests: Sequence[Batches],
+    config: LoopConfig,
+    out: Path,
+    work: Path,
+    monitor: str = "test_loss",
+) -> None:
+    """Train a module, ``Exportable``, and export it after every epoch in which ``monitor`` was less than ever before.
+
+    Checkpoints and ``log/version_N/metrics.csv`` go to ``work``; where that holds a last checkpoint, training resumes.
+    Started by torchrun, the processes train together, on several GPUs, machines or processors. Where the GPU's memory
+    does not suffice, training goes on, with a warning, on the processor.
+
+    Parameters
+    ----------
+    module
+        Logs ``monitor`` in its validation step, with ``sync_dist``.
+    batches, tests
+        What to train on and what to validate on, one loader for each.
+    config
+        Epochs, patience and precision.
+    out, work
+        The bundle, and the folder for checkpoints and logs.
+    monitor
+        Name of the logged value.
+
+    Raises
+    ------
+    FileFormatError
+        If the last checkpoint cannot be used.
+    """
+    try:
+        _fit(module, batches, tests, config, out, work, monitor, "auto")
+    except torch.OutOfMemoryError as error:
+        if "LOCAL_WORLD_SIZE" in os.environ:
+            raise
+        reason = str(error).split(". ")[0]
+        warnings.warn(f"{reason}: training goes on with the processor; a smaller batch may fit", stacklevel=2)
+        module.zero_grad()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        _fit(module, batches, tests, config, out, work, monitor, "cpu")
+
+
+def _fit(
+    module: pl.LightningModule,
+    batches: Batches,
+    tests: Sequence[Batches],
+    config: LoopConfig,
+    out: Path,
+    work: Path,
+    monitor: str,
+    accelerator: Literal["auto", "cpu"],
+) -> None:
+    best = ModelCheckpoint(work, "best", monitor=monitor, enable_version_counter=False)
+    every = ModelCheckpoint(work, "last", enable_version_counter=False)
+    trainer = pl.Trainer(
+        max_epochs=config.epochs,
+        accelerator=accelerator,
+        precision=fastest_precision(accelerator) if config.precision == "auto" else config.precision,
+        callbacks=[every, best, EarlyStopping(monitor, patience=config.patience), _Export(out, monitor)],
+        logger=CSVLogger(work, name="log"),
+        log_every_n_steps=20,
+        default_root_dir=work,
+        enable_model_summary=False,
+        **_together(),
+    )
+    last = work / "last.ckpt"
+    loaders = DataLoader(batches, batch_size=None), [DataLoader(test, batch_size=None) for test in tests]
+    try:
+        with _quiet():
+            trainer.fit(module, *loaders, ckpt_path=last if last.exists() else None)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, EOFError, KeyError, OSError, ValueError) as error:
+        if last.exists() and trainer.global_step == 0:
+            raise FileFormatError(f"{last}: cannot resume from this checkpoint: {error}") from error
+        raise
+
+
+def fastest_precision(accelerator: Literal["auto", "cpu"]) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+    """Return the precision that the device Lightning will choose trains fastest in."""
+    if accelerator == "auto" and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning's advice on what is as it should be: a folder to resume from, and loading without workers."""
+    with warnings.catch_warnings():
+        for message in ("Checkpoint directory", ".*IterableDataset", ".*does not have many workers", ".*LeafSpec"):
+            warnings.filterwarnings("ignore", message=message)
+        yield
+
+
+def _together() -> dict[str, Any]:
+    """Return what Lightning must be told of the processes that torchrun started."""
+    if "LOCAL_WORLD_SIZE" not in os.environ:
+        return {}
+    local, every = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    return {"devices": local, "num_nodes": every // local, "strategy": "ddp"}
+
+
+class _Export(Callback):
+    """Export after every epoch with a lower score than all before, also across a resume."""
+
+    def __init__(self, out: Path, monitor: str) -> None:
+        self._out, self._monitor = out, monitor
+        self._score: float | None = None
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Export after a better epoch."""
+        score = trainer.callback_metrics.get(self._monitor)
+        if trainer.sanity_checking or score is None:
+            return
+        if self._score is None or float(score) < self._score:
+            self._score = float(score)
+            if trainer.is_global_zero:
+                pl_module.export(self._out)  # type: ignore[operator]  # Exportable
+
+    def state_dict(self) -> dict[str, float | None]:
+        """Remember the best score in the checkpoint."""
+        return {"score": self._score}
+
+    def load_state_dict(self, state_dict: dict[str, float | None]) -> None:
+        """Go on from a checkpoint's best score."""
+        self._score = state_dict["score"]

@@ -1,0 +1,91 @@
+"""What the trainings on a radiograph set share: pictures in random styles, the optimiser, the way to the bundle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from fluoropose.learning.bundle import NetworkName, require_room
+from fluoropose.learning.config import LearningConfig, LoopConfig
+from fluoropose.learning.dataset import RadiographSet
+from fluoropose.learning.style import Pictures, draw
+from fluoropose.learning.training.batches import Batches
+from fluoropose.learning.training.fit import fit
+
+__all__ = ["TEST_STYLES", "SetTraining", "train_on_set"]
+
+_WARM_UP = 0.05  # share of all steps; Adam at 1e-3 from random weights diverges in bfloat16 without it
+TEST_STYLES = 20261  # seed of the styles the test samples wear, the same every time
+
+
+class SetTraining(pl.LightningModule):
+    """A network that learns from a radiograph set, which moves to the training device as a whole.
+
+    Parameters
+    ----------
+    radiographs
+        The set.
+    config
+        Style and preprocessing.
+    loop
+        Rates and epochs.
+    """
+
+    def __init__(self, radiographs: RadiographSet, config: LearningConfig, loop: LoopConfig) -> None:
+        super().__init__()
+        self.radiographs, self.config, self.loop = radiographs, config, loop
+        self.size = radiographs.config.dataset.size
+
+    def drawn(self, rows: Tensor, seed: int) -> tuple[Pictures, Tensor]:
+        """Draw pictures of some rows of the set, and normalise them: (b, size, size) in [-1, 1]."""
+        rng = torch.Generator(device=self.device).manual_seed(seed)
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            pictures = draw(self.radiographs.samples(rows), self.size, self.config.style, rng)
+            return pictures, self.config.preprocessing(pictures.crops, pictures.lit)
+
+    def learning(self) -> Iterable[nn.Parameter]:
+        """Return the parameters that are trained: all, unless a training says otherwise."""
+        return self.parameters()
+
+    def configure_optimizers(self) -> Any:
+        """Adam with warm-up and cosine decay, per step."""
+        data = self.loop
+        fused = self.device.type in ("cpu", "cuda")
+        optimiser = torch.optim.AdamW(self.learning(), data.learning_rate, weight_decay=data.weight_decay, fused=fused)
+        total = max(1, int(self.trainer.estimated_stepping_batches))
+        warm = max(1, int(_WARM_UP * total))
+
+        def rate(step: int) -> float:
+            if step < warm:
+                return (step + 1) / warm
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, total - warm))))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_fit_start(self) -> None:
+        """Move the set to the device of the network."""
+        self.radiographs.to(self.device)
+
+    def logged(self) -> dict[str, float]:
+        """Return what was last logged, for the bundle."""
+        found = {k: float(v) for k, v in self.trainer.callback_metrics.items() if torch.isfinite(v)}
+        return {"epochs": self.current_epoch + 1, **found}
+
+
+def train_on_set(module: SetTraining, name: NetworkName, out: Path, work_dir: str | Path | None) -> Path:
+    """Train on all but the last samples of a set, test on those, and on as many of the first ones; see ``fit``."""
+    work = Path(work_dir) if work_dir is not None else out.with_name(out.name + ".work") / name
+    require_room(out, module.radiographs.owner, {name})
+    rows, loop = torch.arange(len(module.radiographs)), module.loop
+    count = module.radiographs.config.dataset.test_count
+    known, unknown = rows[:-count], rows[-count:]
+    tests = [Batches(part, loop.batch, 0, shuffle=False) for part in (unknown, known[:count])]
+    fit(module, Batches(known, loop.batch, loop.seed, shuffle=True), tests, loop, out, work)
+    return out
