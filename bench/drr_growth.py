@@ -6,7 +6,7 @@ The head CT (without --data a drawn head) is resampled to each side and seen fro
 a process of its own. "peak_mib" is what resident memory rises by at most, from before the renderer is built until its
 last image; "needed_mib" are the voxels that the renderer keeps and the image. It keeps the occupied box in float32;
 shear_warp keeps it in pairs of slices too, half as many voxels, for each of the three axes along which it was asked to
-look. The picture lies beside the JSON file.
+look; ray_cast keeps it turned as well, to look along x. The picture lies beside the JSON file.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def needed_mib(volume: Volume, method: Method, pixels: int) -> float:
     voxels = float(np.prod([indices[-1] - indices[0] + 3 for indices in lit]))  # with a rim of zeros
     view = make_view(pixels)
     axes = {int(np.abs(pose.rotation.T @ (view.centre - view.source)).argmax()) for pose in POSES}
-    copies = 1 + (0.5 * len(axes) if method == "shear_warp" else 0)
+    copies = 1 + (0.5 * len(axes) if method == "shear_warp" else float(0 in axes))
     return float(4 * (voxels * copies + pixels**2) / MIB)
 
 

@@ -20,13 +20,12 @@ FLUOROPOSE_HD float clamp(float x, float high) {
 }
 
 FLUOROPOSE_HD Tap joseph_tap(const SliceStrides& s, float a, float b, int k) {
-  a = clamp(a, static_cast<float>(s.na - 1));
-  b = clamp(b, static_cast<float>(s.nb - 1));
+  constexpr float kBelowOne = 0.9999999f;  // so that the last voxel is never the one before the sample
+  a = clamp(a, static_cast<float>(s.na - 1) * kBelowOne);
+  b = clamp(b, static_cast<float>(s.nb - 1) * kBelowOne);
   k = k > 0 ? k : 0;
   k = k < s.nk - 1 ? k : s.nk - 1;
-  int ia = static_cast<int>(a), ib = static_cast<int>(b);
-  ia = ia < s.na - 2 ? ia : s.na - 2;
-  ib = ib < s.nb - 2 ? ib : s.nb - 2;
+  const int ia = static_cast<int>(a), ib = static_cast<int>(b);
   return {ia * s.a + ib * s.b + k * s.k, a - static_cast<float>(ia), b - static_cast<float>(ib)};
 }
 

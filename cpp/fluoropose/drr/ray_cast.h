@@ -22,9 +22,10 @@ FLUOROPOSE_HD void clip_ray(double origin, double direction, double low, double 
     if (origin < low || origin > high) t1 = t0 - 1.0;
     return;
   }
-  const double to_low = (low - origin) / direction, to_high = (high - origin) / direction;
-  t0 = fmax(t0, fmin(to_low, to_high));
-  t1 = fmin(t1, fmax(to_low, to_high));
+  const double way = 1.0 / direction, to_low = (low - origin) * way, to_high = (high - origin) * way;
+  const double enter = way > 0 ? to_low : to_high, leave = way > 0 ? to_high : to_low;
+  t0 = enter > t0 ? enter : t0;
+  t1 = leave < t1 ? leave : t1;
 }
 
 // size: voxels along x, y, z, rim included. A ray starts at a point source and goes on through the pixel; a parallel

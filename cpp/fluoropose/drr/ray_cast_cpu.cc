@@ -1,190 +1,111 @@
 #include "fluoropose/drr/ray_cast_cpu.h"
 
 #include <algorithm>
+#include <limits>
+#include <vector>
 
 #include "fluoropose/drr/jacobian_sinks.h"
+#include "fluoropose/drr/ray_packet.h"
 
 namespace fluoropose {
 namespace {
 
-constexpr int kLanes = 16;  // rays that march together, so that the arithmetic becomes vectors
-
-enum class Gather { kLine, kBone, kGradient };
-
-struct Packet {
-  float a[kLanes], b[kLanes], da[kLanes], db[kLanes];
-  int k[kLanes], dk[kLanes];
-  float line[kLanes], bone[kLanes], nearest_bone[kLanes];
-  float a0[kLanes], a1[kLanes], b0[kLanes], b1[kLanes];
+// Pixels (u0 .. u0 + width - 1, v0 .. v0 + height - 1) of the image.
+struct Tile {
+  int u0, v0, width, height;
+  JosephRay rays[kTilePackets][kPacketRays];
+  RayPacket packets[kTilePackets];  // one per row
 };
 
-struct PacketTaps {
-  int index[kLanes];
-  float wa[kLanes], wb[kLanes];
-};
-
-struct PacketCorners {
-  float q00[kLanes], q10[kLanes], q01[kLanes], q11[kLanes];
-};
-
-FLUOROPOSE_HD void place_taps(const SliceStrides& s, const Packet& p, int i, PacketTaps& t) {
-  const float f = static_cast<float>(i);
-#pragma omp simd
-  for (int l = 0; l < kLanes; ++l) {
-    const Tap tap = joseph_tap(s, p.a[l] + f * p.da[l], p.b[l] + f * p.db[l], p.k[l] + i * p.dk[l]);
-    t.index[l] = tap.index, t.wa[l] = tap.wa, t.wb[l] = tap.wb;
+// The rays of a row of the tile that follow an axis one way. All slices that any of these is summed in lie on the same
+// side of a source within the grid, so that each may be summed in all of them.
+void fill_packet(const JosephRay* rays, int count, int axis, int way, RayPacket& p) {
+  const auto marches = [&](int l) {
+    return l < count && rays[l].axis == axis && rays[l].dk == way && rays[l].count > 0;
+  };
+  p.begin = std::numeric_limits<int>::max(), p.end = 0;
+  p.left = count - 1, p.right = 0;
+  for (int l = 0; l < count; ++l) {
+    if (!marches(l)) continue;
+    const int from = rays[l].k, to = from + (rays[l].count - 1) * way;
+    p.begin = std::min({p.begin, from, to}), p.end = std::max({p.end, from + 1, to + 1});
+    p.left = std::min(p.left, l), p.right = l;
+  }
+  for (int l = 0; l < kPacketRays; ++l) {
+    p.a[l] = p.b[l] = -1.0f, p.da[l] = p.db[l] = 0.0f;
+    if (!marches(l)) continue;
+    const JosephRay& ray = rays[l];
+    const float back = static_cast<float>(way * (p.begin - ray.k));
+    p.a[l] = ray.a + back * ray.da, p.b[l] = ray.b + back * ray.db;
+    p.da[l] = ray.da * static_cast<float>(way), p.db[l] = ray.db * static_cast<float>(way);
   }
 }
 
-// Apart from the arithmetic, which then becomes vectors even where a machine has no fast gather.
-template <typename Voxel>
-FLUOROPOSE_HD void load_corners(const Voxel* values, const SliceStrides& s, const PacketTaps& t, PacketCorners& q) {
-  for (int l = 0; l < kLanes; ++l) {
-    const Corners c = corners(values, s, {t.index[l], 0.0f, 0.0f});
-    q.q00[l] = c.q00, q.q10[l] = c.q10, q.q01[l] = c.q01, q.q11[l] = c.q11;
-  }
-}
-
-FLUOROPOSE_HD void add_samples(const PacketCorners& q, const PacketTaps& t, float* sum) {
-#pragma omp simd
-  for (int l = 0; l < kLanes; ++l) sum[l] += bilinear({q.q00[l], q.q10[l], q.q01[l], q.q11[l]}, t.wa[l], t.wb[l]);
-}
-
-FLUOROPOSE_HD void keep_nearest(const PacketCorners& q, const PacketTaps& t, float* near) {
-#pragma omp simd
-  for (int l = 0; l < kLanes; ++l) {
-    const float found = nearest({q.q00[l], q.q10[l], q.q01[l], q.q11[l]}, t.wa[l], t.wb[l]);
-    near[l] = found > near[l] ? found : near[l];
-  }
-}
-
-// As add_gradient_sample().
-FLUOROPOSE_HD void add_gradients(const SliceStrides& s, const PacketCorners& q, const PacketTaps& t, int i, Packet& p) {
-  const float f = static_cast<float>(i), middle = middle_slice(s.nk);
-#pragma omp simd
-  for (int l = 0; l < kLanes; ++l) {
-    const Corners c{q.q00[l], q.q10[l], q.q01[l], q.q11[l]};
-    const float depth = static_cast<float>(p.k[l] + i * p.dk[l]) - middle;
-    const float along_a = slope_a(c, t.wb[l]) * within(p.a[l] + f * p.da[l], s.na);
-    const float along_b = slope_b(c, t.wa[l]) * within(p.b[l] + f * p.db[l], s.nb);
-    p.a0[l] += along_a, p.a1[l] += along_a * depth;
-    p.b0[l] += along_b, p.b1[l] += along_b * depth;
-  }
-}
-
-template <Gather kWhat, typename Voxel>
-FLUOROPOSE_HD void march(const Slices<Voxel>& slices, int count, Packet& packet) {
-  const SliceStrides s = slices.strides;
-  Packet p = packet;
-  PacketTaps taps;
-  PacketCorners q;
-  for (int i = 0; i < count; ++i) {
-    place_taps(s, p, i, taps);
-    load_corners(slices.mu, s, taps, q);
-    add_samples(q, taps, p.line);
-    if constexpr (kWhat == Gather::kGradient) add_gradients(s, q, taps, i, p);
-    if constexpr (kWhat == Gather::kBone) {
-      load_corners(slices.bone, s, taps, q);
-      add_samples(q, taps, p.bone);
-      keep_nearest(q, taps, p.nearest_bone);
-    }
-  }
-  packet = p;
-}
-
-template <Gather kWhat, typename Voxel>
-void march_baseline(const Slices<Voxel>& slices, int count, Packet& packet) {
-  march<kWhat>(slices, count, packet);
-}
-
-#if FLUOROPOSE_X86_LEVELS
-template <Gather kWhat, typename Voxel>
-FLUOROPOSE_TARGET_V3 void march_v3(const Slices<Voxel>& slices, int count, Packet& packet) {
-  march<kWhat>(slices, count, packet);
-}
-
-template <Gather kWhat, typename Voxel>
-FLUOROPOSE_TARGET_V4 void march_v4(const Slices<Voxel>& slices, int count, Packet& packet) {
-  march<kWhat>(slices, count, packet);
-}
-#endif
-
-template <typename Voxel>
-using March = void (*)(const Slices<Voxel>&, int, Packet&);
-
-template <Gather kWhat, typename Voxel>
-March<Voxel> march_for([[maybe_unused]] CpuLevel level) {
-#if FLUOROPOSE_X86_LEVELS
-  if (level == CpuLevel::kV4) return march_v4<kWhat, Voxel>;
-  if (level == CpuLevel::kV3) return march_v3<kWhat, Voxel>;
-#endif
-  return march_baseline<kWhat, Voxel>;
-}
-
-// What all packets of an image share.
+// What all tiles of an image share.
 template <typename Voxel>
 struct Caster {
-  Slices<Voxel> slices[3];
-  Vec3<int> size;
-  Bricks bricks;
+  const Grid<Voxel>& grid;
   const VoxelView& view;
   March<Voxel> march;
 
-  Caster(const Grid<Voxel>& grid, const VoxelView& seen, March<Voxel> with)
-      : slices{grid.slices(0), grid.slices(1), grid.slices(2)},
-        size(grid.size()),
-        bricks(grid.bricks()),
-        view(seen),
-        march(with) {}
-
-  // Casts the rays of pixels (u0 .. u0 + lanes - 1, v) and leaves their sums in the packet.
-  void cast(int u0, int v, int lanes, JosephRay* rays, Packet& p) const {
-    int longest[3] = {};
-    for (int l = 0; l < lanes; ++l) {
-      rays[l] = joseph_ray(size, view, u0 + l, v);
-      trim_ray(bricks, rays[l]);
-      longest[rays[l].axis] = std::max(longest[rays[l].axis], rays[l].count);
+  // Casts the tile's rays and leaves their sums in its packets.
+  void cast(Tile& tile) const {
+    const Bricks bricks = grid.bricks();
+    bool met[3][2] = {};
+    for (int j = 0; j < tile.height; ++j) {
+      for (int l = 0; l < tile.width; ++l) {
+        JosephRay& ray = tile.rays[j][l];
+        ray = joseph_ray(grid.size(), view, tile.u0 + l, tile.v0 + j);
+        trim_ray(bricks, ray);
+        met[ray.axis][ray.dk > 0] |= ray.count > 0;
+      }
+      tile.packets[j] = {};
     }
     for (int axis = 0; axis < 3; ++axis) {
-      if (longest[axis] == 0) continue;
-      for (int l = 0; l < kLanes; ++l) {
-        // A ray of another axis stays in the rim, where it sums zeros; so does one that is through before the longest.
-        const JosephRay ray = l < lanes && rays[l].axis == axis ? rays[l] : JosephRay{};
-        p.a[l] = ray.a, p.b[l] = ray.b, p.da[l] = ray.da, p.db[l] = ray.db, p.k[l] = ray.k, p.dk[l] = ray.dk;
+      for (const int way : {-1, 1}) {
+        if (!met[axis][way > 0]) continue;
+        for (int j = 0; j < tile.height; ++j) fill_packet(tile.rays[j], tile.width, axis, way, tile.packets[j]);
+        march(grid.rows(axis), tile.packets, tile.height);
       }
-      march(slices[axis], longest[axis], p);
+    }
+  }
+
+  // Calls use(tile) for the tiles of rows v0 .. v0 + kTilePackets - 1.
+  template <typename Use>
+  void cast_rows(int v0, const Use& use) const {
+    Tile tile;
+    tile.v0 = v0, tile.height = std::min(kTilePackets, view.height - v0);
+    for (tile.u0 = 0; tile.u0 < view.width; tile.u0 += kPacketRays) {
+      tile.width = std::min(kPacketRays, view.width - tile.u0);
+      cast(tile);
+      use(tile);
     }
   }
 };
 
-template <typename Voxel>
-void cast_images(const Caster<Voxel>& caster, int u0, int v, const DrrImages& out) {
-  const int width = caster.view.width, lanes = std::min(kLanes, width - u0);
-  JosephRay rays[kLanes];
-  Packet p{};
-  caster.cast(u0, v, lanes, rays, p);
-  for (int l = 0; l < lanes; ++l) {
-    const RaySums sums{p.line[l], p.bone[l], p.nearest_bone[l]};
-    const int index = v * width + u0 + l;
-    out.mask ? store_pixel<true>(sums, rays[l].step_mm, index, out)
-             : store_pixel<false>(sums, rays[l].step_mm, index, out);
+void store_image(const Tile& tile, int width, const DrrImages& out) {
+  for (int j = 0; j < tile.height; ++j) {
+    const RayPacket& p = tile.packets[j];
+    for (int l = 0; l < tile.width; ++l) {
+      const RaySums sums{p.line[l], p.bone[l], p.nearest_bone[l]};
+      const int index = (tile.v0 + j) * width + tile.u0 + l;
+      out.mask ? store_pixel<true>(sums, tile.rays[j][l].step_mm, index, out)
+               : store_pixel<false>(sums, tile.rays[j][l].step_mm, index, out);
+    }
   }
 }
 
-template <typename Voxel>
-void cast_jacobian(const Caster<Voxel>& caster, const PoseFrame frames[3], int u0, int v, float* line, float* pose[6]) {
-  const int lanes = std::min(kLanes, caster.view.width - u0);
-  JosephRay rays[kLanes];
-  Packet p{};
-  caster.cast(u0, v, lanes, rays, p);
-  for (int l = 0; l < lanes; ++l) {
-    const int u = u0 + l;
-    line[u] = p.line[l] * rays[l].step_mm;
-    const RayGradient gradient{p.a0[l], p.a1[l], p.b0[l], p.b1[l]};
-    const PoseDerivative d = pose_derivative(frames[rays[l].axis], static_cast<float>(u), static_cast<float>(v),
-                                             line[u], rays[l].step_mm, gradient);
-    pose[0][u] = d.omega.x, pose[1][u] = d.omega.y, pose[2][u] = d.omega.z;
-    pose[3][u] = d.v.x, pose[4][u] = d.v.y, pose[5][u] = d.v.z;
+void store_row(const Tile& tile, int j, const PoseFrame frames[3], JacobianBuffer& row) {
+  const RayPacket& p = tile.packets[j];
+  for (int l = 0; l < tile.width; ++l) {
+    const JosephRay& ray = tile.rays[j][l];
+    const int u = tile.u0 + l;
+    const float line = p.line[l] * ray.step_mm;
+    const PoseDerivative d = pose_derivative(frames[ray.axis], static_cast<float>(u), static_cast<float>(tile.v0 + j),
+                                             line, ray.step_mm, {p.a0[l], p.a1[l], p.b0[l], p.b1[l]});
+    row.line()[u] = line;
+    const float values[6] = {d.omega.x, d.omega.y, d.omega.z, d.v.x, d.v.y, d.v.z};
+    for (int i = 0; i < 6; ++i) row.pose()[i][u] = values[i];
   }
 }
 
@@ -192,25 +113,29 @@ void cast_jacobian(const Caster<Voxel>& caster, const PoseFrame frames[3], int u
 
 template <typename Voxel>
 void ray_cast_cpu(const Grid<Voxel>& grid, const VoxelView& view, const DrrImages& out, CpuLevel level) {
-  const Caster<Voxel> caster(
-      grid, view, out.mask ? march_for<Gather::kBone, Voxel>(level) : march_for<Gather::kLine, Voxel>(level));
-#pragma omp parallel for schedule(dynamic, 2)
-  for (int v = 0; v < view.height; ++v) {
-    for (int u = 0; u < view.width; u += kLanes) cast_images(caster, u, v, out);
+  const Caster<Voxel> caster{grid, view, march_for<Voxel>(out.mask ? Gather::kBone : Gather::kLine, level)};
+#pragma omp parallel for schedule(dynamic, 1)
+  for (int v = 0; v < view.height; v += kTilePackets) {
+    caster.cast_rows(v, [&](const Tile& tile) { store_image(tile, view.width, out); });
   }
 }
 
 template <typename Voxel>
 void ray_cast_jacobian_cpu(const Grid<Voxel>& grid, const VoxelView& view, const PoseFrame frames[3],
                            const JacobianSink& sink, CpuLevel level) {
-  const Caster<Voxel> caster(grid, view, march_for<Gather::kGradient, Voxel>(level));
+  const Caster<Voxel> caster{grid, view, march_for<Voxel>(Gather::kGradient, level)};
 #pragma omp parallel
   {
-    JacobianBuffer row(view.width);
-#pragma omp for schedule(dynamic, 2)
-    for (int v = 0; v < view.height; ++v) {
-      for (int u = 0; u < view.width; u += kLanes) cast_jacobian(caster, frames, u, v, row.line(), row.pose());
-      sink(row.at(v));
+    std::vector<JacobianBuffer> rows;
+    rows.reserve(kTilePackets);
+    for (int j = 0; j < kTilePackets; ++j) rows.emplace_back(view.width);
+#pragma omp for schedule(dynamic, 1)
+    for (int v = 0; v < view.height; v += kTilePackets) {
+      caster.cast_rows(v, [&](const Tile& tile) {
+        for (int j = 0; j < tile.height; ++j) store_row(tile, j, frames, rows[static_cast<std::size_t>(j)]);
+      });
+      for (int j = 0; j < std::min(kTilePackets, view.height - v); ++j)
+        sink(rows[static_cast<std::size_t>(j)].at(v + j));
     }
   }
 }

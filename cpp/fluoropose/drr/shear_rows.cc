@@ -3,7 +3,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "fluoropose/core/cpu_level.h"
+#include "fluoropose/core/vectors.h"
 
 namespace fluoropose {
 namespace {
@@ -53,19 +53,6 @@ struct Reader<1> {
 };
 
 #if FLUOROPOSE_X86_LEVELS
-template <int kLanes>
-struct Vectors;
-template <>
-struct Vectors<8> {
-  typedef float Floats __attribute__((vector_size(32)));
-  typedef int Ints __attribute__((vector_size(32)));
-};
-template <>
-struct Vectors<16> {
-  typedef float Floats __attribute__((vector_size(64)));
-  typedef int Ints __attribute__((vector_size(64)));
-};
-
 // kLanes pixels at a time. The voxels that they need lie within two vectors, so that a permutation of these replaces
 // the gather, which is slow on every x86-64.
 template <int kLanes>

@@ -81,6 +81,24 @@ std::vector<Voxel> joined(const std::vector<Voxel>& mu, const std::vector<Voxel>
   return either;
 }
 
+// In tiles, so that both sides stay cached.
+template <typename Voxel>
+std::vector<Voxel> reordered(const std::vector<Voxel>& values, const SliceStrides& from, const SliceStrides& to) {
+  constexpr int kTile = 32;
+  std::vector<Voxel> copy(values.size(), Voxel{0});
+#pragma omp parallel for
+  for (int b = 0; b < to.nb; ++b) {
+    for (int a0 = 0; a0 < to.na; a0 += kTile) {
+      for (int k = 0; k < to.nk; ++k) {
+        const Voxel* source = values.data() + static_cast<std::ptrdiff_t>(b) * from.b + k * from.k;
+        Voxel* row = copy.data() + static_cast<std::ptrdiff_t>(b) * to.b + static_cast<std::ptrdiff_t>(k) * to.k;
+        for (int a = a0; a < std::min(a0 + kTile, to.na); ++a) row[a] = source[static_cast<std::ptrdiff_t>(a) * from.a];
+      }
+    }
+  }
+  return copy;
+}
+
 }  // namespace
 
 template <typename Voxel>
@@ -123,6 +141,17 @@ Slices<Voxel> Grid<Voxel>::slices(int axis) const {
   if (axis == 0) return {mu_.data(), bone, {nx_, plane, 1, ny_, nz_, nx_}};
   if (axis == 1) return {mu_.data(), bone, {1, plane, nx_, nx_, nz_, ny_}};
   return {mu_.data(), bone, {1, nx_, plane, nx_, ny_, nz_}};
+}
+
+template <typename Voxel>
+Slices<Voxel> Grid<Voxel>::rows(int axis) const {
+  if (axis != 0) return slices(axis);
+  const SliceStrides from = slices(0).strides, to{1, ny_, ny_ * nz_, ny_, nz_, nx_};
+  std::call_once(once_across_x_, [&] {
+    mu_across_x_ = reordered(mu_, from, to);
+    if (has_bone_) bone_across_x_ = reordered(bone_, from, to);
+  });
+  return {mu_across_x_.data(), has_bone_ ? bone_across_x_.data() : nullptr, to};
 }
 
 template <typename Voxel>

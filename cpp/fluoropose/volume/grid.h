@@ -29,6 +29,8 @@ class Grid {
 
   // Slices across axis 0 (x), 1 (y) or 2 (z), in the order x fastest, z slowest.
   Slices<Voxel> slices(int axis) const;
+  // As slices(), with neighbours along a side by side in memory: across x from a copy made when first asked for.
+  Slices<Voxel> rows(int axis) const;
   Bricks bricks() const { return {busy_.data(), bricks_along(nx_), bricks_along(ny_), bricks_along(nz_)}; }
   // As shear-warp reads it; made when first asked for.
   const Slabs<Voxel>& slabs(int axis) const;
@@ -43,6 +45,8 @@ class Grid {
   std::vector<std::uint8_t> busy_;
   mutable Slabs<Voxel> slabs_[3];
   mutable std::once_flag once_[3];
+  mutable std::vector<Voxel> mu_across_x_, bone_across_x_;  // y fastest, x slowest
+  mutable std::once_flag once_across_x_;
   int nx_ = 0, ny_ = 0, nz_ = 0;
   float unit_ = 1.0f;
   bool has_bone_ = false;
