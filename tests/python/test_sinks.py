@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import struct
 import time
 from pathlib import Path
 
@@ -150,6 +151,31 @@ def test_two_openigtlink_clients_receive_every_pose() -> None:
     server.close()
 
 
+def test_openigtlink_carries_tracking_data_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    pyigtl = pytest.importorskip("pyigtl", reason="OpenIGTLink needs pyigtl")
+    from pyigtl import messages
+
+    class TrackingData(messages.MessageBase):  # as the specification of OpenIGTLink 2 says, which pyigtl leaves out
+        def _unpack_content(self, content: bytes) -> None:
+            name, self.kind, _, *columns = struct.unpack(">20sBB12f", content)
+            self.instrument = name.rstrip(b"\0").decode()
+            self.matrix = np.vstack([np.reshape(columns, (4, 3)).T, [0, 0, 0, 1]])
+            self._valid_message = True
+
+    monkeypatch.setitem(messages.message_type_to_class_constructor, "TDATA", TrackingData)
+    monkeypatch.delitem(messages.message_type_to_class_constructor, "TRANSFORM")  # of the same device
+    server = IgtlServer("skull", port=0)
+    client = pyigtl.OpenIGTLinkClient(host="127.0.0.1", port=server.port)
+    wait_until(lambda: server.clients == 1)
+    server.write(OUTPUTS[3])
+    message = client.wait_for_message("skull", timeout=5)
+    assert message is not None
+    assert (message.message_type, message.instrument, message.kind) == ("TDATA", "skull", 2)
+    np.testing.assert_allclose(message.matrix, POSES[2].matrix, rtol=1e-6, atol=1e-5)  # float32 on the wire
+    client.stop()
+    server.close()
+
+
 def test_an_openigtlink_client_that_leaves_does_not_matter() -> None:
     pytest.importorskip("pyigtl")
     import socket
@@ -163,7 +189,7 @@ def test_an_openigtlink_client_that_leaves_does_not_matter() -> None:
         time.sleep(0.005)
     assert server.clients == 1
     staying.settimeout(5)
-    assert len(staying.recv(100_000)) >= 106  # a header of 58 bytes and a transform of 48
+    assert len(staying.recv(100_000)) >= 234  # headers of 58 bytes, a transform of 48 and tracking data of 70
     staying.close()
     server.close()
 

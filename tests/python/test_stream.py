@@ -43,8 +43,9 @@ class Cameras:
     ``rate_hz`` gives pairs at that rate instead.
     """
 
+    name = "cameras"
     bits: int | None = 16
-    overtaken = 0
+    overtaken = malformed = refused = disconnected = 0
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ from fluoropose.errors import InputError
 from fluoropose.registration.poses_file import PoseRow, read_poses
 from fluoropose.registration.register import register_trial
 from fluoropose.registration.trial import TrialFrames
+from fluoropose.streaming.endpoint import Token
 from fluoropose.streaming.ring import RingWriter
 from fluoropose.streaming.sinks.named import open_sink
 from fluoropose.tracking.kalman import Motion
@@ -94,7 +95,7 @@ def test_smoothed_poses_are_those_of_the_track_and_no_worse(lab: Laboratory, tmp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--source", "camera"], "source: expected frames or ring:FILE, found 'camera'"),
+        (["--source", "camera"], "or igtl:[HOST:]PORT, found 'camera'"),
         (["--source", "ring:/nowhere/at/all"], "/nowhere/at/all: expected a ring of frames"),
         (["--sink", "poses.xls"], "sink: expected FILE.csv"),
         (["--looks", "0"], "looks: expected a positive number, found 0"),
@@ -114,10 +115,10 @@ def test_a_ring_of_another_size_is_refused(lab: Laboratory, tmp_path: Path) -> N
     assert "view 1: expected (160, 160) pixels, found (160, 90)" in " ".join(result.stderr.split())
 
 
-@pytest.mark.parametrize("text", ["igtl", "igtl:x", "igtl:host:", "xmalab:", "smooth:", "poses", ""])
-def test_sinks_with_wrong_names_are_refused(text: str) -> None:
+@pytest.mark.parametrize("text", ["igtl", "igtl:x", "igtl:host:", "xmalab:", "smooth:", "ring:", "poses", ""])
+def test_sinks_with_wrong_names_are_refused(lab: Laboratory, text: str) -> None:
     with pytest.raises(InputError, match="sink: expected"):
-        open_sink(text, "skull", Motion())
+        open_sink(text, lab.bone, Motion(), Token())
 
 
 @pytest.mark.slow

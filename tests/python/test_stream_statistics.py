@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from fluoropose.streaming.statistics import Progress
 from fluoropose.tracking import Phase, Stages
 from test_sinks import POSES, output
 
+SOURCE = SimpleNamespace(overtaken=4, malformed=5, refused=6, disconnected=7)
+
 
 def at(number: int, latency_ms: float, phase: Phase = Phase.TRACKING) -> Output:
     made = output(number, POSES[0], phase)
@@ -24,13 +27,16 @@ def test_latencies_and_phases_are_counted() -> None:
     progress, latencies = Progress(), np.random.default_rng(1).exponential(10, 500)
     for k, latency in enumerate(latencies):
         progress.add(at(k, latency, Phase.COASTING if k % 5 == 0 else Phase.TRACKING))
-    summary = progress.summary(3, 4, Counts(frames=1000, pairs=500), ())
+    summary = progress.summary(
+        3, SimpleNamespace(overtaken=4, malformed=5, refused=6, disconnected=7), Counts(frames=1000, pairs=500), ()
+    )
     assert summary.latency_ms is not None
     p50, p99 = np.percentile(latencies, [50, 99])
     found = (summary.latency_ms.p50, summary.latency_ms.p99, summary.latency_ms.max)
     assert found == pytest.approx((p50, p99, latencies.max()))
     assert (summary.pairs, summary.coasting, summary.tracking, summary.lost) == (500, 100, 400, 0)
     assert (summary.dropped, summary.overtaken, summary.frames["frames"]) == (3, 4, 1000)
+    assert (summary.malformed, summary.refused, summary.disconnected) == (5, 6, 7)
     assert set(summary.stages_ms) == {one.name for one in fields(Stages)}
 
 
@@ -45,6 +51,6 @@ def test_memory_stays_flat_and_the_largest_is_remembered(monkeypatch: pytest.Mon
 
 
 def test_a_stream_without_pairs_has_no_latency() -> None:
-    summary = Progress().summary(0, 0, Counts(), ())
+    summary = Progress().summary(0, SOURCE, Counts(), ())
     assert summary.latency_ms is None
     assert summary.pairs_per_second == 0

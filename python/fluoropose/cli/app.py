@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from fluoropose.learning.config import LearningConfig
     from fluoropose.registration.poses_file import PoseRow
     from fluoropose.registration.summary import Summary
+    from fluoropose.registration.trial import Trial
+    from fluoropose.streaming.stream import Stream
 
 __all__ = ["app"]
 
@@ -100,6 +102,22 @@ app.add_typer(bench_app, name="bench")
 
 TomlFile = Annotated[Path, typer.Argument(help="configuration file", show_default=False)]
 TrialFile = Annotated[Path, typer.Argument(help="the trial's TOML file", show_default=False)]
+Tolerance = Annotated[
+    float | None, typer.Option(help="pair frames by time within this tolerance", show_default="by number")
+]
+Looks = Annotated[int, typer.Option(help="looks at each frame: more are more accurate and slower")]
+TokenOption = Annotated[
+    str,
+    typer.Option(
+        envvar="FLUOROPOSE_TOKEN",
+        show_default=False,
+        help="what programs must know where other machines can reach this",
+    ),
+]
+_SINKS = (
+    "FILE.csv, .mot, .sto or .tra; xmalab:FILE.csv, smooth:FILE.csv, ring:FILE, zmq:tcp://HOST:PORT, "
+    "igtl:[HOST:]PORT, lsl[:NAME]"
+)
 
 
 def _version(asked: bool) -> None:
@@ -348,20 +366,18 @@ def joint(
 @app.command()
 def stream(
     trial: TrialFile,
-    source: Annotated[str, typer.Option(help="frames: the trial's own, replayed; ring:FILE: shared memory")] = "frames",
-    sink: Annotated[
-        list[str] | None,
+    source: Annotated[
+        str,
         typer.Option(
-            help="FILE.csv, .mot, .sto or .tra; xmalab:FILE.csv, smooth:FILE.csv, igtl:[HOST:]PORT, lsl[:NAME]",
-            show_default="poses.csv in the folder out",
+            help="frames: the trial's own, replayed; ring:FILE: shared memory; zmq:tcp://HOST:PORT; igtl:[HOST:]PORT"
         ),
-    ] = None,
+    ] = "frames",
+    sink: Annotated[list[str] | None, typer.Option(help=_SINKS, show_default="poses.csv in the folder out")] = None,
     every: Annotated[bool, typer.Option("--every", help="drop nothing; the source waits for the tracker")] = False,
     fast: Annotated[bool, typer.Option("--fast", help="replay as fast as possible, not at the trial's rate")] = False,
-    tolerance_ms: Annotated[
-        float | None, typer.Option(help="pair frames by time within this tolerance", show_default="by number")
-    ] = None,
-    looks: Annotated[int, typer.Option(help="looks at each frame: more are more accurate and slower")] = 1,
+    tolerance_ms: Tolerance = None,
+    looks: Looks = 1,
+    token: TokenOption = "",
 ) -> None:
     """Follow the bone through frames as they arrive: a trial's own, replayed, or those that a camera writes.
 
@@ -370,24 +386,65 @@ def stream(
     Stops with the source, or when told to (Ctrl-C, SIGTERM); what was found until then is written. Numbers go to
     stream.json.
     """
-    from rich.live import Live
-
     from fluoropose.registration.trial import load_trial
-    from fluoropose.streaming.pairing import Pairer
-    from fluoropose.streaming.run import open_stream, run_stream
-    from fluoropose.streaming.watch import Watch
+    from fluoropose.streaming.run import open_stream
 
     loaded = load_trial(trial)
-    pairer = Pairer() if tolerance_ms is None else Pairer("time", tolerance_ms / 1e3)
     opened = open_stream(
         loaded,
         source,
         sink or (),
         policy="every" if every else "latest",
         speed=None if fast else 1.0,
-        pairer=pairer,
+        tolerance_s=None if tolerance_ms is None else tolerance_ms / 1e3,
         looks=looks,
+        token=token,
     )
+    _watch(opened, loaded)
+
+
+@app.command()
+def serve(
+    trial: TrialFile,
+    source: Annotated[
+        str, typer.Option(help="where programs bring frames: ring:FILE, zmq:tcp://HOST:PORT or igtl:[HOST:]PORT")
+    ] = "ring:/dev/shm/fluoropose.frames",
+    sink: Annotated[list[str] | None, typer.Option(help=_SINKS, show_default="ring:/dev/shm/fluoropose.poses")] = None,
+    tolerance_ms: Tolerance = None,
+    looks: Looks = 1,
+    token: TokenOption = "",
+) -> None:
+    """Follow the bone for other programs: they bring frames and take poses, come and go, until this is told to stop.
+
+    The trial says how many bits of the frames carry signal (bit_depth). Only this machine is served, unless an address
+    says otherwise; that needs a token of 16 characters or more. What programs must do stands in fluoropose/embed and in
+    the docstrings of fluoropose.streaming.zeromq, sources.igtl, ring and pose_ring.
+    """
+    from fluoropose.registration.trial import load_trial
+    from fluoropose.streaming.run import open_service
+
+    loaded = load_trial(trial)
+    opened = open_service(
+        loaded,
+        source,
+        sink or ["ring:/dev/shm/fluoropose.poses"],
+        tolerance_s=None if tolerance_ms is None else tolerance_ms / 1e3,
+        looks=looks,
+        token=token,
+    )
+    console.print(f"frames: {opened.source_name}", highlight=False, soft_wrap=True)
+    for report in opened.summary().sinks:
+        console.print(f"poses: {report.name}", highlight=False, soft_wrap=True)
+    _watch(opened, loaded)
+
+
+def _watch(opened: Stream, loaded: Trial) -> None:
+    """Run a stream under a live view."""
+    from rich.live import Live
+
+    from fluoropose.streaming.run import run_stream
+    from fluoropose.streaming.watch import Watch
+
     with Live(Watch(opened), console=console, refresh_per_second=4):
         run_stream(opened, loaded)
     console.print(f"numbers: [bold]{loaded.out / 'stream.json'}[/bold]")

@@ -32,6 +32,8 @@ class Frame:
         ``time.monotonic()`` when its last byte was in.
     problem
         Why it could not be read.
+    session
+        Which writer it came from; numbers and times of another one may start anew.
     """
 
     view: int
@@ -40,6 +42,7 @@ class Frame:
     pixels: NDArray[Any] | None
     arrived_s: float
     problem: str = ""
+    session: int = 0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -95,11 +98,17 @@ class Output:
         The pose and what speaks for it.
     latency_ms
         From the last byte in to the pose out.
+    arrived_s
+        ``time.monotonic()`` when the last byte of both frames was in.
+    session
+        Which writer the frames came from.
     """
 
     number: int
     tracked: Tracked
     latency_ms: float
+    arrived_s: float = 0.0
+    session: int = 0
 
     @property
     def row(self) -> PoseRow:
@@ -127,14 +136,36 @@ class Source(Protocol):
 
     Attributes
     ----------
+    name
+        What a user calls it.
     bits
         Bits per pixel that carry signal; None for floating point frames in 0..1.
     overtaken
         Frames that were gone before they could be taken.
+    malformed
+        Messages that held no frame.
+    refused, disconnected
+        Attempts to connect that were turned away, and connections that ended.
     """
 
+    name: str
     bits: int | None
-    overtaken: int
+
+    @property
+    def overtaken(self) -> int:
+        """See above."""
+
+    @property
+    def malformed(self) -> int:
+        """See above."""
+
+    @property
+    def refused(self) -> int:
+        """See above."""
+
+    @property
+    def disconnected(self) -> int:
+        """See above."""
 
     def __iter__(self) -> Iterator[Frame]:
         """Give frames as they arrive, until there are no more or ``stop`` is called."""

@@ -76,7 +76,7 @@ class Pairer:
         How much later than view 1 view 2 is exposed; pulsed tubes fire in turn.
     depth
         How many frames of a view wait for their partners. When as many frames in a row come late, the source's numbers
-        or clock have been set back, and pairing starts again.
+        or clock have been set back, and pairing starts again; as it does with a new session.
     """
 
     def __init__(
@@ -88,6 +88,7 @@ class Pairer:
         self._match, self._offset_s = match, offset_s
         self._tolerance = positive("tolerance_s", tolerance_s) if match == "time" else 0.0
         self._depth = whole_positive("depth", depth)
+        self._session: int | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -103,18 +104,22 @@ class Pairer:
         if not isfinite(frame.time_s):
             self.counts.undated += 1
             return []
+        settled: list[Pair] = []
+        if frame.session != self._session:
+            settled = self.flush()
+            self._forget()
+            self._session = frame.session
         view, key = frame.view, self._key(frame)
         if key in self._recent[view]:
             self.counts.duplicated += 1
-            return []
-        settled: list[Pair] = []
+            return settled
         if key <= self._done + self._tolerance:
             self.counts.late += 1
             self._behind[view] += 1
             if self._behind[view] < self._depth:
-                return []
+                return settled
             self.counts.restarts += 1
-            settled = self.flush()
+            settled += self.flush()
             self._forget()
         self._behind[view] = 0
         if self._recent[view] and key < max(self._recent[view]):

@@ -32,7 +32,9 @@ class Replay:
     """
 
     def __init__(self, frames: TrialFrames, speed: float | None = 1.0, *, from_memory: bool = False) -> None:
-        self.bits, self.overtaken = frames.sources[0].bits, 0
+        self.name = "frames"
+        self.bits = frames.sources[0].bits
+        self.overtaken = self.malformed = self.refused = self.disconnected = 0
         self._frames = frames
         self._speed = None if speed is None else positive("speed", speed)
         self._stopped = Event()

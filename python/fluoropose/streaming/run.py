@@ -1,4 +1,4 @@
-"""``fluoropose stream``: a trial's rig, bone and network, and frames that arrive."""
+"""``fluoropose stream`` and ``fluoropose serve``: a trial's rig, bone and network, and frames that arrive."""
 
 from __future__ import annotations
 
@@ -8,25 +8,21 @@ from contextlib import contextmanager
 from threading import current_thread, main_thread
 from types import FrameType
 
-import numpy as np
-
 from fluoropose.bone import Bone
-from fluoropose.errors import FileFormatError, InputError
 from fluoropose.learning.bundle import Bundle
-from fluoropose.registration.trial import Trial, TrialFrames
+from fluoropose.registration.trial import Trial
 from fluoropose.rig import Rig
-from fluoropose.streaming.frame import Source
+from fluoropose.streaming.endpoint import Token
 from fluoropose.streaming.pairing import Pairer
 from fluoropose.streaming.queues import Policy
-from fluoropose.streaming.replay import Replay
-from fluoropose.streaming.ring import RingReader
 from fluoropose.streaming.sinks.named import open_sink
+from fluoropose.streaming.sources.named import listen, open_source
 from fluoropose.streaming.statistics import StreamSummary
 from fluoropose.streaming.stream import Stream
 from fluoropose.tracking import Tracker
 from fluoropose.tracking.stored import Attenuating
 
-__all__ = ["open_source", "open_stream", "run_stream"]
+__all__ = ["open_service", "open_stream", "run_stream"]
 
 
 def open_stream(
@@ -36,8 +32,9 @@ def open_stream(
     *,
     policy: Policy = "latest",
     speed: float | None = 1.0,
-    pairer: Pairer | None = None,
+    tolerance_s: float | None = None,
     looks: int = 1,
+    token: str = "",
 ) -> Stream:
     """Make the stream of a trial.
 
@@ -46,50 +43,63 @@ def open_stream(
     trial
         Names rig, bone and bundle, the polarity and the checks; and the frames, for the source "frames".
     source
-        "frames": the trial's own, replayed; "ring:FILE": a ring that acquisition software writes.
+        Where frames come from, see ``open_source``.
     sinks
         Where poses go, see ``open_sink``; by default to poses.csv in the trial's folder "out".
     policy
         "latest" drops what the tracker cannot keep up with, "every" makes the source wait.
     speed
         Of the replay; None: as fast as it can be read.
-    pairer
-        Which frames belong together.
+    tolerance_s
+        Frames that are taken within this time are a pair; None: those of equal number.
     looks
         Crops per frame in the steady state; more are more accurate and slower.
+    token
+        What other programs must know; needed where other machines can reach a source or a sink.
 
     Raises
     ------
     FileFormatError, InputError
         If an input is missing or does not fit the others.
     """
-    rig, bone, bundle = Rig.load(trial.rig), Bone.load(trial.bone), Bundle.load(trial.bundle)
-    tracker = Tracker(bone, rig, bundle, trial.checks, looks=looks)
-    opened = open_source(source, trial, rig, speed)
+    rig, secret, pairer = Rig.load(trial.rig), Token(token), _pairer(tolerance_s)
+    tracker = _tracker(trial, rig, looks)
+    opened = open_source(source, trial, rig, speed, secret)
     attenuating = Attenuating(rig, trial.bit_depth or opened.bits, trial.polarity)
     trial.out.mkdir(parents=True, exist_ok=True)
     named = list(sinks) or [str(trial.out / "poses.csv")]
-    outlets = [open_sink(name, bone.name, tracker.motion) for name in named]
+    outlets = [open_sink(name, tracker.bone, tracker.motion, secret) for name in named]
     return Stream(opened, tracker, attenuating, outlets, pairer=pairer, policy=policy)
 
 
-def open_source(source: str, trial: Trial, rig: Rig, speed: float | None) -> Source:
-    """Open "frames" or "ring:FILE"; raises InputError for other names, FileFormatError for what does not fit."""
-    kind, _, rest = source.partition(":")
-    if source == "frames":
-        frames = TrialFrames.open(trial)
-        if len(frames.sources) != len(rig.fluoroscopes):
-            raise FileFormatError(f"frames: expected {len(rig.fluoroscopes)} views, found {len(frames.sources)}")
-        if not np.isfinite(frames.times_s).all():
-            raise InputError("frame_rate_hz: following a trial needs the times of its frames; give this rate, or times")
-        return Replay(frames, speed)
-    if kind == "ring" and rest:
-        ring = RingReader(rest)
-        for k, view in enumerate(rig.views, start=1):
-            if ring.size_px != view.size_px:
-                raise FileFormatError(f"{rest}: view {k}: expected {view.size_px} pixels, found {ring.size_px}")
-        return ring
-    raise InputError(f"source: expected frames or ring:FILE, found {source!r}")
+def open_service(
+    trial: Trial,
+    source: str,
+    sinks: Sequence[str],
+    *,
+    tolerance_s: float | None = None,
+    looks: int = 1,
+    token: str = "",
+) -> Stream:
+    """Make a stream for whoever sends frames, one program after the other, until it is stopped; see ``listen``.
+
+    Parameters and errors are those of ``open_stream``. What the tracker cannot keep up with is dropped.
+    """
+    rig, secret, pairer = Rig.load(trial.rig), Token(token), _pairer(tolerance_s)
+    tracker = _tracker(trial, rig, looks)
+    trial.out.mkdir(parents=True, exist_ok=True)
+    opened = listen(source, trial, rig, secret)
+    attenuating = Attenuating(rig, opened.bits, trial.polarity)
+    outlets = [open_sink(name, tracker.bone, tracker.motion, secret) for name in sinks]
+    return Stream(opened, tracker, attenuating, outlets, pairer=pairer)
+
+
+def _tracker(trial: Trial, rig: Rig, looks: int) -> Tracker:
+    return Tracker(Bone.load(trial.bone), rig, Bundle.load(trial.bundle), trial.checks, looks=looks)
+
+
+def _pairer(tolerance_s: float | None) -> Pairer:
+    return Pairer() if tolerance_s is None else Pairer("time", tolerance_s)
 
 
 def run_stream(stream: Stream, trial: Trial) -> StreamSummary:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fluoropose._files import write_text
 from fluoropose.registration.summary import Environment
-from fluoropose.streaming.frame import Output
+from fluoropose.streaming.frame import Output, Source
 from fluoropose.streaming.outlet import SinkReport
 from fluoropose.streaming.pairing import Counts
 from fluoropose.tracking import Phase, Stages
@@ -42,7 +42,9 @@ class StreamSummary(_Model):
     pairs, dropped
         Pairs that the tracker saw, and pairs that the policy "latest" dropped before.
     overtaken
-        Frames that a ring's writer overwrote before they were read.
+        Frames that were gone before they could be taken, such as those that a ring's writer overwrote.
+    malformed, refused, disconnected
+        Messages that held no frame, attempts to connect that were turned away, and connections that ended.
     acquired, tracking, coasting, lost
         Pairs by what the tracker did.
     seconds, pairs_per_second
@@ -60,6 +62,9 @@ class StreamSummary(_Model):
     pairs: int
     dropped: int
     overtaken: int
+    malformed: int
+    refused: int
+    disconnected: int
     acquired: int
     tracking: int
     coasting: int
@@ -117,13 +122,16 @@ class Progress:
         p50, p99 = np.percentile(self._latencies[: self.pairs], [50, 99])
         return Latency(p50=float(p50), p99=float(p99), max=self._largest)
 
-    def summary(self, dropped: int, overtaken: int, counts: Counts, sinks: tuple[SinkReport, ...]) -> StreamSummary:
+    def summary(self, dropped: int, source: Source, counts: Counts, sinks: tuple[SinkReport, ...]) -> StreamSummary:
         """Return the numbers so far."""
         seconds = self._moments[-1] - self._first if self.pairs else 0.0
         return StreamSummary(
             pairs=self.pairs,
             dropped=dropped,
-            overtaken=overtaken,
+            overtaken=source.overtaken,
+            malformed=source.malformed,
+            refused=source.refused,
+            disconnected=source.disconnected,
             **{phase.value: self._phases[phase] for phase in Phase},
             seconds=seconds,
             pairs_per_second=(self.pairs - 1) / seconds if seconds else 0.0,

@@ -95,6 +95,11 @@ class Stream:
             raise self._failure
         return self.summary()
 
+    @property
+    def source_name(self) -> str:
+        """Where frames come from, as a user names it."""
+        return self._source.name
+
     def stop(self) -> None:
         """Take no more frames; may be called from any thread or a signal's handler. ``run`` then comes to its end."""
         self._source.stop()
@@ -102,7 +107,7 @@ class Stream:
     def summary(self) -> StreamSummary:
         """Return the numbers so far."""
         reports = tuple(outlet.report for outlet in self._outlets)
-        return self.progress.summary(self._pairs.dropped, self._source.overtaken, self._pairer.counts, reports)
+        return self.progress.summary(self._pairs.dropped, self._source, self._pairer.counts, reports)
 
     def _feed(self) -> None:
         try:
@@ -123,4 +128,5 @@ class Stream:
         else:
             frames = self._attenuating(first.pixels, 0), self._attenuating(second.pixels, 1)
             tracked = self._tracker.push(*frames, pair.time_s)
-        return Output(pair.number, tracked, 1e3 * (time.monotonic() - pair.arrived_s))
+        latency_ms = 1e3 * (time.monotonic() - pair.arrived_s)
+        return Output(pair.number, tracked, latency_ms, pair.arrived_s, pair.first.session)

@@ -27,6 +27,8 @@ class Watch:
             latency = summary.latency_ms
             table.add_row("latency, ms", f"median {latency.p50:.1f}  99 % {latency.p99:.1f}  largest {latency.max:.1f}")
         table.add_row("dropped", f"{summary.dropped} pairs  {summary.overtaken} frames overtaken")
+        if summary.malformed or summary.refused:
+            table.add_row("", f"[red]{summary.malformed} messages malformed  {summary.refused} connections refused[/]")
         counted = [f"{count} {name.replace('_', ' ')}" for name, count in summary.frames.items() if count]
         table.add_row("frames", "  ".join(counted))
         last = progress.last

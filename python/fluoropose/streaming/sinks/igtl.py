@@ -1,14 +1,13 @@
-"""OpenIGTLink: every pose as a TRANSFORM message, to any number of clients (3D Slicer's OpenIGTLinkIF, PLUS)."""
+"""OpenIGTLink: every pose as TRANSFORM and as TDATA, to any number of clients (3D Slicer's OpenIGTLinkIF, PLUS)."""
 
 from __future__ import annotations
 
 import socket
 import time
-from contextlib import suppress
-from threading import Thread
 
-from fluoropose.errors import InputError
+from fluoropose.streaming.endpoint import Token
 from fluoropose.streaming.frame import Output
+from fluoropose.streaming.igtl import Clients, tracking_data
 
 __all__ = ["IgtlServer"]
 
@@ -16,7 +15,7 @@ _SEND_S = 0.05  # a client that takes no bytes for so long is let go
 
 
 class IgtlServer:
-    """Listens for clients and sends them ``world_from_bone`` (mm) under the bone's name.
+    """Listens for clients and sends them ``world_from_bone`` (mm) under the bone's name, as TRANSFORM and as TDATA.
 
     Nothing is sent for a pair without a pose. Whatever a client sends is ignored.
 
@@ -27,62 +26,47 @@ class IgtlServer:
     port
         Where to listen; 0 takes a free port, see ``port``.
     host
-        Address to listen at. The protocol knows no secrets: beyond the loopback, everyone may listen.
+        Address to listen at.
+    token
+        Needed where others can reach the host; a client says it in a STRING of the device "token".
 
     Raises
     ------
     InputError
-        If pyigtl is not installed, or the address cannot be listened at.
+        If pyigtl is not installed, or the address needs a token or cannot be listened at.
     """
 
-    def __init__(self, bone: str, port: int = 18944, host: str = "127.0.0.1") -> None:
-        try:
-            import pyigtl
-        except ImportError as error:
-            raise InputError("OpenIGTLink needs pyigtl: pip install 'fluoropose[stream]'") from error
-        self._message = pyigtl.TransformMessage
-        self._device = bone[:20]
-        try:
-            self._listening = socket.create_server((host, port))
-        except (OSError, OverflowError) as error:
-            raise InputError(f"igtl: cannot listen at {host}:{port}: {error}") from error
-        self.port = int(self._listening.getsockname()[1])
-        self.name = f"igtl:{host}:{self.port}"
-        self._clients: list[socket.socket] = []
-        Thread(target=self._accept, name="igtl", daemon=True).start()
+    def __init__(self, bone: str, port: int = 18944, host: str = "127.0.0.1", token: Token | None = None) -> None:
+        self._clients = Clients(host, port, token or Token(), _keep)
+        self.port, self.name = self._clients.port, self._clients.name
+        self._device = bone.encode("ascii", "replace")[:20].decode()
 
     @property
     def clients(self) -> int:
         """How many clients listen."""
-        return len(self._clients)
+        return len(self._clients.inside)
 
     def write(self, output: Output) -> None:
         """Send the pose to all clients; one that has gone or does not keep up is let go."""
-        pose = output.tracked.world_from_bone
-        if pose is None or not self._clients:
+        from pyigtl import TransformMessage
+
+        pose, clients = output.tracked.world_from_bone, self._clients.inside
+        if pose is None or not clients:
             return
-        packed = self._message(pose.matrix, timestamp=time.time(), device_name=self._device).pack()
-        for client in list(self._clients):
+        now = time.time()
+        packed = TransformMessage(pose.matrix, timestamp=now, device_name=self._device).pack()
+        packed += tracking_data(pose.matrix, now, self._device).pack()
+        for client in clients:
             try:
                 client.sendall(packed)
             except OSError:
-                self._clients.remove(client)
-                client.close()
+                self._clients.let_go(client)
 
     def close(self) -> None:
         """Stop listening and let the clients go."""
-        with suppress(OSError):
-            self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-        for client in self._clients:
-            client.close()
+        self._clients.close()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listening.accept()
-            except OSError:
-                return
-            client.settimeout(_SEND_S)
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._clients.append(client)
+
+def _keep(client: socket.socket) -> bool:
+    client.settimeout(_SEND_S)
+    return True

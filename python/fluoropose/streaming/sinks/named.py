@@ -4,33 +4,40 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fluoropose.bone import Bone
 from fluoropose.errors import InputError
+from fluoropose.streaming.endpoint import Token, host_and_port
+from fluoropose.streaming.pose_ring import PoseRing
 from fluoropose.streaming.sinks.igtl import IgtlServer
 from fluoropose.streaming.sinks.lsl import LslOutlet
 from fluoropose.streaming.sinks.sink import Sink
 from fluoropose.streaming.sinks.smoothed import SmoothedFile
 from fluoropose.streaming.sinks.tables import AutoscoperTable, OpenSimTable, PosesTable, XmalabTable
+from fluoropose.streaming.sinks.zeromq import ZeromqSink
 from fluoropose.tracking.kalman import Motion
 
 __all__ = ["open_sink"]
 
 _EXPECTED = (
-    "expected FILE.csv, FILE.mot, FILE.sto, FILE.tra, xmalab:FILE.csv, smooth:FILE.csv, igtl:[HOST:]PORT or lsl[:NAME]"
+    "expected FILE.csv, FILE.mot, FILE.sto, FILE.tra, xmalab:FILE.csv, smooth:FILE.csv, ring:FILE, "
+    "zmq:tcp://HOST:PORT, igtl:[HOST:]PORT or lsl[:NAME]"
 )
 
 
-def open_sink(text: str, bone: str, motion: Motion) -> Sink:
+def open_sink(text: str, bone: Bone, motion: Motion, token: Token) -> Sink:
     """Open the sink that ``text`` names.
 
     Parameters
     ----------
     text
         FILE.csv (poses), FILE.mot or FILE.sto (OpenSim), FILE.tra (Autoscoper), xmalab:FILE.csv, smooth:FILE.csv,
-        igtl:PORT or igtl:HOST:PORT, lsl or lsl:NAME.
+        ring:FILE (shared memory), zmq:tcp://HOST:PORT, igtl:PORT or igtl:HOST:PORT, lsl or lsl:NAME.
     bone
-        Name of the bone.
+        The bone.
     motion
         That of the tracker.
+    token
+        Needed where other machines can listen.
 
     Raises
     ------
@@ -39,14 +46,16 @@ def open_sink(text: str, bone: str, motion: Motion) -> Sink:
     """
     kind, _, rest = text.partition(":")
     if kind == "igtl":
-        host, _, port = rest.rpartition(":")
-        if not port.isdigit():
-            raise InputError(f"sink: expected igtl:PORT or igtl:HOST:PORT, found {text!r}")
-        return IgtlServer(bone, int(port), host or "127.0.0.1")
+        host, port = host_and_port("sink", rest)
+        return IgtlServer(bone.name, port, host, token)
+    if kind == "zmq":
+        return ZeromqSink(rest, bone.name, token)
+    if kind == "ring" and rest:
+        return PoseRing(rest)
     if kind == "lsl":
-        return LslOutlet(rest or bone)
+        return LslOutlet(rest or bone.name)
     if kind == "xmalab" and rest:
-        return XmalabTable(rest, bone)
+        return XmalabTable(rest, bone.name)
     if kind == "smooth" and rest:
         return SmoothedFile(rest, motion)
     suffix = Path(text).suffix.lower()
@@ -55,5 +64,5 @@ def open_sink(text: str, bone: str, motion: Motion) -> Sink:
     if suffix == ".tra":
         return AutoscoperTable(text)
     if suffix in (".mot", ".sto"):
-        return OpenSimTable(text, bone)
+        return OpenSimTable(text, bone.name)
     raise InputError(f"sink: {_EXPECTED}, found {text!r}")

@@ -1,0 +1,86 @@
+"""Sources by what a user calls them on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from fluoropose.errors import FileFormatError, InputError
+from fluoropose.registration.trial import Trial, TrialFrames
+from fluoropose.rig import Rig
+from fluoropose.streaming.endpoint import Token, host_and_port
+from fluoropose.streaming.frame import Source
+from fluoropose.streaming.replay import Replay
+from fluoropose.streaming.ring import RingReader, frame_ring
+from fluoropose.streaming.sources.igtl import IgtlSource
+from fluoropose.streaming.sources.zeromq import ZeromqSource
+
+__all__ = ["listen", "open_source"]
+
+
+def open_source(text: str, trial: Trial, rig: Rig, speed: float | None, token: Token) -> Source:
+    """Open the source that ``text`` names, which gives frames until they end.
+
+    Parameters
+    ----------
+    text
+        "frames": the trial's own, replayed; "ring:FILE": a ring that acquisition software writes; "zmq:tcp://HOST:PORT"
+        or "igtl:[HOST:]PORT": what programs send there.
+    trial, rig
+        Tell what to expect.
+    speed
+        Of the replay; None: as fast as it can be read.
+    token
+        Needed where others can send.
+
+    Raises
+    ------
+    InputError
+        If the text names no source, or what it needs is missing.
+    FileFormatError
+        If there are no such frames, or they do not fit the rig.
+    """
+    kind, _, rest = text.partition(":")
+    if text == "frames":
+        frames = TrialFrames.open(trial)
+        if len(frames.sources) != len(rig.fluoroscopes):
+            raise FileFormatError(f"frames: expected {len(rig.fluoroscopes)} views, found {len(frames.sources)}")
+        if not np.isfinite(frames.times_s).all():
+            raise InputError("frame_rate_hz: following a trial needs the times of its frames; give this rate, or times")
+        return Replay(frames, speed)
+    if kind == "ring" and rest:
+        return _fitting(RingReader(rest), rest, rig)
+    if kind in ("zmq", "igtl") and rest:
+        return listen(text, trial, rig, token)
+    raise InputError(f"source: expected frames, ring:FILE, zmq:tcp://HOST:PORT or igtl:[HOST:]PORT, found {text!r}")
+
+
+def listen(text: str, trial: Trial, rig: Rig, token: Token) -> Source:
+    """Open the source that ``text`` names for whoever may come, one program after the other, until it is stopped.
+
+    A ring is made where there is none. Parameters and errors are those of ``open_source``; "frames" is none of these.
+    """
+    kind, _, rest = text.partition(":")
+    if kind not in ("ring", "zmq", "igtl") or not rest:
+        raise InputError(f"source: expected ring:FILE, zmq:tcp://HOST:PORT or igtl:[HOST:]PORT, found {text!r}")
+    if trial.bit_depth is None:
+        raise InputError("bit_depth: the trial must say how many bits of the frames that programs send carry signal")
+    sizes, bits = tuple(view.size_px for view in rig.views), trial.bit_depth
+    if bits > 16:
+        raise InputError(f"bit_depth: expected at most 16 for frames that programs send, found {bits}")
+    if kind == "zmq":
+        return ZeromqSource(rest, sizes, bits, token)
+    if kind == "igtl":
+        return IgtlSource(*host_and_port("source", rest), sizes, bits, token)
+    if len(set(sizes)) != 1:
+        raise InputError(f"source: a ring holds frames of one size, the rig's views have {sizes}")
+    frame_ring(Path(rest), sizes[0], bits)
+    return _fitting(RingReader(rest, lasting=True), rest, rig)
+
+
+def _fitting(ring: RingReader, path: str, rig: Rig) -> RingReader:
+    for k, view in enumerate(rig.views, start=1):
+        if ring.size_px != view.size_px:
+            raise FileFormatError(f"{path}: view {k}: expected {view.size_px} pixels, found {ring.size_px}")
+    return ring
