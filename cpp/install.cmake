@@ -2,7 +2,7 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/fluoropose)
-install(TARGETS fluoropose EXPORT fluoroposeTargets COMPONENT development)
+install(TARGETS fluoropose fluoropose_embed EXPORT fluoroposeTargets COMPONENT development)
 install(EXPORT fluoroposeTargets NAMESPACE fluoropose:: DESTINATION ${config_dir} COMPONENT development)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/cpp/fluoropose DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development
   FILES_MATCHING PATTERN "*.h")

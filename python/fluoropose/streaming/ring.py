@@ -59,7 +59,7 @@ from fluoropose.errors import FileFormatError, InputError
 from fluoropose.streaming.frame import Frame
 from fluoropose.streaming.mapped import VERSION, Mapped, create, padded
 
-__all__ = ["RingReader", "RingWriter", "frame_ring"]
+__all__ = ["RingReader", "RingWriter", "frame_layout", "frame_ring"]
 
 _MAGIC = b"FPRING"
 _HEADER = np.dtype(
@@ -133,6 +133,14 @@ def frame_ring(path: str | Path, size_px: tuple[int, int], bits: int, slots: int
     for name, value in zip(_LAYOUT, layout, strict=True):
         header[name] = value
     create(path, header, _HEADER.itemsize + layout[1] * (_SLOT.itemsize + padded(width * height * layout[4])))
+
+
+def frame_layout(path: str | Path) -> tuple[tuple[int, int], int, int]:
+    """Return (width, height), bits and slots of a ring that is there; raises FileFormatError where there is none."""
+    ring = _Ring(Path(path))
+    _, slots, width, height, _, bits = ring.layout
+    ring.close()
+    return (width, height), bits, slots
 
 
 class RingWriter:
