@@ -104,9 +104,10 @@ def test_labels_are_the_projected_landmarks(config: LearningConfig, set_path: Pa
         assert np.abs(data["landmarks_px"][i] - expected).max() < 1e-4
 
 
-def test_pictures_agree_with_labels(config: LearningConfig) -> None:
+@pytest.mark.parametrize("beam", ["point", "parallel"])
+def test_pictures_agree_with_labels(config: LearningConfig, beam: str) -> None:
     """The shadow of a landmark's own little ball lies at the label, also where the frame is distorted."""
-    fine = changed(config, size=128, border=16, margin=(1.2, 1.3), whole_field_share=0.0, moving=())
+    fine = changed(config, size=128, border=16, margin=(1.2, 1.3), whole_field_share=0.0, moving=(), beam=beam)
     data = fine.dataset
     bone = toy_bone()
     z, y, x = np.meshgrid(*[np.arange(-16, 17) * 3.0] * 3, indexing="ij")
@@ -120,6 +121,9 @@ def test_pictures_agree_with_labels(config: LearningConfig) -> None:
     for index in range(8):
         sample = scene.sample(index)
         fluoroscope = toy_rig().fluoroscopes[sample.view]
+        if beam == "parallel":
+            view = fluoroscope.view.parallel_at(sample.world_from_bone.translation_mm)
+            fluoroscope = replace(fluoroscope, view=view)
         left, top, side = sample.region
         expected = (fluoroscope.project(sample.world_from_bone.apply(centre))[0] - (left, top) + 0.5) * 128 / side - 0.5
         shadow = sample.layers[0].astype(np.float64)

@@ -153,9 +153,7 @@ def test_the_pool_gives_older_pictures_back() -> None:
 
 def test_plain_radiographs_are_proportional_to_the_line_integral() -> None:
     integral = torch.linspace(0, 5, 64).expand(1, 1, 64, 64).contiguous()
-    samples = Samples(
-        integral, torch.ones(1, 64, 64), torch.zeros(1, 1, 2), torch.tensor([[31.5, 31.5, 90.0]]), torch.zeros(1) > 1
-    )
+    samples = Samples(integral, torch.ones(1, 64, 64), torch.zeros(1, 1, 2), torch.tensor([[31.5, 31.5, 90.0]]))
     drawn = draw(samples, 64, PLAIN, torch.Generator().manual_seed(0))
     seen = Preprocessing(low=0.0, high=1.0)(drawn.crops, drawn.lit)[0, 32].numpy()
     # Measured: 0.043 of [-1, 1].

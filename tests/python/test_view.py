@@ -96,6 +96,22 @@ def test_a_parallel_beam_projects_along_its_direction(view: View, point: np.ndar
     assert_allclose(beam.project(on_plane + 250 * beam.source), [[3, 5]], atol=1e-6)
 
 
+@given(views(), _RAYS, st.lists(st.tuples(lengths(-100, 100), lengths(-100, 100)), min_size=1), lengths(-100, 100))
+def test_the_parallel_beam_at_a_point_agrees_with_the_source_about_it(
+    view: View, ray: tuple[float, float, float], offsets: list[tuple[float, float]], along: float
+) -> None:
+    point = points_along(view, [ray])[0]
+    beam = view.parallel_at(point)
+    across = np.array([u * view.u_step + v * view.v_step for u, v in offsets])
+    # Pixels of 0.05 to 2 mm, magnified up to 10 times: rounding of positions of 2,000 mm stays below 1e-5 px.
+    assert_allclose(beam.project(point + across), view.project(point + across), rtol=1e-9, atol=1e-5)
+    assert_allclose(beam.project([point + along * beam.source]), view.project(point[None]), rtol=1e-9, atol=1e-5)
+    with pytest.raises(InputError, match="in front of a point source"):
+        beam.parallel_at(point)
+    with pytest.raises(InputError, match="in front of a point source"):
+        view.parallel_at(2 * view.source - point)
+
+
 def test_a_parallel_beam_has_no_pinhole_camera() -> None:
     beam = View(64, 64, [0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], "parallel")
     assert beam.sdd_mm == np.inf

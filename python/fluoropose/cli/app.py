@@ -260,6 +260,37 @@ def segment(samples: SetFile, out: BundleFile = Path("landmarks.fpbundle"), conf
     _train(train_segment, samples, out, config)
 
 
+@train_app.command()
+def style(
+    config: TomlFile,
+    out: BundleFile = Path("landmarks.fpbundle"),
+    data: Annotated[
+        Path | None, typer.Option(help="folder where relative paths of frames start", show_default="the file's own")
+    ] = None,
+    distil: Annotated[
+        bool, typer.Option("--distil", help="teach a small network what the trained one does, for use without a GPU")
+    ] = False,
+) -> None:
+    """Train the translation of a trial's X-rays to radiographs and back. Goes on where it was stopped.
+
+    Pictures of both, after every epoch, and the log lie in the folder named as the bundle with ".work" appended.
+    """
+    from fluoropose.learning.translation.config import load_translation_config
+    from fluoropose.learning.translation.distil import distil_style
+    from fluoropose.learning.translation.train import train_style
+
+    loaded = load_translation_config(config, data)
+    if distil:
+        told = distil_style(loaded, out).training
+        console.print(
+            f"mean difference {told['test_loss']:.3f} of [-1, 1], phi {told['test_phi']:.3f}; "
+            f"{told['ms_per_pair']:.0f} ms per frame pair instead of {told['large_ms_per_pair']:.0f}"
+        )
+    else:
+        train_style(loaded, out)
+    console.print(f"bundle: [bold]{out}[/bold]")
+
+
 def _train(
     train: Callable[[Path, Path, LearningConfig | None], Path], samples: Path, out: Path, config: Path | None
 ) -> None:

@@ -318,6 +318,21 @@ class View:
         origin = self.pixel_to_world([[left + 0.5 * step_u - 0.5, top + 0.5 * step_v - 0.5]]).reshape(3)
         return View(width, height, origin, self.u_step * step_u, self.v_step * step_v, self.source, self.beam)
 
+    def parallel_at(self, point_mm: ArrayLike) -> View:
+        """Return the parallel beam that agrees with this point source about a point (3,), world mm.
+
+        It runs as the source's ray through the point does and shows the plane through the point that is parallel to
+        the image plane as the source does (weak perspective). InputError where this beam is parallel already or the
+        point is not in front of the source.
+        """
+        point = finite_array("point_mm", point_mm, (3,))
+        if self.beam == "parallel" or not np.isfinite(self.project(point[None])).all():
+            raise InputError(f"point_mm: expected a point in front of a point source, found {point}")
+        share = float((point - self.source) @ self.normal) / float((self.origin - self.source) @ self.normal)
+        origin = self.source + share * (self.origin - self.source)
+        steps = share * self.u_step, share * self.v_step
+        return View(self.width, self.height, origin, *steps, point - self.source, "parallel")
+
     def resized(self, size_px: tuple[int, int]) -> View:
         """Return the whole image sampled with another size: u' = (u + 0.5) s - 0.5."""
         return self.crop(0.0, 0.0, (float(self.width), float(self.height)), size_px)

@@ -13,6 +13,7 @@ from fluoropose.learning.preprocess import Preprocessing
 
 __all__ = [
     "DatasetConfig",
+    "EpochsConfig",
     "LearningConfig",
     "LoopConfig",
     "Moving",
@@ -123,6 +124,9 @@ class DatasetConfig(Config):
         Random displacement of a region's centre, as a share of its side.
     method
         The renderer.
+    beam
+        "parallel": for comparison, radiographs and labels as a parallel beam through the bone's origin makes them,
+        which knows no perspective; "point": as the rig's views are.
     """
 
     bone: ConfigPath
@@ -137,6 +141,7 @@ class DatasetConfig(Config):
     margin: Range = (1.15, 2.0)
     shift: float = Field(default=0.08, ge=0, le=0.5)
     method: Literal["shear_warp", "ray_cast"] = "ray_cast"
+    beam: Literal["point", "parallel"] = "point"
     pose: PoseRange
     moving: tuple[Moving, ...] = ()
 
@@ -212,17 +217,13 @@ class StyleConfig(Config):
     black: Range = (0.0, 0.06)
 
 
-class LoopConfig(Config):
-    """How long and how fast a network is trained.
+class EpochsConfig(Config):
+    """How long a training takes, and in what precision.
 
     Attributes
     ----------
     stored
         Precision of the weights in the bundle; "float16" halves the file.
-    learning_rate
-        Adam's peak rate: a short warm-up, then a cosine to zero over ``epochs``.
-    patience
-        Epochs without a better test loss after which training stops.
     precision
         "auto" takes bfloat16 where the device computes with it (AVX-512, any recent GPU), else float32: a processor
         that must emulate it is fifteen times slower.
@@ -230,12 +231,25 @@ class LoopConfig(Config):
 
     stored: Literal["float32", "float16"] = "float32"
     epochs: int = Field(default=40, ge=1)
+    seed: int = Field(default=1, ge=0)
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+
+
+class LoopConfig(EpochsConfig):
+    """How long and how fast a network is trained that is tested meanwhile.
+
+    Attributes
+    ----------
+    learning_rate
+        Adam's peak rate: a short warm-up, then a cosine to zero over ``epochs``.
+    patience
+        Epochs without a better test loss after which training stops.
+    """
+
     batch: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     patience: int = Field(default=15, ge=1)
-    seed: int = Field(default=1, ge=0)
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
 
 
 class TrainingConfig(LoopConfig):

@@ -104,7 +104,7 @@ class Scene:
         rng = np.random.default_rng([config.seed, index])
         pose = draw_pose(config.pose, rng)
         view_index = int(rng.integers(len(self._rig.fluoroscopes)))
-        fluoroscope = self._rig.fluoroscopes[view_index]
+        fluoroscope = self._fluoroscope(view_index, pose)
         segmented = bool(rng.random() < config.segmented_share)
         landmarks = self._landmarks(fluoroscope, pose)
         region = self._region(fluoroscope, landmarks, rng)
@@ -129,6 +129,12 @@ class Scene:
             np.array([*centre, radius * config.size / region.side_px], dtype=np.float32),
             segmented,
         )
+
+    def _fluoroscope(self, index: int, pose: Pose) -> Fluoroscope:
+        fluoroscope = self._rig.fluoroscopes[index]
+        if self._config.beam == "point" or fluoroscope.view.beam == "parallel":
+            return fluoroscope
+        return replace(fluoroscope, view=fluoroscope.view.parallel_at(pose.translation_mm))
 
     def _landmarks(self, fluoroscope: Fluoroscope, pose: Pose) -> NDArray[np.float64]:
         ideal = fluoroscope.view.project(pose.apply(self._bone.landmarks_mm))

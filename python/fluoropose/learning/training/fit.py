@@ -16,10 +16,12 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from fluoropose.errors import FileFormatError
-from fluoropose.learning.config import LoopConfig
+from fluoropose.learning.config import EpochsConfig
 from fluoropose.learning.training.batches import Batches
 
 __all__ = ["Exportable", "fastest_precision", "fit"]
+
+_SCORE = "test_loss"
 
 
 class Exportable(Protocol):
@@ -33,12 +35,14 @@ def fit(
     module: pl.LightningModule,
     batches: Batches,
     tests: Sequence[Batches],
-    config: LoopConfig,
+    config: EpochsConfig,
     out: Path,
     work: Path,
-    monitor: str = "test_loss",
+    patience: int | None = None,
 ) -> None:
-    """Train a module, ``Exportable``, and export it after every epoch in which ``monitor`` was less than ever before.
+    """Train a module, ``Exportable``, and export it after every epoch, or where it is tested, after the better ones.
+
+    Better: "test_loss" was less than ever before.
 
     Checkpoints and ``log/version_N/metrics.csv`` go to ``work``; where that holds a last checkpoint, training resumes.
     Started by torchrun, the processes train together, on several GPUs, machines or processors. Where the GPU's memory
@@ -47,15 +51,15 @@ def fit(
     Parameters
     ----------
     module
-        Logs ``monitor`` in its validation step, with ``sync_dist``.
+        Logs "test_loss" in its validation step, with ``sync_dist``, if there are ``tests``.
     batches, tests
         What to train on and what to validate on, one loader for each.
     config
-        Epochs, patience and precision.
+        Epochs and precision.
     out, work
         The bundle, and the folder for checkpoints and logs.
-    monitor
-        Name of the logged value.
+    patience
+        Epochs without a better test loss after which training stops; None: it never stops early.
 
     Raises
     ------
@@ -63,7 +67,7 @@ def fit(
         If the last checkpoint cannot be used.
     """
     try:
-        _fit(module, batches, tests, config, out, work, monitor, "auto")
+        _fit(module, batches, tests, config, out, work, patience, "auto")
     except torch.OutOfMemoryError as error:
         if "LOCAL_WORLD_SIZE" in os.environ:
             raise
@@ -72,31 +76,36 @@ def fit(
         module.zero_grad()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        _fit(module, batches, tests, config, out, work, monitor, "cpu")
+        _fit(module, batches, tests, config, out, work, patience, "cpu")
 
 
 def _fit(
     module: pl.LightningModule,
     batches: Batches,
     tests: Sequence[Batches],
-    config: LoopConfig,
+    config: EpochsConfig,
     out: Path,
     work: Path,
-    monitor: str,
+    patience: int | None,
     accelerator: Literal["auto", "cpu"],
 ) -> None:
-    best = ModelCheckpoint(work, "best", monitor=monitor, enable_version_counter=False)
-    every = ModelCheckpoint(work, "last", enable_version_counter=False)
+    callbacks: list[Callback] = [ModelCheckpoint(work, "last", enable_version_counter=False)]
+    if tests:
+        callbacks += [ModelCheckpoint(work, "best", monitor=_SCORE, enable_version_counter=False), _ExportBetter(out)]
+    else:
+        callbacks += [_ExportEvery(out)]
+    if patience is not None:
+        callbacks += [EarlyStopping(_SCORE, patience=patience)]
     trainer = pl.Trainer(
         max_epochs=config.epochs,
         accelerator=accelerator,
         precision=fastest_precision(accelerator) if config.precision == "auto" else config.precision,
-        callbacks=[every, best, EarlyStopping(monitor, patience=config.patience), _Export(out, monitor)],
+        callbacks=callbacks,
         logger=CSVLogger(work, name="log"),
         log_every_n_steps=20,
         default_root_dir=work,
         enable_model_summary=False,
-        **_together(),
+        **_together(module),
     )
     last = work / "last.ckpt"
     loaders = DataLoader(batches, batch_size=None), [DataLoader(test, batch_size=None) for test in tests]
@@ -127,24 +136,40 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _together() -> dict[str, Any]:
-    """Return what Lightning must be told of the processes that torchrun started."""
+def _together(module: pl.LightningModule) -> dict[str, Any]:
+    """Return what Lightning must be told of the processes that torchrun started.
+
+    Where several optimisers take turns, each backward pass reaches but some of the weights.
+    """
     if "LOCAL_WORLD_SIZE" not in os.environ:
         return {}
+    strategy = "ddp" if module.automatic_optimization else "ddp_find_unused_parameters_true"
     local, every = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
-    return {"devices": local, "num_nodes": every // local, "strategy": "ddp"}
+    return {"devices": local, "num_nodes": every // local, "strategy": strategy}
 
 
-class _Export(Callback):
-    """Export after every epoch with a lower score than all before, also across a resume."""
+class _ExportEvery(Callback):
+    """Export after every epoch."""
 
-    def __init__(self, out: Path, monitor: str) -> None:
-        self._out, self._monitor = out, monitor
+    def __init__(self, out: Path) -> None:
+        self._out = out
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Export."""
+        if trainer.is_global_zero:
+            pl_module.export(self._out)  # type: ignore[operator]  # Exportable
+
+
+class _ExportBetter(Callback):
+    """Export after every epoch with a lower test loss than all before, also across a resume."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
         self._score: float | None = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Export after a better epoch."""
-        score = trainer.callback_metrics.get(self._monitor)
+        score = trainer.callback_metrics.get(_SCORE)
         if trainer.sanity_checking or score is None:
             return
         if self._score is None or float(score) < self._score:

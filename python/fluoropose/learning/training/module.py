@@ -87,5 +87,5 @@ def train_on_set(module: SetTraining, name: NetworkName, out: Path, work_dir: st
     count = module.radiographs.config.dataset.test_count
     known, unknown = rows[:-count], rows[-count:]
     tests = [Batches(part, loop.batch, 0, shuffle=False) for part in (unknown, known[:count])]
-    fit(module, Batches(known, loop.batch, loop.seed, shuffle=True), tests, loop, out, work)
+    fit(module, Batches(known, loop.batch, loop.seed, shuffle=True), tests, loop, out, work, loop.patience)
     return out

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, PositiveInt, model_validator
 
 from fluoropose._toml import Config, ConfigPath, read_toml
 from fluoropose.io.frames import Polarity
-from fluoropose.learning.config import Range, StyleConfig
+from fluoropose.learning.config import EpochsConfig, LoopConfig, Range, StyleConfig
 
 __all__ = [
     "PLAIN",
@@ -51,14 +51,15 @@ class XRays(Config):
     Attributes
     ----------
     frames
-        One source per view of the rig, in its order: folder, multi-page TIFF, DICOM run or video.
+        One source per view of the rig, in its order: folder, multi-page TIFF, DICOM run or video. Relative paths start
+        at the folder that ``load_translation_config`` is told.
     polarity, bit_depth
         As in a trial.
     range
         "A:B", only these positions of every source (A up to but without B); all by default.
     """
 
-    frames: tuple[ConfigPath, ...] = Field(min_length=1)
+    frames: tuple[Path, ...] = Field(min_length=1)
     polarity: Polarity = "bright_air"
     bit_depth: PositiveInt | None = Field(default=None, le=32)
     range: str | None = None
@@ -71,7 +72,7 @@ class GeneratorConfig(Config):
     blocks: int = Field(default=9, ge=1, le=32)
 
 
-class StyleTrainingConfig(Config):
+class StyleTrainingConfig(EpochsConfig):
     """How the CycleGAN is trained.
 
     Attributes
@@ -86,29 +87,22 @@ class StyleTrainingConfig(Config):
         the CycleGAN paper: half the cycle's. The adversarial losses weigh 1.
     pool
         Translated pictures that are remembered to train the discriminators on.
-    precision
-        As for the landmark network; processors are the fastest in "32-true".
     """
 
-    epochs: PositiveInt = 40
     batch: PositiveInt = 1
     learning_rate: float = Field(default=2e-4, gt=0)
     cycle_weight: float = Field(default=10.0, ge=0)
     content_weight: float = Field(default=5.0, ge=0)
     pool: int = Field(default=50, ge=0)
     discriminator_width: int = Field(default=64, ge=2, le=256)
-    seed: int = Field(default=1, ge=0)
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
 
 
-class DistilConfig(Config):
-    """The small generator for machines without a GPU, taught by the large one's output on the X-rays."""
+class DistilConfig(LoopConfig):
+    """The small generator for machines without a GPU, taught by what the large one makes of the X-rays."""
 
     generator: GeneratorConfig = GeneratorConfig(width=16, blocks=3)
-    epochs: PositiveInt = 20
-    batch: PositiveInt = 8
-    learning_rate: float = Field(default=1e-3, gt=0)
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    batch: int = Field(default=8, ge=2)
+    weight_decay: float = Field(default=0.0, ge=0)
 
 
 class TranslationConfig(Config):
@@ -154,6 +148,16 @@ class TranslationConfig(Config):
         return self
 
 
-def load_translation_config(path: str | Path) -> TranslationConfig:
-    """Read a style training's TOML file; FileFormatError names every wrong, unknown or missing key."""
-    return read_toml(path, TranslationConfig)
+def load_translation_config(path: str | Path, data: str | Path | None = None) -> TranslationConfig:
+    """Read a style training's TOML file.
+
+    ``data`` is the folder where relative paths of frames start, by default the file's own, where all others start.
+    FileFormatError names every wrong, unknown or missing key.
+    """
+    config = read_toml(path, TranslationConfig)
+    folder = Path(path).parent if data is None else Path(data)
+    xrays = [
+        one.model_copy(update={"frames": tuple(folder / frames.expanduser() for frames in one.frames)})
+        for one in config.xrays
+    ]
+    return config.model_copy(update={"xrays": tuple(xrays)})

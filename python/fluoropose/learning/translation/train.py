@@ -1,0 +1,68 @@
+"""``fluoropose train style``: the CycleGAN from a TOML file to both generators in a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+
+from fluoropose.errors import FileFormatError
+from fluoropose.learning.bundle import Bundle, require_room
+from fluoropose.learning.dataset import RadiographSet
+from fluoropose.learning.training.batches import Batches
+from fluoropose.learning.training.fit import fit
+from fluoropose.learning.translation.config import TranslationConfig
+from fluoropose.learning.translation.cyclegan import CycleGAN
+from fluoropose.learning.translation.domains import load_domains
+
+__all__ = ["train_style"]
+
+
+def train_style(config: TranslationConfig, out: str | Path, work_dir: str | Path | None = None) -> Path:
+    """Train the translation of X-rays to radiographs and back, and put both generators into a bundle.
+
+    The bundle is written anew after every epoch, so it can be used while the training goes on. Checkpoints, the logs
+    ``log/version_N/metrics.csv`` and ``pictures/epoch_N.png`` (X-rays, the same as radiographs, radiographs, the same
+    as X-rays; a row each) go to ``work_dir``; where that holds a last checkpoint, training resumes.
+
+    Parameters
+    ----------
+    config
+        What to train on, and how.
+    out
+        The bundle, ``.fpbundle``; best the one whose landmark network was trained on radiographs of ``config.style``.
+    work_dir
+        By default ``out`` with ".work/style" appended.
+
+    Raises
+    ------
+    FileFormatError
+        If a file cannot be used, the set is not of this rig, ``out`` holds networks of another bone or rig or a
+        landmark network for pictures of another size, or a checkpoint is damaged.
+    """
+    out = Path(out)
+    work = Path(work_dir) if work_dir is not None else out.with_name(out.name + ".work") / "style"
+    xrays, radiographs = load_domains(config)
+    _require_fit(out, radiographs)
+    pl.seed_everything(config.training.seed, verbose=False)
+    module = CycleGAN(xrays, radiographs, config, work / "pictures")
+    rows = torch.arange(max(module.counts))
+    fit(
+        module, Batches(rows, config.training.batch, config.training.seed, shuffle=True), (), config.training, out, work
+    )
+    return out
+
+
+def _require_fit(out: Path, radiographs: RadiographSet) -> None:
+    """Raise FileFormatError unless generators trained with this set can join what the bundle ``out`` holds."""
+    require_room(out, radiographs.owner, {"translate", "untranslate", "translate_small"})
+    landmarks = Bundle.load(out).manifest.networks.landmarks if out.exists() else None
+    if landmarks is None:
+        return
+    size, preprocessing = radiographs.config.dataset.size, radiographs.config.preprocessing
+    if (landmarks.size, landmarks.preprocessing) != (size, preprocessing):
+        raise FileFormatError(
+            f"{out}: its landmark network takes crops of {landmarks.size} px, {landmarks.preprocessing!r}; "
+            f"the set makes translations of {size} px, {preprocessing!r}"
+        )
