@@ -11,7 +11,7 @@ PYTHON ?= python3
 WERROR := $(if $(CI),ON,OFF)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 APT_PACKAGES := g++ cmake ninja-build git libceres-dev libeigen3-dev libgtest-dev
-EXTRAS := train,video,refine,stream,simulate,test,lint
+EXTRAS := train,video,refine,stream,export,simulate,test,lint
 
 BIN := .venv/bin
 SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE \

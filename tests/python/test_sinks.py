@@ -13,15 +13,17 @@ from scipy.spatial.transform import Rotation
 
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
-from fluoropose.registration.poses_file import read_poses
+from fluoropose.registration.poses_file import COLUMNS, read_poses
 from fluoropose.registration.registration import Registration, Status
 from fluoropose.streaming.frame import Output
 from fluoropose.streaming.sinks import Callback
+from fluoropose.streaming.sinks.binary import C3dFile, ParquetFile
 from fluoropose.streaming.sinks.igtl import IgtlServer
 from fluoropose.streaming.sinks.lsl import CHANNELS, LslOutlet
 from fluoropose.streaming.sinks.tables import AutoscoperTable, OpenSimTable, PosesTable, Table, XmalabTable
 from fluoropose.tracking import Phase, Stages, Tracked
 from fluoropose.tracking.kalman import Belief
+from knowing_network import make_bone
 
 POSES = [Pose.from_euler_zyx_deg([10.0 * k, -20, 30 + k], [k, 250.5, -300]) for k in range(3)]
 
@@ -48,12 +50,16 @@ def output(number: int, pose: Pose | None, phase: Phase = Phase.TRACKING) -> Out
 OUTPUTS = [output(0, POSES[0]), output(1, POSES[1], Phase.COASTING), output(3, None, Phase.LOST), output(4, POSES[2])]
 
 
-def written(table: Table) -> str:
+def finished(table: Table) -> None:
     for one in OUTPUTS:
         table.write(one)
     assert not table.path.exists()
     table.close()
     assert [file.name for file in table.path.parent.iterdir()] == [table.path.name]
+
+
+def written(table: Table) -> str:
+    finished(table)
     return table.path.read_text()
 
 
@@ -113,6 +119,62 @@ def test_xmalab_has_named_matrices_by_column(tmp_path: Path) -> None:
         np.testing.assert_allclose(shift, pose.translation_mm, atol=1e-9)
         values = np.array(list(row.values())[1:], float).reshape(4, 4)
         np.testing.assert_allclose(values.T, pose.matrix, atol=1e-9)
+
+
+def test_parquet_has_the_columns_of_poses_csv_with_their_types(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="Parquet needs pyarrow")
+    finished(ParquetFile(tmp_path / "poses.parquet"))
+    table = parquet.read_table(tmp_path / "poses.parquet")
+    assert tuple(table.column_names) == COLUMNS
+    columns = table.to_pydict()
+    assert columns["frame"] == [0, 1, 3, 4]
+    assert columns["status"] == ["ok", "ok", "failed", "ok"]
+    assert columns["reason"][2] == "view 2: blank"
+    assert columns["n_visible"] == [5, 0, 0, 5]
+    assert columns["tx_mm"] == [0.0, 1.0, None, 2.0]
+    assert columns["cov_00"] == [2.0, 2.0, None, 2.0]
+    assert columns["qw"][3] == pytest.approx(POSES[2].quaternion[0])
+    assert table.schema.metadata[b"fluoropose"].startswith(b"# fluoropose-poses version")
+
+
+def test_c3d_has_landmarks_and_six_channels_at_a_steady_rate(tmp_path: Path) -> None:
+    ezc3d = pytest.importorskip("ezc3d", reason="C3D needs ezc3d")
+    bone = make_bone()
+    finished(C3dFile(tmp_path / "poses.c3d", bone))
+    file = ezc3d.c3d(str(tmp_path / "poses.c3d"))
+    parameters, points, channels = file["parameters"], file["data"]["points"], file["data"]["analogs"]
+    assert parameters["POINT"]["RATE"]["value"][0] == pytest.approx(30.0)
+    assert parameters["POINT"]["UNITS"]["value"] == ["mm"]
+    assert tuple(parameters["POINT"]["LABELS"]["value"]) == bone.landmark_names
+    assert parameters["ANALOG"]["LABELS"]["value"] == ["RX", "RY", "RZ", "TX", "TY", "TZ"]
+    assert parameters["ANALOG"]["RATE"]["value"][0] == pytest.approx(30.0)
+    assert points.shape == (4, len(bone.landmarks_mm), 5)  # pair 2 never came, pair 3 has no pose
+    assert channels.shape == (1, 6, 5)
+    residuals = file["data"]["meta_points"]["residuals"][0]
+    assert (residuals[:, [0, 1, 4]] == 0).all()
+    assert (residuals[:, [2, 3]] == -1).all()
+    assert np.isnan(channels[..., [2, 3]]).all()
+    for frame, pose in zip([0, 1, 4], POSES, strict=True):
+        # float32 in the file: 2e-5 of 300 mm.
+        np.testing.assert_allclose(points[:3, :, frame].T, pose.apply(bone.landmarks_mm), atol=1e-4)
+        np.testing.assert_allclose(channels[0, :, frame], [*pose.euler_zyx_deg, *pose.translation_mm], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [([0], "a rate needs two pairs or more, found 1"), ([0, 1, 0], "numbers start anew"), ([0, 10**7], "no rate")],
+)
+def test_c3d_without_a_steady_rate_is_refused_and_keeps_its_rows(
+    tmp_path: Path, numbers: list[int], message: str
+) -> None:
+    pytest.importorskip("ezc3d", reason="C3D needs ezc3d")
+    table = C3dFile(tmp_path / "poses.c3d", make_bone())
+    for number in numbers:
+        table.write(output(number, POSES[0]))
+    with pytest.raises(InputError, match=message):
+        table.close()
+    assert [path.name for path in tmp_path.iterdir()] == [".partial.poses.c3d"]
+    assert len(table.partial.read_text().splitlines()) == len(numbers)
 
 
 def test_a_table_that_is_not_finished_leaves_its_rows_but_not_its_name(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ TokenOption = Annotated[
     ),
 ]
 _SINKS = (
-    "FILE.csv, .mot, .sto or .tra; xmalab:FILE.csv, smooth:FILE.csv, ring:FILE, zmq:tcp://HOST:PORT, "
+    "FILE.csv, .parquet, .c3d, .mot, .sto or .tra; xmalab:FILE.csv, smooth:FILE.csv, ring:FILE, zmq:tcp://HOST:PORT, "
     "igtl:[HOST:]PORT, lsl[:NAME]"
 )
 

@@ -8,6 +8,7 @@ from fluoropose.bone import Bone
 from fluoropose.errors import InputError
 from fluoropose.streaming.endpoint import Token, host_and_port
 from fluoropose.streaming.pose_ring import PoseRing
+from fluoropose.streaming.sinks.binary import C3dFile, ParquetFile
 from fluoropose.streaming.sinks.igtl import IgtlServer
 from fluoropose.streaming.sinks.lsl import LslOutlet
 from fluoropose.streaming.sinks.sink import Sink
@@ -19,8 +20,8 @@ from fluoropose.tracking.kalman import Motion
 __all__ = ["open_sink"]
 
 _EXPECTED = (
-    "expected FILE.csv, FILE.mot, FILE.sto, FILE.tra, xmalab:FILE.csv, smooth:FILE.csv, ring:FILE, "
-    "zmq:tcp://HOST:PORT, igtl:[HOST:]PORT or lsl[:NAME]"
+    "expected FILE.csv, FILE.parquet, FILE.c3d, FILE.mot, FILE.sto, FILE.tra, xmalab:FILE.csv, smooth:FILE.csv, "
+    "ring:FILE, zmq:tcp://HOST:PORT, igtl:[HOST:]PORT or lsl[:NAME]"
 )
 
 
@@ -30,8 +31,9 @@ def open_sink(text: str, bone: Bone, motion: Motion, token: Token) -> Sink:
     Parameters
     ----------
     text
-        FILE.csv (poses), FILE.mot or FILE.sto (OpenSim), FILE.tra (Autoscoper), xmalab:FILE.csv, smooth:FILE.csv,
-        ring:FILE (shared memory), zmq:tcp://HOST:PORT, igtl:PORT or igtl:HOST:PORT, lsl or lsl:NAME.
+        FILE.csv or FILE.parquet (poses), FILE.c3d (landmarks and pose), FILE.mot or FILE.sto (OpenSim), FILE.tra
+        (Autoscoper), xmalab:FILE.csv, smooth:FILE.csv, ring:FILE (shared memory), zmq:tcp://HOST:PORT, igtl:PORT or
+        igtl:HOST:PORT, lsl or lsl:NAME.
     bone
         The bone.
     motion
@@ -61,6 +63,10 @@ def open_sink(text: str, bone: Bone, motion: Motion, token: Token) -> Sink:
     suffix = Path(text).suffix.lower()
     if suffix == ".csv":
         return PosesTable(text)
+    if suffix == ".parquet":
+        return ParquetFile(text)
+    if suffix == ".c3d":
+        return C3dFile(text, bone)
     if suffix == ".tra":
         return AutoscoperTable(text)
     if suffix in (".mot", ".sto"):

@@ -6,6 +6,7 @@ Rows are kept beside the final file in a hidden one until then, so that even a p
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,8 @@ class Table(ABC):
         self.path = Path(path)
         self.name = str(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._partial = self.path.with_name(f".partial.{self.path.name}")
-        self._file = self._partial.open("w", encoding="utf-8", newline="")
+        self.partial = self.path.with_name(f".partial.{self.path.name}")
+        self._file = self.partial.open("w", encoding="utf-8", newline="")
         self._rows = 0
 
     @abstractmethod
@@ -49,11 +50,15 @@ class Table(ABC):
     def close(self) -> None:
         """Write the final file."""
         self._file.close()
-        with atomic_path(self.path) as temporary, temporary.open("w", encoding="utf-8", newline="") as final:
+        with atomic_path(self.path) as temporary, self.partial.open(encoding="utf-8", newline="") as lines:
+            self.finish(temporary, lines)
+        self.partial.unlink()
+
+    def finish(self, path: Path, lines: Iterable[str]) -> None:
+        """Write the file of these lines."""
+        with path.open("w", encoding="utf-8", newline="") as final:
             final.write(self.head(self._rows))
-            with self._partial.open(encoding="utf-8", newline="") as lines:
-                final.writelines(lines)
-        self._partial.unlink()
+            final.writelines(lines)
 
 
 class PosesTable(Table):

@@ -1,0 +1,132 @@
+"""Files of poses that other libraries write: Parquet for data analysis, C3D for motion capture.
+
+Their rows are kept like those of ``poses.csv`` until the end.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluoropose.bone import Bone
+from fluoropose.errors import InputError
+from fluoropose.geometry import Pose
+from fluoropose.registration.poses_file import COLUMNS
+from fluoropose.streaming.sinks.tables import PosesTable
+
+__all__ = ["C3dFile", "ParquetFile"]
+
+_WORDS = ("status", "reason", "hypothesis", "source")
+_WHOLE = ("frame", "n_visible")
+_QUATERNION, _SHIFT = ("qw", "qx", "qy", "qz"), ("tx_mm", "ty_mm", "tz_mm")
+_CHANNELS = ("theta_x_deg", "theta_y_deg", "theta_z_deg", *_SHIFT)
+_MOST_FRAMES = 1_000_000
+
+
+class ParquetFile(PosesTable):
+    """The columns of ``poses.csv`` with their types; what is unknown is null.
+
+    Raises
+    ------
+    InputError
+        If pyarrow is not installed.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        try:
+            import pyarrow  # noqa: F401
+        except ImportError as error:
+            raise InputError("Parquet needs pyarrow: pip install 'fluoropose[export]'") from error
+        super().__init__(path)
+
+    def finish(self, path: Path, lines: Iterable[str]) -> None:
+        """Write the file of these lines."""
+        import pyarrow
+        import pyarrow.csv
+        import pyarrow.parquet
+
+        words, whole = dict.fromkeys(_WORDS, pyarrow.string()), dict.fromkeys(_WHOLE, pyarrow.int64())
+        table = pyarrow.csv.read_csv(
+            BytesIO("".join([",".join(COLUMNS) + "\n", *lines]).encode()),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(COLUMNS, pyarrow.float64()) | words | whole
+            ),
+        )
+        described = table.replace_schema_metadata({"fluoropose": self.head(0).splitlines()[0]})
+        pyarrow.parquet.write_table(described, path)
+
+
+class C3dFile(PosesTable):
+    """Landmarks as points (mm, world) and six analog channels: angles RX, RY, RZ (degrees), TX, TY, TZ (mm).
+
+    A C3D file has a frame for every moment of its rate: pairs that never came are frames without points. Where there is
+    no pose the points are marked as missing and the channels are NaN.
+
+    Parameters
+    ----------
+    path
+        The file.
+    bone
+        Its landmarks become points.
+
+    Raises
+    ------
+    InputError
+        If ezc3d is not installed; at the end, if the pairs' numbers or times make no rate.
+    """
+
+    def __init__(self, path: str | Path, bone: Bone) -> None:
+        try:
+            import ezc3d  # noqa: F401
+        except ImportError as error:
+            raise InputError("C3D needs ezc3d: pip install 'fluoropose[export]'") from error
+        super().__init__(path)
+        self._bone = bone
+
+    def finish(self, path: Path, lines: Iterable[str]) -> None:
+        """Write the file of these lines."""
+        import ezc3d
+
+        rows = list(csv.DictReader(lines, COLUMNS))
+        frames, rate_hz = self._time_base(rows)
+        count = frames[-1] + 1 if len(frames) else 0
+        points = np.full((4, len(self._bone.landmarks_mm), count), np.nan)
+        points[3] = 1
+        channels = np.full((1, len(_CHANNELS), count), np.nan)
+        for frame, row in zip(frames, rows, strict=True):
+            if row["status"] == "ok":
+                pose = Pose.from_quaternion(_numbers(row, _QUATERNION), _numbers(row, _SHIFT))
+                points[:3, :, frame] = pose.apply(self._bone.landmarks_mm).T
+                channels[0, :, frame] = _numbers(row, _CHANNELS)
+        file = ezc3d.c3d()
+        for group, labels in (("POINT", self._bone.landmark_names), ("ANALOG", ("RX", "RY", "RZ", "TX", "TY", "TZ"))):
+            file["parameters"][group]["RATE"]["value"] = [rate_hz]
+            file["parameters"][group]["LABELS"]["value"] = list(labels)
+        file["parameters"]["POINT"]["UNITS"]["value"] = ["mm"]
+        file["parameters"]["ANALOG"]["UNITS"]["value"] = 3 * ["deg"] + 3 * ["mm"]
+        file["data"]["points"], file["data"]["analogs"] = points, channels
+        file["data"]["meta_points"]["residuals"] = np.where(np.isnan(points[:1]), -1.0, 0.0)
+        file.write(str(path))
+
+    def _time_base(self, rows: list[dict[str, str]]) -> tuple[NDArray[np.int64], float]:
+        """Return the frame of every row, 0 first, and the rate."""
+        numbers = [int(row["frame"]) for row in rows]
+        if any(before >= after for before, after in pairwise(numbers)):
+            raise InputError(f"{self.path}: the pairs' numbers start anew; their rows are in {self.partial}")
+        if len(rows) < 2:
+            raise InputError(f"{self.path}: a rate needs two pairs or more, found {len(rows)}")
+        frames = np.array(numbers) - numbers[0]
+        seconds = float(rows[-1]["time_s"]) - float(rows[0]["time_s"])
+        if not seconds > 0 or frames[-1] >= _MOST_FRAMES:
+            raise InputError(f"{self.path}: no rate: {frames[-1] + 1} numbers in {seconds:g} s")
+        return frames, float(frames[-1]) / seconds
+
+
+def _numbers(row: dict[str, str], names: tuple[str, ...]) -> list[float]:
+    return [float(row[name]) for name in names]
