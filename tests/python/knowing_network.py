@@ -71,7 +71,7 @@ class KnowingNetwork:
 
     @property
     def facts(self) -> SimpleNamespace:
-        preprocessing = SimpleNamespace(apply=lambda crop, lit: crop)
+        preprocessing = SimpleNamespace(apply=lambda crop, lit: crop, cut_out=lambda crops, mask: crops)
         return SimpleNamespace(size=SIZE, crop_margin=self.crop_margin, preprocessing=preprocessing)
 
     def require(self, bone: Bone, rig: Rig) -> None:

@@ -16,7 +16,7 @@ from fluoropose.cli import app
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
 from fluoropose.joint import Joint, JointMotion, anatomical_frame
-from fluoropose.registration import registrar as registrar_module
+from fluoropose.registration import sight as sight_module
 from fluoropose.registration.joint_trial import COLUMNS, joint_rows
 from fluoropose.registration.poses_file import PoseRow, write_poses
 from fluoropose.registration.registration import Status
@@ -156,7 +156,7 @@ def test_both_bones_are_followed_and_one_may_be_lost(monkeypatch: pytest.MonkeyP
     bone, rig = make_bone(), make_rig()
     femur = KnowingNetwork(bone, rig, noise_px=0.2)
     tibia = KnowingNetwork(bone, rig, noise_px=0.2, seen=femur.seen)
-    monkeypatch.setattr(registrar_module, "crop_frame", femur.crop)
+    monkeypatch.setattr(sight_module, "crop_frame", femur.crop)
     joint = Joint(Pose.identity(), Pose.identity(), "right")
     follower = JointTracker(Tracker(bone, rig, femur), Tracker(bone, rig, tibia), joint)  # type: ignore[arg-type]
     for k in range(12):

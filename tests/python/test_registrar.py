@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
 from fluoropose.region import Region
-from fluoropose.registration import registrar as registrar_module
+from fluoropose.registration import sight as sight_module
 from fluoropose.registration.locate import around_pose, jittered, whole_field
 from fluoropose.registration.registrar import Registrar, magnification
 from fluoropose.registration.registration import Status
@@ -20,7 +20,7 @@ from knowing_network import FRAME, TRUTH, KnowingNetwork, make_bone, make_rig
 @pytest.fixture
 def knowing(monkeypatch: pytest.MonkeyPatch) -> KnowingNetwork:
     network = KnowingNetwork(make_bone(), make_rig())
-    monkeypatch.setattr(registrar_module, "crop_frame", network.crop)
+    monkeypatch.setattr(sight_module, "crop_frame", network.crop)
     return network
 
 
@@ -136,7 +136,7 @@ def test_blank_windows_fail(knowing: KnowingNetwork, monkeypatch: pytest.MonkeyP
         knowing.crop(frame, region, size)
         raise InputError("crop: blank")
 
-    monkeypatch.setattr(registrar_module, "crop_frame", blank)
+    monkeypatch.setattr(sight_module, "crop_frame", blank)
     assert failure(knowing)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
 from fluoropose.io.frames import Polarity, attenuating
-from fluoropose.registration import registrar as registrar_module
+from fluoropose.registration import sight as sight_module
 from fluoropose.registration.locate import around_pose, whole_field
 from fluoropose.registration.registrar import Registrar
 from fluoropose.registration.registration import Registration
@@ -29,7 +29,7 @@ BLACK = np.ones((400, 400), np.float32)
 @pytest.fixture
 def knowing(monkeypatch: pytest.MonkeyPatch) -> KnowingNetwork:
     network = KnowingNetwork(make_bone(), make_rig(), noise_px=0.3)
-    monkeypatch.setattr(registrar_module, "crop_frame", network.crop)
+    monkeypatch.setattr(sight_module, "crop_frame", network.crop)
     return network
 
 

@@ -20,6 +20,7 @@ from fluoropose.geometry import Pose
 from fluoropose.io.frames import attenuating, frame_range, why_unusable
 from fluoropose.learning.bundle import Bundle
 from fluoropose.refinement import Refiner
+from fluoropose.registration.masks import GivenMasks
 from fluoropose.registration.poses_file import PoseRow, read_poses, write_poses
 from fluoropose.registration.refined import REFINED, refined_row
 from fluoropose.registration.registrar import Registrar
@@ -51,6 +52,7 @@ class _Inputs:
     rig: Rig
     fields: tuple[NDArray[np.bool_], ...]
     registrar: Registrar
+    masks: GivenMasks | None
     refiner: Refiner | None
     starts: dict[int, Pose]
     manual: dict[int, PoseRow]
@@ -126,7 +128,10 @@ def _open(trial: Trial) -> _Inputs:
     manual = {number: replace(row, time_s=time_of[number]) for number, row in manual.items()}
     fields = tuple(field_mask(fluoroscope) for fluoroscope in rig.fluoroscopes)
     refiner = Refiner(rig, bone) if trial.refine else None
-    return _Inputs(frames, rig, fields, Registrar(rig, bone, bundle, trial.checks), refiner, starts, manual)
+    segmenter, translator = bundle.asked(trial.segmentation == "predicted", trial.translation)
+    registrar = Registrar(rig, bone, bundle, trial.checks, segmenter=segmenter, translator=translator)
+    masks = GivenMasks.open(trial, frames, rig) if trial.masks else None
+    return _Inputs(frames, rig, fields, registrar, masks, refiner, starts, manual)
 
 
 def _poses_of(path: Path) -> dict[int, Pose]:
@@ -149,8 +154,12 @@ def _register_batch(inputs: _Inputs, trial: Trial, batch: list[int]) -> list[Pos
     rows: list[PoseRow] = []
     good: list[int] = []
     pairs: list[list[NDArray[np.float32]]] = []
+    masks: list[list[NDArray[np.bool_]]] = []
     for i in batch:
         pair, reason = _read_pair(inputs, trial, i)
+        if inputs.masks is not None and not reason:
+            drawn, reason = inputs.masks.read(i)
+            masks += [] if reason else [drawn]
         if reason:
             rows.append(PoseRow.failed(inputs.frames.numbers[i], inputs.frames.times_s[i], reason))
         else:
@@ -159,7 +168,7 @@ def _register_batch(inputs: _Inputs, trial: Trial, batch: list[int]) -> list[Pos
     if not good:
         return rows
     starts = [inputs.starts.get(inputs.frames.numbers[i]) for i in good]
-    found = inputs.registrar.register(pairs, starts)
+    found = inputs.registrar.register(pairs, starts, masks or None)
     for i, pair, start, one in zip(good, pairs, starts, found, strict=True):
         source = "network" if start is None else "start"
         row = PoseRow.from_registration(inputs.frames.numbers[i], inputs.frames.times_s[i], one, source)
@@ -206,9 +215,7 @@ def _fingerprint(trial: Trial) -> str:
     digest = hashlib.sha256()
     for path in (trial.rig, trial.bone, trial.bundle, trial.start_poses):
         digest.update(b"-" if path is None else hashlib.sha256(_bytes(path)).digest())
-    rest = trial.model_dump_json(
-        include={"frames", "times", "frame_rate_hz", "polarity", "bit_depth", "checks", "refine"}
-    )
+    rest = trial.model_dump_json(exclude={"rig", "bone", "bundle", "start_poses", "manual_poses", "out"})
     digest.update(rest.encode())
     return digest.hexdigest()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,41 +12,18 @@ from numpy.typing import NDArray
 from fluoropose.bone import Bone
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose, View
-from fluoropose.learning.bundle import Bundle, LandmarkFacts
-from fluoropose.learning.preprocess import crop_frame, lit_pixels
+from fluoropose.learning.bundle import Bundle, SegmentNetwork, StyleNetwork
 from fluoropose.region import Region
-from fluoropose.registration.locate import around_pose, around_predictions, jittered, whole_field
+from fluoropose.registration.locate import around_pose, around_predictions, whole_field
 from fluoropose.registration.registration import Registration, Status
+from fluoropose.registration.sight import Frames, Look, Masks, Seen, Sight
 from fluoropose.registration.trial import Checks
 from fluoropose.registration.triangulation import triangulate
 from fluoropose.rig import Rig
 
-__all__ = ["Frames", "Look", "Registrar", "magnification", "residual_at_bone_mm"]
+__all__ = ["Registrar", "magnification", "residual_at_bone_mm"]
 
-Frames = Sequence[NDArray[np.float32]]
-
-
-@dataclass(frozen=True, eq=False)
-class Look:
-    """What the network is shown of some frame pairs.
-
-    Attributes
-    ----------
-    crops
-        (pairs * views * looks, size, size), as the network takes them.
-    windows
-        Where each crop lies in its frame.
-    blank
-        Per crop, whether there was nothing to be seen in its window.
-    pairs, looks
-        Number of pairs, and of crops per frame.
-    """
-
-    crops: NDArray[np.float32]
-    windows: tuple[Region, ...]
-    blank: NDArray[np.bool_]
-    pairs: int
-    looks: int
+_MOST_WEIGHT = 16.0  # of a landmark relative to the median one, and the other way round for the least
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +40,19 @@ class Registrar:
         How often the network looks again, at a square round the last pose.
     looks
         Slightly moved crops that are averaged in the last look.
+    segmenter
+        Finds the bone in the frames; landmarks that it does not see on the bone do not count. None: masks that are
+        given to ``register``, or no segmentation.
+    translator
+        Makes radiographs of the X-rays before the landmark network sees them; None: as they are.
+    weighted
+        Whether a landmark weighs by the standard deviation that the network tells, if it does.
 
     Raises
     ------
     InputError
-        If the bundle was made for another bone or another rig, or holds no landmark network.
+        If the bundle was made for another bone or another rig, holds no landmark network, or a network takes other
+        crops than that.
     """
 
     rig: Rig
@@ -75,16 +61,30 @@ class Registrar:
     checks: Checks = field(default_factory=Checks)
     closer_looks: int = 2
     looks: int = 4
+    segmenter: SegmentNetwork | None = None
+    translator: StyleNetwork | None = None
+    weighted: bool = True
 
     def __post_init__(self) -> None:
         self.bundle.require(self.bone, self.rig)
+        _ = self.sight
+
+    @cached_property
+    def sight(self) -> Sight:
+        """The networks."""
+        return Sight(self.rig, self.bundle, self.segmenter, self.translator)
 
     @property
-    def _facts(self) -> LandmarkFacts:
-        return self.bundle.landmarks.facts
+    def _margin(self) -> float | None:
+        return self.bundle.landmarks.facts.crop_margin
 
-    def register(self, pairs: Sequence[Frames], starts: Sequence[Pose | None] | None = None) -> list[Registration]:
-        """Register frame pairs, all of them in one batch of the network.
+    def register(
+        self,
+        pairs: Sequence[Frames],
+        starts: Sequence[Pose | None] | None = None,
+        masks: Sequence[Masks] | None = None,
+    ) -> list[Registration]:
+        """Register frame pairs, all of them in one batch of the networks.
 
         Parameters
         ----------
@@ -92,6 +92,8 @@ class Registrar:
             Per pair one frame per view (h, w), bright = attenuating, full scale 1.
         starts
             Per pair a pose to search round; None: the whole field.
+        masks
+            Per pair one mask per view (h, w) bool, where the bone is; None: where the segmenter finds it, if any.
 
         Returns
         -------
@@ -101,73 +103,75 @@ class Registrar:
             raise InputError(f"pairs: expected {len(self.rig.fluoroscopes)} frames in each")
         starts = [None] * len(pairs) if starts is None else starts
         regions = [self.regions(start) for start in starts]
-        closer = 0 if self._facts.crop_margin is None else self.closer_looks
-        for _ in range(closer):
-            predicted = self.predict(self.look(pairs, regions, 1))
-            found = [self.solve(px, start) for px, start in zip(predicted, starts, strict=True)]
-            regions = [self._closer(px, one.world_from_bone) for px, one in zip(predicted, found, strict=True)]
-        predicted = self.predict(self.look(pairs, regions, self.looks))
-        return [self.checked(self.solve(px, start)) for px, start in zip(predicted, starts, strict=True)]
+        for _ in range(0 if self._margin is None else self.closer_looks):
+            seen = self.see(self.look(pairs, regions, 1, masks))
+            found = [self.solve(one, start) for one, start in zip(seen, starts, strict=True)]
+            regions = [self._closer(one, at) for one, at in zip(seen, found, strict=True)]
+        seen = self.see(self.look(pairs, regions, self.looks, masks))
+        return [self.checked(self.solve(one, start)) for one, start in zip(seen, starts, strict=True)]
+
+    def look(
+        self,
+        pairs: Sequence[Frames],
+        regions: Sequence[Sequence[Region]],
+        looks: int = 1,
+        masks: Sequence[Masks] | None = None,
+    ) -> Look:
+        """Cut out what the landmark network will see; see ``Sight.look``."""
+        return self.sight.look(pairs, regions, looks, masks)
+
+    def see(self, look: Look) -> list[Seen]:
+        """Find the landmarks; see ``Sight.see``."""
+        return self.sight.see(look)
 
     def regions(self, near: Pose | None) -> list[Region]:
         """Return per view the square round the bone at a pose; the whole field without one or where it is not seen."""
-        scopes, margin = self.rig.fluoroscopes, self._facts.crop_margin
+        scopes, margin = self.rig.fluoroscopes, self._margin
         if near is None or margin is None:
             return [whole_field(scope) for scope in scopes]
         around = [around_pose(scope, self.bone.landmarks_mm, near, margin) for scope in scopes]
         return [region or whole_field(scope) for region, scope in zip(around, scopes, strict=True)]
 
-    def _closer(self, predicted_px: NDArray[np.float64], pose: Pose | None) -> list[Region]:
-        scopes, margin = self.rig.fluoroscopes, self._facts.crop_margin or 1.0
+    def _closer(self, seen: Seen, found: Registration) -> list[Region]:
+        """Return where to look next: round the pose; where that is doubtful, round the mask, or the predictions."""
+        scopes, margin, pose = self.rig.fluoroscopes, self._margin or 1.0, found.world_from_bone
         near = [None if pose is None else around_pose(scope, self.bone.landmarks_mm, pose, margin) for scope in scopes]
+        if pose is None or self._doubt(found, pose):
+            boxes = zip(scopes, seen.outlines, strict=True)
+            masked = [None if box is None else around_predictions(scope, box, margin) for scope, box in boxes]
+            near = [mask or region for mask, region in zip(masked, near, strict=True)]
         return [
             region or around_predictions(scope, px, margin)
-            for region, scope, px in zip(near, scopes, predicted_px, strict=True)
+            for region, scope, px in zip(near, scopes, seen.px, strict=True)
         ]
 
-    def look(self, pairs: Sequence[Frames], regions: Sequence[Sequence[Region]], looks: int = 1) -> Look:
-        """Cut out what the network will see: per pair and view ``looks`` slightly moved crops of its region."""
-        size, normalise = self._facts.size, self._facts.preprocessing.apply
-        windows = tuple(look for of_pair in regions for region in of_pair for look in jittered(region, looks))
-        images = [frame for frames in pairs for frame in frames for _ in range(looks)]
-        scopes = [scope for _ in pairs for scope in self.rig.fluoroscopes for _ in range(looks)]
-        crops = np.zeros((len(windows), size, size), np.float32)
-        blank = np.zeros(len(windows), bool)
-        for k, (image, window, scope) in enumerate(zip(images, windows, scopes, strict=True)):
-            try:
-                crops[k] = normalise(crop_frame(image, window, size), lit_pixels(scope, window, size))
-            except InputError:  # nothing to be seen in this window
-                blank[k] = True
-        return Look(crops, windows, blank, len(pairs), looks)
-
-    def predict(self, look: Look) -> NDArray[np.float64]:
-        """Return landmarks (pairs, views, n, 2), recorded px; NaN where no look has the landmark inside its crop."""
-        views, size = len(self.rig.fluoroscopes), self._facts.size
-        index = np.tile(np.repeat(np.arange(views), look.looks), look.pairs).tolist()
-        predicted = self.bundle.landmarks.predict(look.crops, index).px
-        predicted[look.blank] = np.nan
-        placed = np.stack([_in_frame(px, window, size) for px, window in zip(predicted, look.windows, strict=True)])
-        return _mean_of_known(placed.reshape(look.pairs, views, look.looks, -1, 2), axis=2)
-
-    def solve(
-        self, predicted_px: NDArray[np.float64], start: Pose | None, mirrored: Sequence[bool] | None = None
-    ) -> Registration:
-        """Triangulate landmarks (views, n, 2), recorded px.
+    def solve(self, seen: Seen, start: Pose | None, mirrored: Sequence[bool] | None = None) -> Registration:
+        """Triangulate what was seen of a pair.
 
         ``mirrored`` asks for one hypothesis, one flag per view; None: the best of all of them.
         """
+        px, weights = seen.px, self._weights(seen)
         if mirrored is not None:
-            predicted_px = self._exchanged(predicted_px, mirrored)
+            px, weights = self._exchanged(px, mirrored), self._exchanged(weights, mirrored)
         scopes = self.rig.fluoroscopes
-        ideal = [scope.ideal_from_recorded(px) for scope, px in zip(scopes, predicted_px, strict=True)]
+        ideal = [scope.ideal_from_recorded(one) for scope, one in zip(scopes, px, strict=True)]
         pairs = self.bone.symmetric_pairs if mirrored is None else ()
-        found = triangulate(self.bone.landmarks_mm, ideal, self.rig, pairs, start=start)
+        found = triangulate(self.bone.landmarks_mm, ideal, self.rig, pairs, start=start, weights=weights)
         return found if mirrored is None else replace(found, mirrored=tuple(mirrored))
 
-    def _exchanged(self, predicted_px: NDArray[np.float64], mirrored: Sequence[bool]) -> NDArray[np.float64]:
-        exchanged, (a, b) = predicted_px.copy(), self.bone.symmetric_pairs.T
+    def _weights(self, seen: Seen) -> NDArray[np.float64]:
+        """Return (views, n) weights of squared distances on the image planes, 1 for the median standard deviation."""
+        pitch = np.array([np.sqrt(np.prod(view.pixel_pitch_mm)) for view in self.rig.views])
+        sd_mm = seen.sd_px * pitch[:, None]
+        if not self.weighted or not np.isfinite(sd_mm).any():
+            return np.ones(sd_mm.shape)
+        weights = (np.nanmedian(sd_mm) / sd_mm) ** 2
+        return np.where(np.isfinite(sd_mm), weights.clip(1 / _MOST_WEIGHT, _MOST_WEIGHT), 1.0)
+
+    def _exchanged(self, values: NDArray[np.float64], mirrored: Sequence[bool]) -> NDArray[np.float64]:
+        exchanged, (a, b) = values.copy(), self.bone.symmetric_pairs.T
         for view in np.flatnonzero(mirrored):
-            exchanged[view, a], exchanged[view, b] = predicted_px[view, b], predicted_px[view, a]
+            exchanged[view, a], exchanged[view, b] = values[view, b], values[view, a]
         return exchanged
 
     def checked(self, found: Registration) -> Registration:
@@ -212,17 +216,3 @@ def magnification(view: View, world_from_bone: Pose) -> float:
         return 1.0
     depth = abs(float((world_from_bone.translation_mm - view.source) @ view.normal))
     return view.sdd_mm / max(depth, 1e-6)
-
-
-def _in_frame(predicted: NDArray[np.float64], window: Region, size: int) -> NDArray[np.float64]:
-    """Map predictions (n, 2) from a crop to the frame; NaN outside the crop, where the network only guesses."""
-    inside = ((predicted >= -0.5) & (predicted < size - 0.5)).all(axis=1, keepdims=True)
-    return np.where(inside, window.to_frame(predicted, size), np.nan)
-
-
-def _mean_of_known(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Average along an axis without the NaN; NaN where there is nothing else."""
-    known = np.isfinite(values)
-    count = known.sum(axis=axis)
-    total = np.where(known, values, 0.0).sum(axis=axis)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -16,7 +16,9 @@ from fluoropose._toml import Config, ConfigPath, read_toml
 from fluoropose.errors import FileFormatError
 from fluoropose.io.frames import FrameSource, Polarity, open_frames
 
-__all__ = ["Checks", "Trial", "TrialFrames", "load_trial", "read_times"]
+__all__ = ["Checks", "Segmentation", "Trial", "TrialFrames", "load_trial", "read_times"]
+
+Segmentation = Literal["none", "predicted", "given"]
 
 
 class Checks(Config):
@@ -66,6 +68,14 @@ class Trial(Config):
         A poses file; its poses are kept as they are, marked as manual.
     checks
         Limits beyond which a registration is called failed.
+    segmentation
+        "none": the landmark network sees all of the frames; "predicted": the bone alone, as the bundle's segmentation
+        network finds it; "given": as ``masks`` say. Landmarks off the bone then count as invisible.
+    masks
+        With "given", one source of masks per view: images as large as the frames, zero where the bone is not, with the
+        frames' names or numbers. A pair without its masks fails.
+    translation
+        Let the bundle's translation network make radiographs of the frames before the landmark network sees them.
     refine
         Match radiographs of the bone to the frames, beginning at the landmarks' pose.
     """
@@ -82,12 +92,23 @@ class Trial(Config):
     start_poses: ConfigPath | None = None
     manual_poses: ConfigPath | None = None
     checks: Checks = Checks()
+    segmentation: Segmentation = "none"
+    masks: tuple[ConfigPath, ...] = ()
+    translation: bool = False
     refine: bool = True
 
     @model_validator(mode="after")
     def _one_clock(self) -> Self:
         if self.times is not None and self.frame_rate_hz is not None:
             raise ValueError("times, frame_rate_hz: expected at most one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _masks_where_given(self) -> Self:
+        expected = len(self.frames) if self.segmentation == "given" else 0
+        if len(self.masks) != expected:
+            asked = f'with segmentation = "{self.segmentation}"'
+            raise ValueError(f"masks: expected {expected} sources {asked}, found {len(self.masks)}")
         return self
 
 

@@ -9,6 +9,7 @@ from threading import current_thread, main_thread
 from types import FrameType
 
 from fluoropose.bone import Bone
+from fluoropose.errors import InputError
 from fluoropose.learning.bundle import Bundle
 from fluoropose.registration.trial import Trial
 from fluoropose.rig import Rig
@@ -95,7 +96,11 @@ def open_service(
 
 
 def _tracker(trial: Trial, rig: Rig, looks: int) -> Tracker:
-    return Tracker(Bone.load(trial.bone), rig, Bundle.load(trial.bundle), trial.checks, looks=looks)
+    if trial.segmentation == "given":
+        raise InputError('segmentation: expected "none" or "predicted" for a stream, found "given"')
+    bone, bundle = Bone.load(trial.bone), Bundle.load(trial.bundle)
+    segmenter, translator = bundle.asked(trial.segmentation == "predicted", trial.translation, small=True)
+    return Tracker(bone, rig, bundle, trial.checks, looks=looks, segmenter=segmenter, translator=translator)
 
 
 def _pairer(tolerance_s: float | None) -> Pairer:

@@ -12,9 +12,10 @@ from fluoropose._checks import positive, whole_positive
 from fluoropose.bone import Bone
 from fluoropose.errors import InputError
 from fluoropose.io.frames import why_unusable
-from fluoropose.learning.bundle import Bundle
-from fluoropose.registration.registrar import Frames, Registrar, residual_at_bone_mm
+from fluoropose.learning.bundle import Bundle, SegmentNetwork, StyleNetwork
+from fluoropose.registration.registrar import Registrar, residual_at_bone_mm
 from fluoropose.registration.registration import Registration, Status
+from fluoropose.registration.sight import Frames
 from fluoropose.registration.trial import Checks
 from fluoropose.rig import Rig
 from fluoropose.silhouette import field_mask
@@ -80,6 +81,8 @@ class Tracker:
         0.82 and 0.75 for four times the network's work; pairs by themselves, with four, 0.87 and 0.77.
     more_looks
         The same for a second look, taken where the first one shows nothing believable, and in the whole-field search.
+    segmenter, translator
+        As in ``Registrar``.
 
     Raises
     ------
@@ -95,23 +98,33 @@ class Tracker:
     limits: Limits = field(default_factory=Limits)
     looks: int = 1
     more_looks: int = 4
+    segmenter: SegmentNetwork | None = None
+    translator: StyleNetwork | None = None
 
     def __post_init__(self) -> None:
         if len(self.rig.fluoroscopes) != 2:
             raise InputError(f"rig: expected two views, found {len(self.rig.fluoroscopes)}")
         for name in ("looks", "more_looks"):
             whole_positive(name, getattr(self, name))
-        self._registrar = Registrar(self.rig, self.bone, self.bundle, self.checks, looks=self.more_looks)
+        self._registrar = Registrar(
+            self.rig,
+            self.bone,
+            self.bundle,
+            self.checks,
+            looks=self.more_looks,
+            segmenter=self.segmenter,
+            translator=self.translator,
+        )
         self._fields = [field_mask(fluoroscope)[::_EVERY, ::_EVERY] for fluoroscope in self.rig.fluoroscopes]
         self._floor = np.diag(np.repeat([np.radians(self.limits.floor_deg), self.limits.floor_mm], 3) ** 2)
         self.forget()
 
     def warm_up(self) -> None:
-        """Run the network on nothing; its first calls take longer, because it is compiled for the shapes it meets."""
-        size = self.bundle.landmarks.facts.size
+        """Run the networks on noise; their first calls take longer, being compiled for the shapes they meet."""
+        rng = np.random.default_rng(0)
+        frames = [rng.uniform(0, 1, (view.height, view.width)).astype(np.float32) for view in self.rig.views]
         for looks in 3 * (1, self.looks, self.more_looks):
-            crops = np.zeros((2 * looks, size, size), np.float32)
-            self.bundle.landmarks.predict(crops, [view for view in (0, 1) for _ in range(looks)])
+            self._registrar.see(self._registrar.look([frames], [self._registrar.regions(None)], looks))
 
     def forget(self) -> None:
         """Give the track up; the next pair is searched for in the whole field."""
@@ -202,12 +215,12 @@ class Tracker:
         near = expected.world_from_bone
         look = self._registrar.look([frames], [self._registrar.regions(near)], looks)
         clock.lap("crop")
-        (predicted,) = self._registrar.predict(look)
+        (seen,) = self._registrar.see(look)
         clock.lap("network")
-        best, distance = self._judged(self._registrar.solve(predicted, near), expected)
+        best, distance = self._judged(self._registrar.solve(seen, near), expected)
         if not best.ok and len(self.bone.symmetric_pairs):
             # The cheapest hypothesis contradicts the motion; another one may carry it on.
-            others = (self._registrar.solve(predicted, near, mirrored) for mirrored in product((False, True), repeat=2))
+            others = (self._registrar.solve(seen, near, mirrored) for mirrored in product((False, True), repeat=2))
             judged = [self._judged(other, expected) for other in others if other.mirrored != best.mirrored]
             believable = [one for one in judged if one[0].ok]
             best, distance = min(believable, key=lambda one: one[1], default=(best, distance))

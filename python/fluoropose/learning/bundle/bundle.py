@@ -88,6 +88,25 @@ class Bundle:
             raise InputError(f"{self.path}: expected a landmark network, found {found}; fluoropose train landmarks")
         return LandmarkNetwork(facts, self.manifest.views, self._module("landmarks"))
 
+    def asked(
+        self, segmentation: bool, translation: bool, small: bool = False
+    ) -> tuple[SegmentNetwork | None, StyleNetwork | None]:
+        """Return the networks that a trial asks for, of two translations the small or the large one.
+
+        Raises
+        ------
+        InputError
+            If one is not in the bundle.
+        """
+        translate = self.translate or self.translate_small
+        if small:
+            translate = self.translate_small or self.translate
+        if segmentation and self.segment is None:
+            raise InputError(f"{self.path}: expected a segmentation network, found none; fluoropose train segment")
+        if translation and translate is None:
+            raise InputError(f"{self.path}: expected a translation network, found none; fluoropose train style")
+        return self.segment if segmentation else None, translate if translation else None
+
     @cached_property
     def segment(self) -> SegmentNetwork | None:
         """The segmentation network, if any."""
