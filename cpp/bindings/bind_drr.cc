@@ -19,16 +19,6 @@ using fluoropose::View;
 using FloatVolume = py::array_t<float, py::array::c_style>;
 using MaskVolume = py::array_t<bool, py::array::c_style>;
 
-Affine3<double> to_affine(const DoubleArray& a, const char* name) {
-  if (a.ndim() != 2 || a.shape(0) != 4 || a.shape(1) != 4) {
-    throw py::value_error(std::string(name) + ": expected shape (4, 4)");
-  }
-  return {{a.at(0, 0), a.at(0, 1), a.at(0, 2)},
-          {a.at(1, 0), a.at(1, 1), a.at(1, 2)},
-          {a.at(2, 0), a.at(2, 1), a.at(2, 2)},
-          {a.at(0, 3), a.at(1, 3), a.at(2, 3)}};
-}
-
 std::unique_ptr<Renderer> make_renderer(const FloatVolume& mu, const DoubleArray& bone_from_voxel,
                                         const std::optional<MaskVolume>& bone, const std::string& method,
                                         const std::string& device, const std::string& storage, bool whole) {

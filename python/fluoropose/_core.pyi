@@ -1,12 +1,12 @@
 """
-Compiled core of fluoropose: rendering, distortion and triangulation.
+Compiled core of fluoropose: rendering, distortion, triangulation and refinement.
 """
 from __future__ import annotations
 import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Distortion', 'Loss', 'PlanePolynomial', 'Renderer', 'Triangulation', 'TriangulationStatus', 'View', 'built_with_cuda', 'cuda_device_count', 'max_polynomial_order', 'neutral_start', 'triangulate']
+__all__: list[str] = ['ComparedView', 'Distortion', 'GradientCorrelation', 'Loss', 'PlanePolynomial', 'Renderer', 'Triangulation', 'TriangulationStatus', 'View', 'built_with_cuda', 'climb', 'cuda_device_count', 'max_polynomial_order', 'neutral_start', 'triangulate']
 class View:
     """
     Plain view geometry handed to the compiled core; see fluoropose.geometry.View.
@@ -60,6 +60,27 @@ class Renderer:
     def with_bone(self, view: View, world_from_bone: typing.Annotated[numpy.typing.ArrayLike, numpy.float64]) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.bool]]:
         ...
     def with_jacobian(self, view: View, world_from_bone: typing.Annotated[numpy.typing.ArrayLike, numpy.float64]) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.float32]]:
+        ...
+class GradientCorrelation:
+    """
+    See fluoropose.refinement.GradientCorrelation.
+    """
+    def __init__(self, fixed: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], weights: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], smooth: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], slope: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], tile_px: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def best_veil(self, moving: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], veils: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]) -> int:
+        ...
+    def step(self, moving: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], jacobian: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> tuple[float, numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64]]:
+        ...
+    def value(self, moving: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> float:
+        ...
+    @property
+    def counted(self) -> float:
+        ...
+class ComparedView:
+    """
+    One view's fixed image and what is compared with it.
+    """
+    def __init__(self, view: View, similarity: GradientCorrelation, veil: typing.SupportsFloat | typing.SupportsIndex, renderers: collections.abc.Sequence[Renderer], spacings_mm: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]) -> None:
         ...
 class Loss:
     """
@@ -197,6 +218,10 @@ class Triangulation:
 def built_with_cuda() -> bool:
     """
     Whether the compiled core holds CUDA kernels.
+    """
+def climb(views: collections.abc.Sequence[ComparedView], starts: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float64]], iterations: typing.SupportsInt | typing.SupportsIndex, tolerance_px: typing.SupportsFloat | typing.SupportsIndex, damping: typing.SupportsFloat | typing.SupportsIndex, reach_px: typing.SupportsFloat | typing.SupportsIndex, radius_mm: typing.SupportsFloat | typing.SupportsIndex, pixel_mm: typing.SupportsFloat | typing.SupportsIndex) -> list[tuple[numpy.typing.NDArray[numpy.float64], float, numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64], int, bool]]:
+    """
+    Levenberg and Marquardt's method from each of the starts; see fluoropose.refinement.LevenbergMarquardt.
     """
 def cuda_device_count() -> int:
     """

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fluoropose._checks import positive
 
-__all__ = ["Feature", "Identity", "LaplacianOfGaussian", "gradient_features"]
+__all__ = ["Feature", "Identity", "LaplacianOfGaussian", "gradient_features", "gradient_kernels", "spread_px"]
 
 Image = NDArray[np.float32]
 
@@ -58,7 +58,7 @@ class _Derivative:
 
     def __init__(self, along_u: NDArray[np.float64], along_v: NDArray[np.float64], sigma_px: float) -> None:
         self._u, self._v = along_u, along_v
-        self.reach_px, self.spread_px = len(along_u) // 2, _spread(sigma_px)
+        self.reach_px, self.spread_px = len(along_u) // 2, spread_px(sigma_px)
 
     def apply(self, image: Image) -> Image:
         return _separable(image, self._u, self._v)
@@ -73,7 +73,7 @@ class LaplacianOfGaussian:
 
     def __init__(self, sigma_px: float) -> None:
         self._smooth, _, self._second = _gaussian(sigma_px)
-        self.reach_px, self.spread_px = len(self._smooth) // 2, _spread(sigma_px)
+        self.reach_px, self.spread_px = len(self._smooth) // 2, spread_px(sigma_px)
 
     def apply(self, image: Image) -> Image:
         """Filter an image (h, w)."""
@@ -90,7 +90,12 @@ def gradient_features(sigma_px: float) -> tuple[Feature, Feature]:
     return _Derivative(slope, smooth, sigma_px), _Derivative(smooth, slope, sigma_px)
 
 
-def _spread(sigma_px: float) -> float:
+def gradient_kernels(sigma_px: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the Gaussian and its derivative, of which `gradient_features` are made."""
+    return _gaussian(sigma_px)[:2]
+
+
+def spread_px(sigma_px: float) -> float:
     """Return the integral of the autocorrelation of noise that a Gaussian has smoothed, at least one pixel."""
     return max(1.0, 4 * np.pi * sigma_px**2)
 

@@ -96,19 +96,31 @@ def fixed_view(
     # Samples no further apart than the frame's pixels, then means: nothing aliases.
     fine = max(1, round(float(np.linalg.norm(window.u_step) / np.linalg.norm(view.u_step))))
     recorded = _recorded(fluoroscope, window.resized((size * fine, size * fine)))
-    signal = np.maximum(1 - np.asarray(frame, dtype=np.float32), 0) + np.float32(_FLOOR)
-    attenuation = -np.asarray(cv2.log(signal))
-    samples = cv2.remap(
-        attenuation, recorded[..., 0], recorded[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    inside = (recorded >= 0).all(axis=-1) & (recorded <= (view.width - 1, view.height - 1)).all(axis=-1)
+    u, v = np.ascontiguousarray(recorded[..., 0]), np.ascontiguousarray(recorded[..., 1])
+    samples = _attenuation(np.asarray(frame, dtype=np.float32), u, v)
+    inside = (u >= 0) & (v >= 0) & (u <= view.width - 1) & (v <= view.height - 1)
     field = fluoroscope.field
     if field is not None:
-        inside &= np.hypot(recorded[..., 0] - field.u, recorded[..., 1] - field.v) <= _LIT_SHARE * field.radius
+        inside &= (u - field.u) ** 2 + (v - field.v) ** 2 <= (_LIT_SHARE * field.radius) ** 2
     lit = _means(np.asarray(inside, dtype=np.float32), (size, size))
-    return FixedView(
-        window, _means(np.asarray(samples, dtype=np.float32), (size, size)), np.floor(lit + np.float32(1e-3))
-    )
+    return FixedView(window, _means(samples, (size, size)), np.floor(lit + np.float32(1e-3)))
+
+
+def _attenuation(frame: NDArray[np.float32], u: NDArray[np.float32], v: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the attenuation (h, w) at places (u, v) (h, w) of a frame."""
+    # Only of what is looked at: logarithms take their time.
+    rows, columns = (_span(float(c.min()), float(c.max()), n) for c, n in zip((v, u), frame.shape, strict=True))
+    signal = np.maximum(1 - frame[rows, columns], 0) + np.float32(_FLOOR)
+    attenuation = -np.asarray(cv2.log(signal))
+    u, v = u - np.float32(columns.start), v - np.float32(rows.start)
+    samples = cv2.remap(attenuation, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(samples, dtype=np.float32)
+
+
+def _span(first: float, last: float, size: int) -> slice:
+    """Return the pixels, of ``size``, that linear interpolation between two places reads; at least one."""
+    start = int(np.clip(np.floor(first), 0, size - 1))
+    return slice(start, int(np.clip(np.ceil(last) + 1, start + 1, size)))
 
 
 def _window(

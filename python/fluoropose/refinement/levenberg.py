@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fluoropose import _core
 from fluoropose.geometry import Pose
 from fluoropose.refinement.objective import Objective, moved
 from fluoropose.refinement.optimiser import Outcome
@@ -26,7 +28,9 @@ class LevenbergMarquardt:
     iterations
         At most, steps tried.
     tolerance_px
-        Converged when a step moves the bone's surface less than this.
+        Converged when a step would move the bone's surface less than this, at the finest level.
+    coarse_tolerance_px
+        The same where a finer level follows, of the coarser level's pixels.
     damping
         At the first step, relative to the diagonal of J^T J.
     robust_scale
@@ -34,20 +38,53 @@ class LevenbergMarquardt:
     """
 
     iterations: int = 20
-    tolerance_px: float = 0.02
-    damping: float = 1e-2
+    tolerance_px: float = 0.03
+    coarse_tolerance_px: float = 0.2
+    damping: float = 1e-3
     robust_scale: float | None = None
 
     def climb(self, objective: Objective, start: Pose) -> Outcome:
         """See `Optimiser`; the covariance is that of the residuals taken for noise."""
+        return self.climb_all(objective, [start])[0]
+
+    def climb_all(self, objective: Objective, starts: Sequence[Pose]) -> list[Outcome]:
+        """Climb from each of the starts; compiled and on all cores where the objective is."""
+        views = objective.compiled() if self.robust_scale is None else None
+        if views is None:
+            return [self._climb(objective, start) for start in starts]
+        found = _core.climb(
+            views,
+            [start.matrix for start in starts],
+            self.iterations,
+            self._tolerance_px(objective),
+            self.damping,
+            objective.reach_px,
+            objective.radius_mm,
+            objective.pixel_mm,
+        )
+        return [
+            Outcome(
+                Pose.from_matrix(matrix),
+                value,
+                tried,
+                converged,
+                _covariance(Step(value, jtj, jtr, objective.independent)) if np.isfinite(value) else None,
+            )
+            for matrix, value, jtj, jtr, tried, converged in found
+        ]
+
+    def _climb(self, objective: Objective, start: Pose) -> Outcome:
+        tolerance_px = self._tolerance_px(objective)
         pose, damping, converged, tried = start, self.damping, False, 0
         here = self._reweighted(objective, pose)
         if not np.isfinite(here.value):
             return Outcome(start, here.value, 0, False)
-        while tried < self.iterations and not converged and damping < _MOST_DAMPING:
-            tried += 1
+        while tried < self.iterations and damping < _MOST_DAMPING:
             step = _damped_step(here, damping, objective)
-            converged = objective.motion_px(step) < self.tolerance_px
+            if objective.motion_px(step) < tolerance_px:
+                converged = True
+                break
+            tried += 1
             there = objective.step(moved(pose, step))
             if there.value > here.value:
                 gained = (there.value - here.value) / max(_predicted_gain(here, step), 1e-30)
@@ -57,6 +94,9 @@ class LevenbergMarquardt:
             else:
                 damping *= 8
         return Outcome(pose, here.value, tried, converged, _covariance(here))
+
+    def _tolerance_px(self, objective: Objective) -> float:
+        return self.coarse_tolerance_px if objective.finer_follows else self.tolerance_px
 
     def _reweighted(self, objective: Objective, pose: Pose) -> Step:
         if self.robust_scale is not None:

@@ -29,6 +29,10 @@ class MovingBone:
 
     Attributes
     ----------
+    spacings_mm
+        Sides of the voxels of every resolution, from fine to coarse.
+    device
+        Where it renders.
     radius_mm
         Root mean square distance of what attenuates from the bone's origin: one radian moves it so far.
     """
@@ -37,17 +41,23 @@ class MovingBone:
         volumes = [volume]
         while len(volumes) < _LEVELS and min(volumes[-1].shape) >= 16:
             volumes.append(_halved(volumes[-1]))
-        self._spacing_mm = [float(level.spacing_mm.max()) for level in volumes]
+        self.spacings_mm = [float(level.spacing_mm.max()) for level in volumes]
         self._renderers = [Renderer(level, "shear_warp", device) for level in volumes]
+        self.device: Device = device
         coarse = volumes[-1]
         filled = np.argwhere(coarse.mu > 0)[:, ::-1]
         distances = np.linalg.norm(coarse.voxel_to_bone(filled), axis=1)
         self.radius_mm = float(np.sqrt(np.mean(distances**2))) if len(filled) else 1.0
 
+    @property
+    def renderers(self) -> tuple[Renderer, ...]:
+        """One per resolution."""
+        return tuple(self._renderers)
+
     def renderer(self, view: View, world_from_bone: Pose) -> Renderer:
         """Return the one whose voxels are about as large as the pixels of ``view`` at the bone's place."""
         pixel = pixel_at_bone_mm(view, world_from_bone)
-        fitting = [k for k, spacing in enumerate(self._spacing_mm) if spacing <= _FINEST * pixel]
+        fitting = [k for k, spacing in enumerate(self.spacings_mm) if spacing <= _FINEST * pixel]
         return self._renderers[fitting[-1] if fitting else 0]
 
 

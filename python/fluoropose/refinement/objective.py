@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fluoropose import _core
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
+from fluoropose.refinement.compiled import CompiledCorrelation
 from fluoropose.refinement.fixed import FixedView
 from fluoropose.refinement.moving import MovingBone, pixel_at_bone_mm
 from fluoropose.refinement.similarity import Image, LeastSquares, Metric, Similarity, Step
@@ -54,6 +56,8 @@ class Objective:
         How far the shadow may move.
     tone
         How dense matter shows. None: for each view the one of `TONES` that is most alike at the first of the poses.
+    finer_follows
+        Whether a finer level goes on where this one ends, so that it need not be exact.
 
     Raises
     ------
@@ -69,8 +73,9 @@ class Objective:
         around: Sequence[Pose],
         reach_px: float,
         tone: Tone | None = None,
+        finer_follows: bool = False,
     ) -> None:
-        self._bone, self._metric = bone, metric
+        self._bone, self._metric, self.finer_follows = bone, metric, finer_follows
         self._views = [self._compare(one, around, reach_px, tone) for one in fixed]
         self.pixel_mm = min(pixel_at_bone_mm(one.view, around[0]) for one in fixed)
         self.reach_px, self.radius_mm = reach_px, bone.radius_mm
@@ -127,6 +132,23 @@ class Objective:
         jtr = np.sum([s.jtr for s in steps], axis=0) / n
         return Step(sum(s.value for s in steps) / n, jtj, jtr, sum(s.independent for s in steps))
 
+    def compiled(self) -> list[_core.ComparedView] | None:
+        """Return what the compiled optimiser needs of every view; None where it does not know metric or device."""
+        if self._bone.device != "cpu":
+            return None
+        renderers, views = [one.core for one in self._bone.renderers], []
+        for one in self._views:
+            if not isinstance(one.similarity, CompiledCorrelation):
+                return None
+            similarity, veil = one.similarity.core, one.tone.veil
+            views.append(_core.ComparedView(one.fixed.view.core(), similarity, veil, renderers, self._bone.spacings_mm))
+        return views
+
+    @property
+    def independent(self) -> float:
+        """See `Step`; of the compiled metrics."""
+        return sum(v.similarity.independent for v in self._views if isinstance(v.similarity, CompiledCorrelation))
+
     def reweight(self, pose: Pose, scale: float) -> None:
         """Let pixels count the less, the worse they fit at ``pose``: by 1 / (1 + (r / scale)^2)^2, r over its RMS.
 
@@ -162,5 +184,7 @@ def _near(one: FixedView, images: Sequence[Image], reach_px: float, neighbourhoo
 
 
 def _best_tone(similarity: Similarity, image: Image) -> Tone:
+    if isinstance(similarity, CompiledCorrelation):
+        return similarity.best_tone(image, TONES)
     values = [similarity.value(tone.apply(image)) for tone in TONES]
     return TONES[int(np.nanargmax(values))] if np.isfinite(values).any() else TONES[0]

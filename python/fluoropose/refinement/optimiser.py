@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from fluoropose.geometry import Pose
 from fluoropose.refinement.objective import Objective
 
-__all__ = ["Optimiser", "Outcome"]
+__all__ = ["Optimiser", "Outcome", "climb_all"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,3 +46,15 @@ class Optimiser(Protocol):
     def climb(self, objective: Objective, start: Pose) -> Outcome:
         """Return the best pose found near ``start``; the start itself where nothing is better."""
         ...
+
+
+@runtime_checkable
+class _Many(Protocol):
+    def climb_all(self, objective: Objective, starts: Sequence[Pose]) -> list[Outcome]: ...
+
+
+def climb_all(optimiser: Optimiser, objective: Objective, starts: Sequence[Pose]) -> list[Outcome]:
+    """Climb from each of the starts, together where the optimiser knows how."""
+    if isinstance(optimiser, _Many):
+        return optimiser.climb_all(objective, starts)
+    return [optimiser.climb(objective, start) for start in starts]

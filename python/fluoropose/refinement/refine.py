@@ -17,7 +17,7 @@ from fluoropose.refinement.fixed import FixedView
 from fluoropose.refinement.levenberg import LevenbergMarquardt
 from fluoropose.refinement.moving import MovingBone
 from fluoropose.refinement.objective import Objective, moved
-from fluoropose.refinement.optimiser import Optimiser, Outcome
+from fluoropose.refinement.optimiser import Optimiser, Outcome, climb_all
 from fluoropose.refinement.similarity import Metric
 
 __all__ = ["Level", "Refinement", "Schedule", "Starts", "refine"]
@@ -162,9 +162,10 @@ def refine(
     optimiser = LevenbergMarquardt() if optimiser is None else optimiser
     schedule, starts = schedule or Schedule(), starts or Starts()
     poses, kept, levels = starts.around(start), starts.kept, []
-    for views in _pyramid(fixed, schedule):
-        objective = Objective(bone, views, metric, poses, schedule.reach_px)
-        outcomes = sorted((optimiser.climb(objective, pose) for pose in poses), key=_rank)
+    pyramid = _pyramid(fixed, schedule)
+    for views in pyramid:
+        objective = Objective(bone, views, metric, poses, schedule.reach_px, finer_follows=views is not pyramid[-1])
+        outcomes = sorted(climb_all(optimiser, objective, poses), key=_rank)
         best = outcomes[0]
         levels.append(Level(views[0].view.width, best.value, sum(one.iterations for one in outcomes), best.converged))
         poses, kept = [one.pose for one in outcomes[:kept]], max(1, kept // 2)

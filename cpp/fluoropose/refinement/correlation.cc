@@ -1,0 +1,294 @@
+#include "fluoropose/refinement/correlation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "fluoropose/core/macros.h"
+
+namespace fluoropose {
+namespace {
+
+constexpr double kFlat = 1e-6;  // share of the mean square: what varies less does not vary, as far as floats can tell
+
+// out = the correlation of a row with a kernel; padded: the row with the kernel's reach of zeros at both ends.
+FLUOROPOSE_TARGET_CLONES void filter_row(const float* padded, const std::vector<float>& kernel, int width, float* out) {
+  const int taps = static_cast<int>(kernel.size());
+  std::fill_n(out, width, 0.0f);
+  for (int k = 0; k < taps; ++k) {
+    const float c = kernel[static_cast<std::size_t>(k)];
+    const float* from = padded + k;
+#pragma omp simd
+    for (int u = 0; u < width; ++u) out[u] += c * from[u];
+  }
+}
+
+// out = the sum of rows times the kernel.
+FLUOROPOSE_TARGET_CLONES void blend_rows(const float* const* rows, const std::vector<float>& kernel, int first,
+                                         int last, float* out) {
+  const int taps = static_cast<int>(kernel.size());
+  std::fill(out + first, out + last, 0.0f);
+  for (int k = 0; k < taps; ++k) {
+    const float c = kernel[static_cast<std::size_t>(k)];
+    const float* from = rows[k];
+#pragma omp simd
+    for (int u = first; u < last; ++u) out[u] += c * from[u];
+  }
+}
+
+FLUOROPOSE_TARGET_CLONES void multiply(const float* a, const float* b, int count, float* out) {
+#pragma omp simd
+  for (int u = 0; u < count; ++u) out[u] = a[u] * b[u];
+}
+
+FLUOROPOSE_TARGET_CLONES float sum(const float* a, int count) {
+  float total = 0;
+#pragma omp simd reduction(+ : total)
+  for (int u = 0; u < count; ++u) total += a[u];
+  return total;
+}
+
+FLUOROPOSE_TARGET_CLONES float product(const float* a, const float* b, int count) {
+  float total = 0;
+#pragma omp simd reduction(+ : total)
+  for (int u = 0; u < count; ++u) total += a[u] * b[u];
+  return total;
+}
+
+// The two derivatives of one image, row by row. Rows are asked for in rising order.
+class FeatureRows {
+ public:
+  FeatureRows(const float* image, int width, int height, const std::vector<float>& smooth,
+              const std::vector<float>& slope)
+      : image_(image),
+        width_(width),
+        height_(height),
+        smooth_(smooth),
+        slope_(slope),
+        taps_(static_cast<int>(smooth.size())),
+        padded_(static_cast<std::size_t>(width + taps_)),
+        along_(static_cast<std::size_t>(2 * taps_) * width) {}
+
+  // out[0], out[1]: the derivatives along u and v in row v, columns [first, last).
+  void at(int v, int first, int last, float* const out[2]) {
+    const int reach = taps_ / 2;
+    for (next_ = std::max(next_, v - reach); next_ <= v + reach; ++next_) take(next_);
+    std::vector<const float*>& rows = rows_;
+    rows.resize(static_cast<std::size_t>(taps_));
+    for (int k = 0; k < taps_; ++k) rows[static_cast<std::size_t>(k)] = line(v - reach + k, 1);
+    blend_rows(rows.data(), smooth_, first, last, out[0]);
+    for (int k = 0; k < taps_; ++k) rows[static_cast<std::size_t>(k)] = line(v - reach + k, 0);
+    blend_rows(rows.data(), slope_, first, last, out[1]);
+  }
+
+ private:
+  // Row v smoothed (0) or derived (1) along u.
+  float* line(int v, int which) {
+    const int slot = ((v % taps_) + taps_) % taps_;
+    return along_.data() + static_cast<std::ptrdiff_t>(2 * slot + which) * width_;
+  }
+
+  void take(int v) {
+    if (v < 0 || v >= height_) {
+      std::fill_n(line(v, 0), width_, 0.0f);
+      std::fill_n(line(v, 1), width_, 0.0f);
+      return;
+    }
+    std::copy_n(image_ + static_cast<std::ptrdiff_t>(v) * width_, width_, padded_.begin() + taps_ / 2);
+    filter_row(padded_.data(), smooth_, width_, line(v, 0));
+    filter_row(padded_.data(), slope_, width_, line(v, 1));
+  }
+
+  const float* image_;
+  int width_, height_;
+  const std::vector<float>&smooth_, &slope_;
+  int taps_;
+  int next_ = std::numeric_limits<int>::min();
+  std::vector<float> padded_, along_;
+  std::vector<const float*> rows_;
+};
+
+}  // namespace
+
+// Of one tile and feature: weighted sums of the planes, of their products and of their products with A^.
+template <int kPlanes>
+struct GradientCorrelation::Moments {
+  double one[kPlanes] = {}, two[kPlanes][kPlanes] = {}, with_fixed[kPlanes] = {};
+};
+
+Shown shown(float line, float veil) {
+  const float beam = std::exp(-line);
+  return {-std::log((beam + veil) / (1.0f + veil)), beam / (beam + veil)};
+}
+
+GradientCorrelation::GradientCorrelation(const float* fixed, const float* weights, int width, int height,
+                                         std::vector<float> smooth, std::vector<float> slope, int tile_px)
+    : width_(width),
+      height_(height),
+      tile_px_(tile_px > 0 ? tile_px : std::max(width, height)),
+      tiles_per_row_((width + tile_px_ - 1) / tile_px_),
+      tiles_(tiles_per_row_ * ((height + tile_px_ - 1) / tile_px_)),
+      reach_(static_cast<int>(smooth.size()) / 2),
+      smooth_(std::move(smooth)),
+      slope_(std::move(slope)),
+      weights_(weights, weights + static_cast<std::ptrdiff_t>(width) * height),
+      rows_(static_cast<std::size_t>(height)),
+      top_(height),
+      bottom_(0),
+      weight_sums_(static_cast<std::size_t>(tiles_)) {
+  for (int v = 0; v < height; ++v) {
+    const float* row = weights_.data() + static_cast<std::ptrdiff_t>(v) * width;
+    Extent e{width, 0};
+    for (int u = 0; u < width; ++u) {
+      if (!(row[u] > 0)) continue;
+      e = {std::min(e.first, u), u + 1};
+      weight_sums_[static_cast<std::size_t>(v / tile_px_ * tiles_per_row_ + u / tile_px_)] += row[u];
+      counted_ += 1;
+    }
+    rows_[static_cast<std::size_t>(v)] = e;
+    if (e.first < e.last) top_ = std::min(top_, v), bottom_ = v + 1;
+  }
+  prepare(fixed);
+}
+
+void GradientCorrelation::prepare(const float* fixed) {
+  const std::size_t size = weights_.size();
+  for (auto& feature : fixed_) feature.assign(size, 0.0f);
+  for (auto& share : shares_) share.assign(static_cast<std::size_t>(tiles_), 0.0);
+  FeatureRows features(fixed, width_, height_, smooth_, slope_);
+  for (int v = top_; v < bottom_; ++v) {
+    const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(v) * width_;
+    float* const out[kFeatures] = {fixed_[0].data() + at, fixed_[1].data() + at};
+    features.at(v, 0, width_, out);
+  }
+  double total = 0;
+  for (int f = 0; f < kFeatures; ++f) {
+    std::vector<double> mean(weight_sums_.size()), square(mean), raw(mean);
+    const auto each = [&](const auto& use) {
+      for (int v = top_; v < bottom_; ++v) {
+        for (int u = 0; u < width_; ++u) {
+          const std::size_t i = static_cast<std::size_t>(v) * width_ + u;
+          use(fixed_[f][i], static_cast<double>(weights_[i]),
+              static_cast<std::size_t>(v / tile_px_ * tiles_per_row_ + u / tile_px_));
+        }
+      }
+    };
+    each([&](float& x, double w, std::size_t t) { mean[t] += w * x, raw[t] += w * x * x; });
+    for (std::size_t t = 0; t < mean.size(); ++t) mean[t] /= std::max(weight_sums_[t], 1e-30);
+    each([&](float& x, double w, std::size_t t) { square[t] += w * (x - mean[t]) * (x - mean[t]); });
+    for (std::size_t t = 0; t < mean.size(); ++t) {
+      if (!(square[t] > kFlat * raw[t])) square[t] = 0;
+      shares_[f][t] = square[t] > 0 ? weight_sums_[t] : 0;
+      total += shares_[f][t];
+    }
+    each([&](float& x, double w, std::size_t t) {
+      x = w > 0 && square[t] > 0 ? static_cast<float>((x - mean[t]) / std::sqrt(square[t])) : 0.0f;
+    });
+  }
+  for (auto& share : shares_) {
+    for (double& one : share) one = total > 0 ? one / total : std::numeric_limits<double>::quiet_NaN();
+  }
+}
+
+template <int kPlanes>
+std::vector<GradientCorrelation::Moments<kPlanes>> GradientCorrelation::gather(const float* const* planes) const {
+  std::vector<Moments<kPlanes>> moments(static_cast<std::size_t>(kFeatures * tiles_));
+  std::vector<FeatureRows> features;
+  features.reserve(kPlanes);
+  for (int i = 0; i < kPlanes; ++i) features.emplace_back(planes[i], width_, height_, smooth_, slope_);
+  std::vector<float> memory(static_cast<std::size_t>((kFeatures * kPlanes + 1) * width_));
+  const auto row_of = [&](int f, int i) {
+    return memory.data() + static_cast<std::ptrdiff_t>(f * kPlanes + i) * width_;
+  };
+  float* const weighted = memory.data() + static_cast<std::ptrdiff_t>(kFeatures * kPlanes) * width_;
+  for (int v = top_; v < bottom_; ++v) {
+    const Extent e = rows_[static_cast<std::size_t>(v)];
+    if (e.first >= e.last) continue;
+    for (int i = 0; i < kPlanes; ++i) {
+      float* const out[kFeatures] = {row_of(0, i), row_of(1, i)};
+      features[static_cast<std::size_t>(i)].at(v, e.first, e.last, out);
+    }
+    const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(v) * width_;
+    for (int u0 = e.first; u0 < e.last;) {
+      const int tile = u0 / tile_px_, u1 = std::min((tile + 1) * tile_px_, e.last), count = u1 - u0;
+      for (int f = 0; f < kFeatures; ++f) {
+        auto& m = moments[static_cast<std::size_t>(f * tiles_ + v / tile_px_ * tiles_per_row_ + tile)];
+        for (int i = 0; i < kPlanes; ++i) {
+          multiply(row_of(f, i) + u0, weights_.data() + at + u0, count, weighted);
+          m.one[i] += sum(weighted, count);
+          m.with_fixed[i] += product(weighted, fixed_[f].data() + at + u0, count);
+          for (int j = 0; j <= i; ++j) m.two[i][j] += product(weighted, row_of(f, j) + u0, count);
+        }
+      }
+      u0 = u1;
+    }
+  }
+  return moments;
+}
+
+// planes: the moving image and, where there are seven, its derivative.
+template <int kPlanes>
+NormalStep GradientCorrelation::compare(const float* const* planes) const {
+  const auto moments = gather<kPlanes>(planes);
+  NormalStep step{};
+  bool shows[kFeatures] = {};
+  for (int f = 0; f < kFeatures; ++f) {
+    for (int t = 0; t < tiles_; ++t) {
+      const auto& m = moments[static_cast<std::size_t>(f * tiles_ + t)];
+      const double weight = weight_sums_[static_cast<std::size_t>(t)], share = shares_[f][static_cast<std::size_t>(t)];
+      const auto centred = [&](int i, int j) { return m.two[i][j] - m.one[i] * m.one[j] / weight; };
+      if (!(weight > 0)) continue;
+      const double square = centred(0, 0);
+      if (!(square > kFlat * m.two[0][0])) continue;
+      shows[f] = true;
+      const double length = std::sqrt(square), correlation = m.with_fixed[0] / length;
+      step.value += share * correlation;
+      if constexpr (kPlanes == 7) {
+        double by_moving[6];
+        for (int i = 0; i < 6; ++i) by_moving[i] = centred(i + 1, 0) / length;
+        for (int i = 0; i < 6; ++i) {
+          step.jtr[i] -= share / length * (m.with_fixed[i + 1] - correlation * by_moving[i]);
+          for (int j = 0; j <= i; ++j) {
+            step.jtj[i][j] += share / square * (centred(i + 1, j + 1) - by_moving[i] * by_moving[j]);
+          }
+        }
+      }
+    }
+  }
+  if (!shows[0] || !shows[1]) step.value = std::numeric_limits<double>::quiet_NaN();
+  for (int i = 0; i < 6; ++i) {
+    for (int j = i + 1; j < 6; ++j) step.jtj[i][j] = step.jtj[j][i];
+  }
+  return step;
+}
+
+double GradientCorrelation::value(const float* moving) const { return compare<1>(&moving).value; }
+
+NormalStep GradientCorrelation::step(const float* moving, const float* jacobian) const {
+  const float* planes[7] = {moving};
+  const std::ptrdiff_t plane = static_cast<std::ptrdiff_t>(width_) * height_;
+  for (int i = 0; i < 6; ++i) planes[i + 1] = jacobian + i * plane;
+  return compare<7>(planes);
+}
+
+int GradientCorrelation::best_veil(const float* moving, const std::vector<float>& veils) const {
+  const int first = std::max(0, top_ - reach_), last = std::min(height_, bottom_ + reach_);
+  std::vector<float> attenuation(weights_.size());
+  int best = 0;
+  double most = -std::numeric_limits<double>::infinity();
+  for (std::size_t k = 0; k < veils.size(); ++k) {
+    const float* image = moving;
+    if (veils[k] > 0) {
+      for (std::size_t i = static_cast<std::size_t>(first) * width_; i < static_cast<std::size_t>(last) * width_; ++i) {
+        attenuation[i] = moving[i] > 0 ? shown(moving[i], veils[k]).attenuation : 0.0f;
+      }
+      image = attenuation.data();
+    }
+    const double likeness = value(image);
+    if (likeness > most) best = static_cast<int>(k), most = likeness;
+  }
+  return best;
+}
+
+}  // namespace fluoropose

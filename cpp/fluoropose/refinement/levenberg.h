@@ -1,0 +1,50 @@
+// Levenberg and Marquardt's method on the pose of one bone (D. W. Marquardt, J. SIAM 1963): the radiographs of all
+// views together become most like the fixed images.
+#pragma once
+
+#include <vector>
+
+#include "fluoropose/drr/renderer.h"
+#include "fluoropose/refinement/correlation.h"
+
+namespace fluoropose {
+
+// One view's fixed image and what is compared with it.
+struct ComparedView {
+  View view;
+  const GradientCorrelation* similarity;  // of the view's size
+  float veil;                             // see shown()
+  // Of the same bone, from fine to coarse, and the sides of their voxels.
+  std::vector<const Renderer*> renderers;
+  std::vector<double> spacings_mm;
+
+  // The renderer whose voxels are about as large as the view's pixels at the bone's place.
+  const Renderer& renderer(const Affine3<double>& world_from_bone) const;
+  NormalStep step(const Affine3<double>& world_from_bone) const;
+};
+
+struct LevenbergSettings {
+  int iterations;       // at most, steps tried
+  double tolerance_px;  // converged when a step would move the bone's surface less than this
+  double damping;       // at the first step, relative to the diagonal of J^T J
+  double reach_px;      // no step goes further
+  double radius_mm;     // one radian moves the bone's surface so far
+  double pixel_mm;      // a pixel's side at the bone
+};
+
+struct LevenbergResult {
+  Affine3<double> world_from_bone;
+  NormalStep step;  // there: means over the views
+  int tried;
+  bool converged;
+};
+
+// The mean over the views of their normal equations by (omega, v), see PoseDerivative. With all threads of OpenMP.
+NormalStep compare(const std::vector<ComparedView>& views, const Affine3<double>& world_from_bone);
+
+// Where it ends from each of the starts; at the start itself where nothing is better. Throws std::invalid_argument as
+// Renderer does.
+std::vector<LevenbergResult> climb(const std::vector<ComparedView>& views, const std::vector<Affine3<double>>& starts,
+                                   const LevenbergSettings& settings);
+
+}  // namespace fluoropose
