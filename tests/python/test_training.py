@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fluoropose.errors import FileFormatError
-from fluoropose.learning.bundle import Bundle, StyleFacts, add_networks
+from fluoropose.learning.bundle import Bundle, LandmarkFacts, StyleFacts, add_networks
 from fluoropose.learning.config import TrainingConfig, load_config
 from fluoropose.learning.coordinates import normalised_from_px, px_from_normalised
 from fluoropose.learning.dataset import RadiographSet, make_dataset
@@ -22,6 +22,7 @@ from fluoropose.learning.training.batches import Batches
 from fluoropose.learning.training.landmarks import LandmarkTraining, landmark_loss, train_landmarks
 from fluoropose.learning.training.module import train_on_set
 from fluoropose.learning.training.segment import SegmentTraining, overlap, train_segment
+from fluoropose.learning.training.uncertainty import spread_loss, train_uncertainty
 from toy_learning import CONFIG, toy_bone, toy_rig, write_toy
 
 pytestmark = pytest.mark.filterwarnings(
@@ -120,6 +121,55 @@ def test_segmentation_joins_the_bundle_and_finds_the_bone(set_path: Path, tmp_pa
     assert training["test_iou"] > 0.5
     assert training["test_iou"] < training["test_dice"] < 1
     assert (tmp_path / "toy.fpbundle.work" / "segment" / "last.ckpt").exists()
+
+
+@pytest.mark.slow
+def test_a_network_learns_how_sure_it_is(set_path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "toy.fpbundle"
+    radiographs = RadiographSet.load(set_path)
+    torch.manual_seed(2)
+    net = LandmarkNet(7, 2, 32, width=8).eval()
+    facts = LandmarkFacts(size=32, preprocessing=Preprocessing(), crop_margin=None, training={"test_mse": 0.5})
+    add_networks(out, radiographs.owner, {"landmarks": (net, facts)})
+    before = Bundle.load(out).landmarks
+    config = radiographs.config
+    quick = config.uncertainty.model_copy(
+        update={"epochs": 12, "batch": 8, "learning_rate": 5e-3, "precision": "32-true", "patience": 12}
+    )
+    for _ in range(2):  # the second time begins with a network that tells its deviations, and adds nothing
+        train_uncertainty(set_path, out, config.model_copy(update={"uncertainty": quick}))
+        after = Bundle.load(out).landmarks
+        crops = np.random.default_rng(1).uniform(-1, 1, (3, 32, 32)).astype(np.float32)
+        np.testing.assert_allclose(after.predict(crops, [0, 1, 0]).px, before.predict(crops, [0, 1, 0]).px, atol=1e-4)
+        assert np.isfinite(after.predict(crops, [0, 1, 0]).sd_px).all()
+        training = after.facts.training
+        assert training["test_mse"] == 0.5
+        # An untrained network is off by about a third of the picture, everywhere alike; measured factors 0.8 to 1.2.
+        for k in range(1, 6):
+            assert 0.5 < training[f"sd_actual_px_{k}"] / training[f"sd_predicted_px_{k}"] < 2
+
+
+def test_the_spread_is_that_of_the_errors() -> None:
+    """Errors drawn from the assumed distribution: the loss is least at the true spread, per axis sqrt(3) of it."""
+    rng = np.random.default_rng(5)
+    distance = torch.from_numpy(rng.gamma(2.0, 0.3, 200_000))  # p(r) ~ r exp(-r / s) of a plane's radius
+    losses = [float(spread_loss(distance, torch.full_like(distance, float(np.log(s))))) for s in (0.28, 0.3, 0.32)]
+    assert losses[1] == min(losses)
+    assert float((distance**2).mean().div(2).sqrt()) == pytest.approx(0.3 * 3**0.5, rel=0.01)
+
+
+@pytest.mark.slow
+def test_uncertainty_needs_the_set_s_landmark_network(set_path: Path, tmp_path: Path) -> None:
+    owner = RadiographSet.load(set_path).owner
+    out = tmp_path / "toy.fpbundle"
+    facts = LandmarkFacts(size=64, preprocessing=Preprocessing(), crop_margin=None, training={})
+    add_networks(out, owner, {"landmarks": (LandmarkNet(7, 2, 64, width=8), facts)})
+    with pytest.raises(FileFormatError, match="takes crops of 64 px"):
+        train_uncertainty(set_path, out)
+    other = owner.model_copy(update={"bone_fingerprint": "cd" * 32})
+    add_networks(out, other, {"landmarks": (LandmarkNet(7, 2, 64, width=8), facts)})
+    with pytest.raises(FileFormatError, match="is of another"):
+        train_uncertainty(set_path, out)
 
 
 class Exhausting(SegmentTraining):

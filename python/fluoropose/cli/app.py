@@ -291,6 +291,14 @@ def style(
     console.print(f"bundle: [bold]{out}[/bold]")
 
 
+@train_app.command()
+def uncertainty(samples: SetFile, out: BundleFile = Path("landmarks.fpbundle"), config: RunFile = None) -> None:
+    """Teach a bundle's landmark network to tell how sure it is of each landmark; its positions stay as they are."""
+    from fluoropose.learning.training.uncertainty import train_uncertainty
+
+    _train(train_uncertainty, samples, out, config)
+
+
 def _train(
     train: Callable[[Path, Path, LearningConfig | None], Path], samples: Path, out: Path, config: Path | None
 ) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "SegmentationConfig",
     "StyleConfig",
     "TrainingConfig",
+    "UncertaintyConfig",
     "load_config",
 ]
 
@@ -290,6 +291,13 @@ class SegmentationConfig(LoopConfig):
     patience: int = Field(default=6, ge=1)
 
 
+class UncertaintyConfig(LoopConfig):
+    """How the landmark network learns to tell its standard deviations; its positions stay as they are."""
+
+    epochs: int = Field(default=3, ge=1)
+    patience: int = Field(default=3, ge=1)
+
+
 class LearningConfig(Config):
     """One learning run."""
 
@@ -298,6 +306,7 @@ class LearningConfig(Config):
     preprocessing: Preprocessing = Preprocessing()
     training: TrainingConfig = TrainingConfig()
     segmentation: SegmentationConfig = SegmentationConfig()
+    uncertainty: UncertaintyConfig = UncertaintyConfig()
 
 
 def load_config(path: str | Path) -> LearningConfig:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from monai.networks.nets.resnet import ResNet
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-__all__ = ["LandmarkNet"]
+__all__ = ["LandmarkNet", "UncertainLandmarkNet"]
 
 
 class LandmarkNet(nn.Module):
@@ -47,6 +49,13 @@ class LandmarkNet(nn.Module):
         side = size // 32
         self.head = nn.Linear(kept * side * side, views * landmarks * 2)
 
+    @classmethod
+    def of_weights(cls, weights: Mapping[str, Tensor], views: int, size: int) -> LandmarkNet:
+        """Build the network that exported weights belong to; raises KeyError or RuntimeError where they are none."""
+        net = cls(weights["head.weight"].shape[0] // (2 * views), views, size, weights["body.0.weight"].shape[0])
+        net.load_state_dict(weights)
+        return net
+
     def forward(self, crops: Tensor, views: Tensor) -> Tensor:
         """Predict (b, n, 2), normalised to [-1, 1], from crops (b, 1, h, w) in [-1, 1] and view indices (b,)."""
         return self.positions(self.features(crops), views)
@@ -68,3 +77,36 @@ class LandmarkNet(nn.Module):
         w = self.window
         rows = avg_pool2d(images, (1, w), (1, 1), (0, w // 2), count_include_pad=False)
         return avg_pool2d(rows, (w, 1), (1, 1), (w // 2, 0), count_include_pad=False)
+
+
+class UncertainLandmarkNet(nn.Module):
+    """A landmark network that also tells how sure it is; its positions are those of the network it is built on.
+
+    Parameters
+    ----------
+    net
+        The landmark network, which is left as it is.
+    views
+        Number of views of the rig.
+    """
+
+    log_factor: Tensor
+
+    def __init__(self, net: LandmarkNet, views: int) -> None:
+        super().__init__()
+        self.net = net
+        last = nn.Linear(128, views * net.landmarks)
+        nn.init.constant_(last.bias, -4.0)  # about a pixel of 128
+        self.spread = nn.Sequential(nn.Linear(net.head.in_features, 128), nn.ReLU(inplace=True), last)
+        self.register_buffer("log_factor", torch.zeros(()))
+
+    def forward(self, crops: Tensor, views: Tensor) -> Tensor:
+        """Predict (b, n, 3): as ``LandmarkNet``, and the logarithm of the standard deviation per axis."""
+        features = self.net.features(crops)
+        log_sd = self.log_spread(features, views) + self.log_factor
+        return torch.cat([self.net.positions(features, views), log_sd[..., None]], 2)
+
+    def log_spread(self, features: Tensor, views: Tensor) -> Tensor:
+        """Return (b, n), the logarithm of the standard deviation but for a common factor."""
+        every: Tensor = self.spread(features).view(features.shape[0], -1, self.net.landmarks)
+        return every.gather(1, views[:, None, None].expand(-1, 1, self.net.landmarks))[:, 0]

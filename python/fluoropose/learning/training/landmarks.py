@@ -15,7 +15,7 @@ from fluoropose.learning.config import LearningConfig, TrainingConfig
 from fluoropose.learning.coordinates import normalised_from_px
 from fluoropose.learning.dataset import RadiographSet
 from fluoropose.learning.landmark_net import LandmarkNet
-from fluoropose.learning.training.module import TEST_STYLES, SetTraining, train_on_set
+from fluoropose.learning.training.module import TEST_STYLES, SetTraining, train_on_set, work_folder
 
 __all__ = ["LandmarkTraining", "train_landmarks"]
 
@@ -48,7 +48,8 @@ def train_landmarks(
     radiographs = RadiographSet.load(set_path)
     config = config or radiographs.config
     pl.seed_everything(config.training.seed, verbose=False)
-    return train_on_set(LandmarkTraining(radiographs, config), "landmarks", Path(out), work_dir)
+    work = work_folder(work_dir, Path(out), "landmarks")
+    return train_on_set(LandmarkTraining(radiographs, config), "landmarks", Path(out), work)
 
 
 class LandmarkTraining(SetTraining):

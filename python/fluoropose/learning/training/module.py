@@ -18,7 +18,7 @@ from fluoropose.learning.style import Pictures, draw
 from fluoropose.learning.training.batches import Batches
 from fluoropose.learning.training.fit import fit
 
-__all__ = ["TEST_STYLES", "SetTraining", "train_on_set"]
+__all__ = ["TEST_STYLES", "SetTraining", "train_on_set", "work_folder"]
 
 _WARM_UP = 0.05  # share of all steps; Adam at 1e-3 from random weights diverges in bfloat16 without it
 TEST_STYLES = 20261  # seed of the styles the test samples wear, the same every time
@@ -53,6 +53,10 @@ class SetTraining(pl.LightningModule):
         """Return the parameters that are trained: all, unless a training says otherwise."""
         return self.parameters()
 
+    def tests(self, known: Tensor, unknown: Tensor) -> list[Tensor]:
+        """Return the rows to validate on, in parts: those never trained on, and as many of the others."""
+        return [unknown, known[: len(unknown)]]
+
     def configure_optimizers(self) -> Any:
         """Adam with warm-up and cosine decay, per step."""
         data = self.loop
@@ -79,13 +83,17 @@ class SetTraining(pl.LightningModule):
         return {"epochs": self.current_epoch + 1, **found}
 
 
-def train_on_set(module: SetTraining, name: NetworkName, out: Path, work_dir: str | Path | None) -> Path:
-    """Train on all but the last samples of a set, test on those, and on as many of the first ones; see ``fit``."""
-    work = Path(work_dir) if work_dir is not None else out.with_name(out.name + ".work") / name
+def train_on_set(module: SetTraining, name: NetworkName, out: Path, work: Path) -> Path:
+    """Train on all but the last samples of a set; see ``fit``."""
     require_room(out, module.radiographs.owner, {name})
     rows, loop = torch.arange(len(module.radiographs)), module.loop
     count = module.radiographs.config.dataset.test_count
     known, unknown = rows[:-count], rows[-count:]
-    tests = [Batches(part, loop.batch, 0, shuffle=False) for part in (unknown, known[:count])]
-    fit(module, Batches(known, loop.batch, loop.seed, shuffle=True), tests, loop, out, work, loop.patience)
+    tests = [Batches(part, loop.batch, 0, shuffle=False) for part in module.tests(known, unknown)]
+    fit(module, Batches(known, loop.batch, loop.seed, shuffle=True), tests, loop, out, work)
     return out
+
+
+def work_folder(work_dir: str | Path | None, out: Path, name: str) -> Path:
+    """Return the folder for checkpoints and logs: the given one, or one beside the bundle."""
+    return Path(work_dir) if work_dir is not None else out.with_name(out.name + ".work") / name

@@ -13,7 +13,7 @@ from fluoropose.learning.bundle import SegmentFacts, add_networks
 from fluoropose.learning.config import LearningConfig
 from fluoropose.learning.dataset import RadiographSet
 from fluoropose.learning.segment_net import SegmentNet
-from fluoropose.learning.training.module import TEST_STYLES, SetTraining, train_on_set
+from fluoropose.learning.training.module import TEST_STYLES, SetTraining, train_on_set, work_folder
 
 __all__ = ["SegmentTraining", "train_segment"]
 
@@ -31,7 +31,8 @@ def train_segment(
     radiographs = RadiographSet.load(set_path)
     config = config or radiographs.config
     pl.seed_everything(config.segmentation.seed, verbose=False)
-    return train_on_set(SegmentTraining(radiographs, config), "segment", Path(out), work_dir)
+    work = work_folder(work_dir, Path(out), "segment")
+    return train_on_set(SegmentTraining(radiographs, config), "segment", Path(out), work)
 
 
 class SegmentTraining(SetTraining):

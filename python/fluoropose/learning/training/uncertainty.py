@@ -1,0 +1,177 @@
+"""Teaching a trained landmark network to tell how sure it is of each landmark."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from fluoropose.errors import FileFormatError
+from fluoropose.learning.bundle import Bundle, LandmarkFacts, add_networks
+from fluoropose.learning.config import LearningConfig
+from fluoropose.learning.coordinates import normalised_from_px
+from fluoropose.learning.dataset import RadiographSet
+from fluoropose.learning.landmark_net import LandmarkNet, UncertainLandmarkNet
+from fluoropose.learning.training.module import TEST_STYLES, SetTraining, train_on_set, work_folder
+
+__all__ = ["UncertaintyTraining", "spread_loss", "train_uncertainty"]
+
+_BINS = 5  # of the reliability table
+_SD_PER_SPREAD = 3**0.5  # per axis, of the distribution that spread_loss assumes
+
+
+def train_uncertainty(
+    set_path: str | Path, out: str | Path, config: LearningConfig | None = None, work_dir: str | Path | None = None
+) -> Path:
+    """Add standard deviations to the landmark network in the bundle ``out``; its positions do not change.
+
+    Where errors are large is learnt from the training samples; how large, one factor, from half of the test samples,
+    which the network has not seen. The other half tells how reliable that is: the bundle's training numbers hold, in
+    five parts of equal size by predicted standard deviation, its root mean square and that of the errors, pixels.
+
+    Raises
+    ------
+    FileFormatError
+        If the set or the checkpoint cannot be used, or ``out`` has no landmark network of the set's bone and size.
+    """
+    out, radiographs = Path(out), RadiographSet.load(set_path)
+    config = config or radiographs.config
+    pl.seed_everything(config.uncertainty.seed, verbose=False)
+    bundle = Bundle.load(out)
+    facts = bundle.landmarks.facts
+    size = radiographs.config.dataset.size
+    if bundle.manifest.bone_fingerprint != radiographs.owner.bone_fingerprint:
+        raise FileFormatError(
+            f"{out}: trained for bone {bundle.manifest.bone_name!r}, the set {set_path} is of another"
+        )
+    if facts.size != size:
+        raise FileFormatError(f"{out}: its landmark network takes crops of {facts.size} px, {set_path} has {size} px")
+    net = _base(bundle)
+    digest = hashlib.sha256(net.head.weight.detach().numpy().tobytes()).hexdigest()[:12]
+    # Each landmark network has a folder of its own: the next one must not resume what the last one learnt.
+    work = work_folder(work_dir, out, f"uncertainty-{digest}")
+    return train_on_set(UncertaintyTraining(radiographs, config, net, facts), "landmarks", out, work)
+
+
+def _base(bundle: Bundle) -> LandmarkNet:
+    """Rebuild the landmark network from its export, without the standard deviations it may already tell."""
+    weights = {k: v.float() for k, v in bundle.landmarks.module.state_dict().items()}
+    if bundle.landmarks.facts.deviations:
+        weights = {k.removeprefix("net."): v for k, v in weights.items() if k.startswith("net.")}
+    for name, value in weights.items():
+        if name.endswith("num_batches_tracked"):
+            weights[name] = value.long()
+    try:
+        return LandmarkNet.of_weights(weights, bundle.manifest.views, bundle.landmarks.facts.size)
+    except (KeyError, RuntimeError) as error:
+        raise FileFormatError(
+            f"{bundle.path}: landmarks: expected a network that this version trains: {error}"
+        ) from error
+
+
+class UncertaintyTraining(SetTraining):
+    """The head that tells the standard deviations, on the features of a network that stays as it is.
+
+    Parameters
+    ----------
+    radiographs
+        The set.
+    config
+        Style and uncertainty.
+    net
+        The landmark network.
+    facts
+        Its facts in the bundle.
+    """
+
+    def __init__(
+        self, radiographs: RadiographSet, config: LearningConfig, net: LandmarkNet, facts: LandmarkFacts
+    ) -> None:
+        super().__init__(radiographs, config, config.uncertainty)
+        self.facts = facts
+        self.net = UncertainLandmarkNet(net.eval().requires_grad_(False), radiographs.owner.views)
+        self._checked: list[Tensor] = []
+
+    def train(self, mode: bool = True) -> Self:
+        """Keep the landmark network as it is in use."""
+        super().train(mode)
+        self.net.net.eval()
+        return self
+
+    def learning(self) -> Iterable[nn.Parameter]:
+        """Return the head's parameters."""
+        return self.net.spread.parameters()
+
+    def tests(self, known: Tensor, unknown: Tensor) -> list[Tensor]:
+        """Return the samples that fit the factor, and those that check it."""
+        return [unknown[::2], unknown[1::2]]
+
+    def training_step(self, batch: tuple[Tensor, int]) -> Tensor:
+        """Log the loss of one batch; ``batch`` is (rows, seed of its styles)."""
+        loss = spread_loss(*self._predict(*batch))
+        self.log("train_loss", loss, prog_bar=True)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin a new table."""
+        self._checked = []
+
+    def validation_step(self, batch: tuple[Tensor, int], index: int, dataloader_idx: int = 0) -> None:
+        """Log the loss and the factor on the first part, keep what the second part shows."""
+        rows, seed = batch
+        distance, log_spread = self._predict(rows, seed + TEST_STYLES)
+        if dataloader_idx == 0:
+            values = {
+                "test_loss": spread_loss(distance, log_spread),
+                "factor": (distance / log_spread.exp()).mean() / 2,  # where spread_loss is least
+            }
+            self.log_dict(values, prog_bar=True, batch_size=len(rows), sync_dist=True, add_dataloader_idx=False)
+        else:
+            self._checked.append(torch.stack([distance, log_spread.exp()], 1))
+
+    def _predict(self, rows: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """Return distances (m,) of the predictions inside the picture, normalised, and their logarithmic spreads."""
+        pictures, inputs = self.drawn(rows, seed)
+        alone = self.radiographs.segmented[rows][:, None, None]
+        inputs = torch.where(alone, self.config.preprocessing.cut_out(inputs, pictures.mask), inputs)
+        views = self.radiographs.view[rows]
+        with torch.no_grad():
+            features = self.net.net.features(inputs[:, None]).float()
+            predicted = self.net.net.positions(features, views).float()
+        distance = (predicted - normalised_from_px(pictures.landmarks_px, self.size)).norm(dim=-1)
+        inside = (predicted.abs() < 1).all(-1)
+        return distance[inside], self.net.log_spread(features, views).float()[inside]
+
+    def export(self, out: Path) -> None:
+        """Put the network, as it is, in place of the landmark network it rests on."""
+        logged = self.logged()
+        factor = torch.tensor(logged["factor"] * _SD_PER_SPREAD)
+        self.net.log_factor = factor.log().to(self.device)
+        training = self.facts.training | self._reliability(float(factor))
+        facts = self.facts.model_copy(update={"deviations": True, "training": training})
+        add_networks(out, self.radiographs.owner, {"landmarks": (self.net, facts)}, self.config.training.stored)
+
+    def _reliability(self, factor: float) -> dict[str, float]:
+        """Return per part, from the surest to the least sure, predicted and actual root mean squares per axis, px."""
+        distance, spread = torch.cat(self._checked).cpu().T
+        order = torch.argsort(spread)
+        table: dict[str, float] = {}
+        for k, part in enumerate(torch.tensor_split(order, _BINS), start=1):
+            half = self.size / 2
+            table[f"sd_predicted_px_{k}"] = float((spread[part] * factor).square().mean().sqrt()) * half
+            table[f"sd_actual_px_{k}"] = float(distance[part].square().mean().div(2).sqrt()) * half
+        return table
+
+
+def spread_loss(distance: Tensor, log_spread: Tensor) -> Tensor:
+    """Return the mean negative logarithmic likelihood of distances (m,) under p ~ exp(-distance / s) / s^2.
+
+    Heavier tails than a normal distribution's: a few landmarks far off do not make all others unsure. The standard
+    deviation per axis is sqrt(3) s.
+    """
+    return (2 * log_spread + distance * torch.exp(-log_spread)).mean()
