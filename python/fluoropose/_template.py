@@ -54,9 +54,8 @@ def _entry(name: str, field: FieldInfo) -> str:
     kind = _kind(field.annotation)
     if field.is_required():
         return f"{name} =  # required: {kind}"
-    if field.default is None:
-        return f"#{name} =  # {kind}"
-    return f"#{name} = {_value(field.default)}"
+    default = field.get_default(call_default_factory=True)
+    return f"#{name} =  # {kind}" if default is None else f"#{name} = {_value(default)}"
 
 
 def _comment(text: str) -> Iterator[str]:
@@ -98,4 +97,6 @@ def _value(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, (tuple, list)):
         return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_value(entry)}' for key, entry in value.items())} }}"
     return json.dumps(str(value)) if isinstance(value, (str, Path)) else repr(value)

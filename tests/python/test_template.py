@@ -11,13 +11,14 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from fluoropose._template import toml_template
-from fluoropose._toml import Config
+from fluoropose._toml import Config, fields_of, table_of
 from fluoropose.bone_model.build import BoneConfig
 from fluoropose.calibration.config import CalibrationConfig
 from fluoropose.cli import app
 from fluoropose.learning.config import LearningConfig
 from fluoropose.registration.joint_trial import JointConfig
 from fluoropose.registration.trial import Trial
+from fluoropose.simulate.trial.config import SimulationConfig
 
 MODELS: dict[str, type[Config]] = {
     "calibration": CalibrationConfig,
@@ -25,6 +26,7 @@ MODELS: dict[str, type[Config]] = {
     "learning": LearningConfig,
     "trial": Trial,
     "joint": JointConfig,
+    "simulation": SimulationConfig,
 }
 _KEY = re.compile(r"^#?(\w+) = (.*)$")
 
@@ -42,25 +44,18 @@ def test_defaults_are_those_of_the_model(kind: str) -> None:
     assert compared(MODELS[kind], document) > 4
 
 
-def compared(model: type[Config], table: dict[str, object]) -> int:
+def compared(model: type[object], table: dict[str, object]) -> int:
     """Compare a table with the defaults of its model; returns the number of values compared."""
     count = 0
     for name, value in table.items():
-        field = model.model_fields[name]
-        if isinstance(value, dict):
-            count += compared(nested(field.annotation), value)
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            count += compared(nested(field.annotation), value[0])
-        else:
-            assert to_lists(field.default) == value, name
+        field = fields_of(model)[name]
+        inner = table_of(field.annotation)
+        if inner is None:
+            assert to_lists(field.get_default(call_default_factory=True)) == value, name
             count += 1
+        else:
+            count += compared(inner[0], value[0] if isinstance(value, list) else value)  # type: ignore[arg-type]
     return count
-
-
-def nested(annotation: object) -> type[Config]:
-    if isinstance(annotation, type) and issubclass(annotation, Config):
-        return annotation
-    return next(found for part in getattr(annotation, "__args__", ()) if (found := nested(part)) is not Config)
 
 
 def to_lists(value: object) -> object:

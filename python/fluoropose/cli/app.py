@@ -90,7 +90,8 @@ Instead of 4, while the subject walks:
   out = "out/walking"
 
 Frames are folders of PNG or TIFF, TIFF stacks, DICOM runs or videos.
-[cyan]fluoropose template[/cyan] trial prints all keys; also of calibration, bone, learning, joint.
+[cyan]fluoropose template[/cyan] trial prints all keys; also of calibration, bone, learning,
+joint, simulation.
 
 No data at hand? [cyan]fluoropose demo[/cyan] simulates a laboratory and goes
 the whole way.""",
@@ -147,7 +148,7 @@ def demo(
 @app.command()
 def template(
     kind: Annotated[
-        Literal["calibration", "bone", "learning", "trial", "joint"],
+        Literal["calibration", "bone", "learning", "trial", "joint", "simulation"],
         typer.Argument(help="of which file", show_default=False),
     ],
 ) -> None:
@@ -158,6 +159,7 @@ def template(
     from fluoropose.learning.config import LearningConfig
     from fluoropose.registration.joint_trial import JointConfig
     from fluoropose.registration.trial import Trial
+    from fluoropose.simulate.trial.config import SimulationConfig
 
     models: dict[str, type[Config]] = {
         "calibration": CalibrationConfig,
@@ -165,6 +167,7 @@ def template(
         "learning": LearningConfig,
         "trial": Trial,
         "joint": JointConfig,
+        "simulation": SimulationConfig,
     }
     typer.echo(toml_template(models[kind]), nl=False)
 
@@ -199,6 +202,27 @@ def mayacam(
         rig = with_fields(rig, [open_frames(path) for path in frames])
     rig.save(out)
     console.print(f"rig: [bold]{out}[/bold], {len(rig.fluoroscopes)} views")
+
+
+@app.command()
+def simulate(
+    config: TomlFile,
+    out: Annotated[Path, typer.Option(help="folder for the trials and their truth")] = Path("simulated"),
+) -> None:
+    """Simulate X-rays of moving bones: trials as a laboratory leaves them, and the truth. Goes on where it was stopped.
+
+    A head whose neck bends, or two bones of a knee, before any rig. For every trial and bone a TRIAL_BONE.toml for
+    fluoropose register is written; truth/TRIAL/world_from_BONE.csv is the reference for fluoropose evaluate.
+    """
+    from fluoropose.simulate.trial.config import read_simulation
+    from fluoropose.simulate.trial.write import write_simulation
+
+    try:
+        write_simulation(read_simulation(config), out, console)
+    except KeyboardInterrupt:
+        console.print(f"stopped; what was exposed is in {out}, a rerun goes on from there")
+        raise typer.Exit(130) from None
+    console.print(f"trials: [bold]{out / 'trials'}[/bold], truth: {out / 'truth'}")
 
 
 @app.command()
