@@ -26,6 +26,7 @@ _HEADER: dict[str, Any] = {"format": "fluoropose-rig", "version": 1, "units": "m
 # Distances between two sources, and from a source to its image plane, that an installation for bones can have (mm).
 # Outside them the numbers are almost surely centimetres, metres or micrometres.
 _PLAUSIBLE_MM = (300.0, 6_000.0)
+_LARGEST_OFFSET_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,25 @@ class Fluoroscope:
     """One source and image intensifier (or flat panel): the ideal view and how recorded pixels differ from it.
 
     ``distortion`` None means that recorded pixels are ideal pixels; ``field`` None that the whole image carries signal.
+    ``pulse_offset_s`` is how much later than the moment of a frame pair this tube is pulsed (negative: earlier), s;
+    tubes that fire in turn are some 5 to 16 ms apart.
     """
 
     view: View
     distortion: Distortion | None = None
     field: CircularField | None = None
+    pulse_offset_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        try:
+            plausible = abs(self.pulse_offset_s) <= _LARGEST_OFFSET_S
+        except TypeError:
+            plausible = False
+        if not plausible:
+            raise InputError(
+                f"pulse_offset_s: expected at most {_LARGEST_OFFSET_S:g} s, found {self.pulse_offset_s!r}; "
+                "is the number seconds?"
+            )
 
     def project(self, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         """Project world points (n, 3) mm to recorded pixels (n, 2); NaN behind the source."""
@@ -112,6 +127,12 @@ class Rig:
         """SHA-256 of all that ``save`` writes: the same for the very same calibration only."""
         return hashlib.sha256(json.dumps([_to_dict(f) for f in self.fluoroscopes]).encode()).hexdigest()
 
+    @property
+    def offsets_s(self) -> tuple[float, ...]:
+        """How much later than the first each view is exposed, s."""
+        first = self.fluoroscopes[0].pulse_offset_s
+        return tuple(f.pulse_offset_s - first for f in self.fluoroscopes)
+
     def save(self, path: str | Path) -> None:
         """Write the rig as JSON."""
         document = _HEADER | {"fluoroscopes": [_to_dict(f) for f in self.fluoroscopes]}
@@ -148,10 +169,13 @@ def _to_dict(fluoroscope: Fluoroscope) -> dict[str, Any]:
         "view": {f.name: np.asarray(getattr(view, f.name)).tolist() for f in fields(view)},
         "distortion": None if distortion is None else distortion.to_dict(),
         "field": None if field is None else asdict(field),
+        "pulse_offset_s": fluoroscope.pulse_offset_s,
     }
 
 
 def _from_dict(name: str, entry: Any) -> Fluoroscope:
+    if isinstance(entry, dict):
+        entry = {"pulse_offset_s": 0.0} | entry  # rigs were written without it
     _require_fields(name, entry, {f.name for f in fields(Fluoroscope)})
     view, distortion, field = entry["view"], entry["distortion"], entry["field"]
     _require_fields(f"{name}.view", view, {f.name for f in fields(View)})
@@ -162,6 +186,7 @@ def _from_dict(name: str, entry: Any) -> Fluoroscope:
             View(**view),
             None if distortion is None else Distortion.from_dict(distortion),
             None if field is None else CircularField(**field),
+            entry["pulse_offset_s"],
         )
     except InputError as error:
         raise InputError(f"{name}: {error}") from error

@@ -58,6 +58,7 @@ class KnowingNetwork:
     bone: Bone
     rig: Rig
     truth: Pose = TRUTH
+    later: Pose | None = None  # the truth when view 2 is exposed, where that is another moment
     noise_px: float = 0.0
     mirrored: tuple[int, ...] = ()
     crop_margin: float | None = 1.4
@@ -96,5 +97,6 @@ class KnowingNetwork:
         if view in self.mirrored:
             a, b = self.bone.symmetric_pairs.T
             points[np.concatenate([a, b])] = points[np.concatenate([b, a])]
-        px = region.from_frame(self.rig.fluoroscopes[view].project(self.truth.apply(points)), SIZE)
+        truth = self.truth if view == 0 or self.later is None else self.later
+        px = region.from_frame(self.rig.fluoroscopes[view].project(truth.apply(points)), SIZE)
         return px + self.noise_px * self.rng.normal(size=px.shape)

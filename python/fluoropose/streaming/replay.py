@@ -27,11 +27,20 @@ class Replay:
         The trial's frames and their times.
     speed
         1: at their own rate; 2: twice as fast; None: as fast as they can be read.
+    offsets_s
+        How much later than a pair's time each view is exposed, s; none: not at all.
     from_memory
         Read all frames before the first is given, so that no file is touched while the stream runs.
     """
 
-    def __init__(self, frames: TrialFrames, speed: float | None = 1.0, *, from_memory: bool = False) -> None:
+    def __init__(
+        self,
+        frames: TrialFrames,
+        speed: float | None = 1.0,
+        *,
+        offsets_s: tuple[float, ...] = (),
+        from_memory: bool = False,
+    ) -> None:
         self.name = "frames"
         self.bits = frames.sources[0].bits
         self.overtaken = self.malformed = self.refused = self.disconnected = 0
@@ -39,6 +48,7 @@ class Replay:
         self._speed = None if speed is None else positive("speed", speed)
         self._stopped = Event()
         views = range(len(frames.sources))
+        self._offsets_s = offsets_s or tuple(0.0 for _ in views)
         self._read = [[self._pixels(v, i) for v in views] for i in range(len(frames))] if from_memory else None
 
     def __iter__(self) -> Iterator[Frame]:
@@ -51,7 +61,7 @@ class Replay:
             if self._stopped.wait(max(due, 0.0)):
                 return
             for view, (pixels, problem) in enumerate(read):
-                yield Frame(view, number, time_s, pixels, time.monotonic(), problem)
+                yield Frame(view, number, time_s + self._offsets_s[view], pixels, time.monotonic(), problem)
 
     def stop(self) -> None:
         """End the iteration at the next pair."""

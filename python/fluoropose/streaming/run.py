@@ -52,7 +52,7 @@ def open_stream(
     speed
         Of the replay; None: as fast as it can be read.
     tolerance_s
-        Frames that are taken within this time are a pair; None: those of equal number.
+        Frames that are taken within this time, but for the rig's own offset, are a pair; None: those of equal number.
     looks
         Crops per frame in the steady state; more are more accurate and slower.
     token
@@ -63,7 +63,8 @@ def open_stream(
     FileFormatError, InputError
         If an input is missing or does not fit the others.
     """
-    rig, secret, pairer = Rig.load(trial.rig), Token(token), _pairer(tolerance_s)
+    rig, secret = Rig.load(trial.rig), Token(token)
+    pairer = _pairer(tolerance_s, rig)
     tracker = _tracker(trial, rig, looks)
     opened = open_source(source, trial, rig, speed, secret)
     attenuating = Attenuating(rig, trial.bit_depth or opened.bits, trial.polarity)
@@ -86,7 +87,8 @@ def open_service(
 
     Parameters and errors are those of ``open_stream``. What the tracker cannot keep up with is dropped.
     """
-    rig, secret, pairer = Rig.load(trial.rig), Token(token), _pairer(tolerance_s)
+    rig, secret = Rig.load(trial.rig), Token(token)
+    pairer = _pairer(tolerance_s, rig)
     tracker = _tracker(trial, rig, looks)
     trial.out.mkdir(parents=True, exist_ok=True)
     opened = listen(source, trial, rig, secret)
@@ -103,8 +105,8 @@ def _tracker(trial: Trial, rig: Rig, looks: int) -> Tracker:
     return Tracker(bone, rig, bundle, trial.checks, looks=looks, segmenter=segmenter, translator=translator)
 
 
-def _pairer(tolerance_s: float | None) -> Pairer:
-    return Pairer() if tolerance_s is None else Pairer("time", tolerance_s)
+def _pairer(tolerance_s: float | None, rig: Rig) -> Pairer:
+    return Pairer() if tolerance_s is None else Pairer("time", tolerance_s, offset_s=rig.offsets_s[-1])
 
 
 def run_stream(stream: Stream, trial: Trial) -> StreamSummary:

@@ -43,6 +43,11 @@ class Motion:
         for name in ("strays_deg", "strays_mm", "start_deg_s", "start_mm_s"):
             positive(name, getattr(self, name))
 
+    @property
+    def start(self) -> NDArray[np.float64]:
+        """Covariance (6, 6) of the rate, rad/s and mm/s, of a bone that is first seen."""
+        return np.diag(np.repeat([np.radians(self.start_deg_s), self.start_mm_s], 3) ** 2)
+
     def noise(self, dt: float) -> NDArray[np.float64]:
         """Return the covariance (12, 12) that ``dt`` seconds of white acceleration add to pose and rate."""
         strays = np.repeat([np.radians(self.strays_deg), self.strays_mm], 3)
@@ -76,7 +81,7 @@ class Belief:
         """Believe in a measured pose and its covariance (6, 6), at an unknown speed."""
         covariance = np.zeros((12, 12))
         covariance[:6, :6] = finite_array("noise", noise, (6, 6))
-        covariance[6:, 6:] = np.diag(np.repeat([np.radians(motion.start_deg_s), motion.start_mm_s], 3) ** 2)
+        covariance[6:, 6:] = motion.start
         return cls(time_s, pose, np.zeros(6), covariance)
 
     @property

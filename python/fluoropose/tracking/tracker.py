@@ -15,11 +15,12 @@ from fluoropose.io.frames import why_unusable
 from fluoropose.learning.bundle import Bundle, SegmentNetwork, StyleNetwork
 from fluoropose.registration.registrar import Registrar, residual_at_bone_mm
 from fluoropose.registration.registration import Registration, Status
-from fluoropose.registration.sight import Frames
+from fluoropose.registration.sight import Frames, Seen
 from fluoropose.registration.trial import Checks
 from fluoropose.rig import Rig
 from fluoropose.silhouette import field_mask
 from fluoropose.tracking.kalman import Belief, Motion
+from fluoropose.tracking.pulsed import at_one_moment
 from fluoropose.tracking.tracked import Clock, Phase, Tracked
 
 __all__ = ["Limits", "Tracker"]
@@ -64,7 +65,7 @@ class Tracker:
 
     As long as there is a track, both frames go through the network once, in one call, cropped round the pose that
     constant velocity predicts; without one, a pair is registered from the whole field. Of the past it keeps only the
-    filter's last belief.
+    filter's last belief. Where the rig states that its tubes fire in turn, the pose is that of view 1's exposure.
 
     Parameters
     ----------
@@ -217,6 +218,18 @@ class Tracker:
         clock.lap("crop")
         (seen,) = self._registrar.see(look)
         clock.lap("network")
+        best, distance = self._solved(seen, expected, expected)
+        if any(self.rig.offsets_s) and best.world_from_bone is not None and best.covariance is not None:
+            # Once more, with the rate that this very pair speaks for.
+            knowing = expected.updated(best.world_from_bone, best.covariance + self._floor)
+            best, distance = self._solved(seen, knowing, expected)
+        clock.lap("solve")
+        return best, distance
+
+    def _solved(self, seen: Seen, moving: Belief, expected: Belief) -> tuple[Registration, float]:
+        """Return the most believable hypothesis of what was seen while the bone was ``moving``."""
+        seen = replace(seen, px=at_one_moment(seen.px, moving, self.rig, self.bone.landmarks_mm))
+        near = expected.world_from_bone
         best, distance = self._judged(self._registrar.solve(seen, near), expected)
         if not best.ok and len(self.bone.symmetric_pairs):
             # The cheapest hypothesis contradicts the motion; another one may carry it on.
@@ -224,7 +237,6 @@ class Tracker:
             judged = [self._judged(other, expected) for other in others if other.mirrored != best.mirrored]
             believable = [one for one in judged if one[0].ok]
             best, distance = min(believable, key=lambda one: one[1], default=(best, distance))
-        clock.lap("solve")
         return best, distance
 
     def _judged(self, found: Registration, expected: Belief) -> tuple[Registration, float]:
@@ -245,7 +257,9 @@ class Tracker:
         clock.lap("search")
         if found.world_from_bone is None or found.covariance is None:
             return self._without(time_s, None, found, float("nan"), clock)
-        belief = Belief.first(time_s, found.world_from_bone, found.covariance + self._floor, self.motion)
+        # Of tubes that fire in turn, an unknown speed makes the views disagree.
+        noise = found.covariance + self._floor + max(map(abs, self.rig.offsets_s)) ** 2 * self.motion.start
+        belief = Belief.first(time_s, found.world_from_bone, noise, self.motion)
         return self._with(belief, found, float("nan"), Phase.ACQUIRED, clock)
 
     def _with(self, belief: Belief, found: Registration, distance: float, phase: Phase, clock: Clock) -> Tracked:

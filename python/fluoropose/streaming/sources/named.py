@@ -48,7 +48,7 @@ def open_source(text: str, trial: Trial, rig: Rig, speed: float | None, token: T
             raise FileFormatError(f"frames: expected {len(rig.fluoroscopes)} views, found {len(frames.sources)}")
         if not np.isfinite(frames.times_s).all():
             raise InputError("frame_rate_hz: following a trial needs the times of its frames; give this rate, or times")
-        return Replay(frames, speed)
+        return Replay(frames, speed, offsets_s=rig.offsets_s)
     if kind == "ring" and rest:
         return _fitting(RingReader(rest), rest, rig)
     if kind in ("zmq", "igtl") and rest:
