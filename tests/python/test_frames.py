@@ -77,6 +77,16 @@ def test_multi_page_tiff_reads_back(tmp_path: Path, dtype: type) -> None:
     np.testing.assert_array_equal(source.read(3), frames[3])
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_compressed_tiffs_read_back(tmp_path: Path, compression: str) -> None:
+    """XMALab writes undistorted frames with LZW."""
+    frames = stack(2, np.uint8)
+    (tmp_path / "view").mkdir()
+    for i, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / "view" / f"{i}.tif", compression=compression)
+    np.testing.assert_array_equal(open_frames(tmp_path / "view").read(1), frames[1])
+
+
 def test_multi_frame_dicom_reads_back_and_knows_its_bits(tmp_path: Path) -> None:
     frames = (stack(4, np.uint16) >> 4).astype(np.uint16)
     source = open_frames(write_dicom(tmp_path / "run.dcm", frames))

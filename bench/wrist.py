@@ -1,0 +1,226 @@
+"""Radius and ulna of a real wrist in three real frame pairs, without a network: from two points clicked in each view.
+
+    python bench/wrist.py --data DIR --out bench/results/wrist.json [--work DIR]
+
+Three pairs cannot train a network, and no reference poses exist. A person's part is played by two points per bone and
+view (POINTS: the bone's joint end and its shaft where the CT ends, read by eye off pictures a quarter of the frames'
+size): they place the bone and its long axis. How it is turned about that axis is searched for: refinement from twelve
+turns with starts round each, then the best ones again at full resolution.
+
+Per bone and pair: likeness (gradient correlation), and the distance from the projected outline to the edges in the
+frames, before (the start, at the best turn) and after; and how far the pose moves when each view alone is refined from
+the result. Pictures of the outlines go to the working folder, not into the repository.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from scipy.spatial.transform import Rotation
+
+from fluoropose._files import write_text
+from fluoropose.bone_model.surface import surface_of_mask
+from fluoropose.calibration.field import with_fields
+from fluoropose.geometry import Pose
+from fluoropose.io.frames import attenuating, open_frames
+from fluoropose.io.mayacam import read_mayacam_rig
+from fluoropose.refinement import Refinement, Schedule, Starts, refine
+from fluoropose.refinement.fixed import FixedView, fixed_view
+from fluoropose.refinement.moving import MovingBone
+from fluoropose.registration.summary import Environment
+from fluoropose.rig import Rig
+from fluoropose.silhouette import silhouette
+from fluoropose.volume import Volume
+from outline_edges import edge_distances
+
+VOXEL_MM = (0.39625, 0.39625, 0.625)  # as Autoscoper's wrist example has them
+MU_WATER_PER_MM, WATER = 0.0206, 1024.0  # the stored values are HU + 1024, air outside of the bone 0
+BONE_ABOVE = 1250.0
+CLEAR_EDGE = 0.002  # of full scale per pixel: bones in soft tissue, 8 bits
+TURNS, STARTS, KEPT = 12, 16, 5
+
+Px = tuple[float, float]
+# Per bone and pair: (joint end, shaft) in view 1 and in view 2, px.
+POINTS: dict[str, dict[str, tuple[tuple[Px, Px], tuple[Px, Px]]]] = {
+    "radius": {
+        "0002": (((884, 1160), (884, 1690)), ((629, 1246), (570, 1717))),
+        "0099": (((845, 1199), (853, 1690)), ((715, 1246), (684, 1717))),
+        "0158": (((825, 1210), (861, 1690)), ((715, 1246), (676, 1717))),
+    },
+    "ulna": {
+        "0002": (((845, 1180), (806, 1690)), ((747, 1226), (727, 1717))),
+        "0099": (((735, 1218), (707, 1690)), ((833, 1246), (813, 1717))),
+        "0158": (((723, 1226), (715, 1690)), ((833, 1246), (810, 1717))),
+    },
+}
+FILES = {"radius": "rad", "ulna": "uln"}
+console = Console()
+
+
+@dataclass(frozen=True, eq=False)
+class CtBone:
+    """A bone that fills its CT, with the surface of what is dense in it."""
+
+    volume: Volume
+    vertices: NDArray[np.float64]
+    faces: NDArray[np.int32]
+
+    @classmethod
+    def read(cls, path: Path) -> CtBone:
+        """Read a stack of slices; the bone's frame has its origin in the middle of the bone."""
+        stored = tifffile.imread(path).astype(np.float32)
+        place = np.diag([*VOXEL_MM, 1.0])
+        place[:3, 3] = -np.argwhere(stored > 0)[:, ::-1].mean(axis=0) * VOXEL_MM
+        surface = surface_of_mask(stored > BONE_ABOVE, place, 1.0)
+        volume = Volume((MU_WATER_PER_MM / WATER * stored).astype(np.float32), place)
+        return cls(volume, np.asarray(surface.vertices), np.asarray(surface.faces, dtype=np.int32))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="holds fluoroscopy_autoscoper")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("out/wrist"), help="for the pictures")
+    options = parser.parse_args()
+    folder = options.data / "fluoroscopy_autoscoper"
+    sources = [open_frames(folder / f"XMA_UND/xr_data_wrist_cam0{k}") for k in (1, 2)]
+    rig = with_fields(read_mayacam_rig([folder / f"Calibration/xr_calib_wrist_cam0{k}.txt" for k in (1, 2)]), sources)
+    options.work.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for bone, pairs in POINTS.items():
+        ct = CtBone.read(folder / "Models" / f"{FILES[bone]}_dcm_cropped.tif")
+        for index, (pair, points) in enumerate(pairs.items()):
+            frames = [attenuating(source.read(index), source.bits, "bright_air") for source in sources]
+            rows.append(
+                {"bone": bone, "pair": pair, **registered(ct, rig, frames, points, options.work / f"{bone}_{pair}")}
+            )
+            console.print(rows[-1])
+            document = {"what": __doc__.splitlines()[0], "environment": Environment.here().model_dump(), "rows": rows}
+            write_text(options.out, json.dumps(document, indent=1) + "\n")
+
+
+def registered(
+    ct: CtBone, rig: Rig, frames: list[NDArray[np.float32]], points: tuple[tuple[Px, Px], tuple[Px, Px]], picture: Path
+) -> dict[str, Any]:
+    """Search, refine and measure one bone in one pair."""
+    began = time.perf_counter()
+    moving = MovingBone(ct.volume)
+    turned = starts(ct, *(meeting_point(rig, [view[end] for view in points]) for end in (0, 1)))
+    coarse = Schedule(levels=3, skipped=1, coarsest_px=16, reach_px=6)
+    spread = Starts(count=STARTS, turn_deg=20, shift_mm=12, kept=3)
+    windows = around(ct, rig, frames, turned, 128)
+    found = [(refine(moving, windows, pose, schedule=coarse, starts=spread), pose) for pose in turned]
+    best = sorted(found, key=lambda one: -one[0].value)[:KEPT]
+    finals = [(finished(ct, moving, rig, frames, one.world_from_bone), start) for one, start in best]
+    final, start = max(finals, key=lambda one: one[0].value)
+    pose = final.world_from_bone
+    draw(ct, rig, frames, pose, picture)
+    others = [one for one, _ in finals if one is not final]
+    return {
+        "likeness": round(final.value, 3),
+        "second_best_likeness": round(max((o.value for o in others if apart(o.world_from_bone, pose)), default=0.0), 3),
+        "outline_to_edge_px_before": outline(ct, rig, frames, start),
+        "outline_to_edge_px_after": outline(ct, rig, frames, pose),
+        "single_view": [single_view(ct, moving, rig, frames, pose, view) for view in (0, 1)],
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+
+
+def meeting_point(rig: Rig, pixels: list[Px]) -> NDArray[np.float64]:
+    """Return the point (3,) mm nearest to the rays through one pixel of each view."""
+    normal, right = np.zeros((3, 3)), np.zeros(3)
+    for view, (u, v) in zip(rig.views, pixels, strict=True):
+        ray = view.origin + u * view.u_step + v * view.v_step - view.source
+        across = np.eye(3) - np.outer(ray, ray) / (ray @ ray)
+        normal += across
+        right += across @ view.source
+    return np.asarray(np.linalg.solve(normal, right))
+
+
+def starts(ct: CtBone, joint_end: NDArray[np.float64], shaft: NDArray[np.float64]) -> list[Pose]:
+    """Return poses with the bone's z axis from its joint end along the shaft, turned about it all the way round."""
+    z = (shaft - joint_end) / np.linalg.norm(shaft - joint_end)
+    x = np.cross(z, np.roll(z, 1))
+    x /= np.linalg.norm(x)
+    along = np.column_stack([x, np.cross(z, x), z])
+    middle = joint_end - ct.vertices[:, 2].min() * z
+    turns = Rotation.from_euler("z", np.arange(TURNS)[:, None] * 360 / TURNS, degrees=True).as_matrix()
+    return [Pose(along @ turn, middle) for turn in turns]
+
+
+def around(ct: CtBone, rig: Rig, frames: list[NDArray[np.float32]], poses: list[Pose], most_px: int) -> list[FixedView]:
+    """Cut windows round the bone at all of some poses."""
+    points = np.concatenate([pose.apply(ct.vertices[::20]) for pose in poses])
+    return [fixed_view(scope, frame, points, most_px) for scope, frame in zip(rig.fluoroscopes, frames, strict=True)]
+
+
+def finished(ct: CtBone, moving: MovingBone, rig: Rig, frames: list[NDArray[np.float32]], pose: Pose) -> Refinement:
+    """Refine at full resolution, twice: the first result places the second one's windows."""
+    for count in (16, 4):
+        windows = around(ct, rig, frames, [pose], 256)
+        found = refine(moving, windows, pose, starts=Starts(count=count, turn_deg=12, shift_mm=6, kept=3))
+        pose = found.world_from_bone
+    return found
+
+
+def apart(one: Pose, other: Pose) -> bool:
+    """Tell whether two results are different places."""
+    shift = np.linalg.norm(one.translation_mm - other.translation_mm)
+    return bool(np.degrees(one.angle_to(other)) > 3 or shift > 3)
+
+
+def outline(ct: CtBone, rig: Rig, frames: list[NDArray[np.float32]], pose: Pose) -> list[dict[str, float]]:
+    """Return per view the mean distance and the share of the outline that has a clear edge nearby."""
+    views = zip(rig.fluoroscopes, frames, strict=True)
+    found = [edge_distances(scope, frame, pose, ct.vertices, ct.faces, CLEAR_EDGE) for scope, frame in views]
+    return [{"mean": round(one.mean_px, 2), "share_of_outline": round(one.share, 2)} for one in found]
+
+
+def single_view(
+    ct: CtBone, moving: MovingBone, rig: Rig, frames: list[NDArray[np.float32]], pose: Pose, view: int
+) -> dict[str, float]:
+    """Refine one view alone, and return how far that moves the bone: angle, in the image plane and in depth."""
+    window = around(ct, rig, frames, [pose], 256)[view]
+    found = refine(moving, [window], pose).world_from_bone
+    shift = found.translation_mm - pose.translation_mm
+    ray = pose.translation_mm - rig.views[view].source
+    depth = float(shift @ ray / np.linalg.norm(ray))
+    across = float(np.linalg.norm(shift - depth * ray / np.linalg.norm(ray)))
+    return {
+        "angle_deg": round(float(np.degrees(pose.angle_to(found))), 2),
+        "in_plane_mm": round(across, 2),
+        "depth_mm": round(abs(depth), 2),
+    }
+
+
+def draw(ct: CtBone, rig: Rig, frames: list[NDArray[np.float32]], pose: Pose, path: Path) -> None:
+    """Save each view's window with and without the outline."""
+    tiles = []
+    for scope, frame in zip(rig.fluoroscopes, frames, strict=True):
+        shadow = silhouette(scope, pose.apply(ct.vertices), ct.faces).astype(np.uint8)
+        x, y, w, h = cv2.boundingRect(shadow)
+        part = (slice(max(y - 60, 0), y + h + 60), slice(max(x - 60, 0), x + w + 60))
+        grey = -np.log(np.maximum(1 - frame, 0.02))
+        low, high = np.percentile(grey[part], [2, 99])
+        rgb = np.dstack([(255 * np.clip((grey - low) / (high - low), 0, 1)).astype(np.uint8)] * 3)
+        lined = rgb.copy()
+        contours, _ = cv2.findContours(shadow, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(lined, contours, -1, (255, 160, 0), 1)
+        both = np.hstack([rgb[part], lined[part]])
+        tiles.append(cv2.resize(both, None, fx=500 / both.shape[0], fy=500 / both.shape[0]))
+    Image.fromarray(np.hstack(tiles)).save(path.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
