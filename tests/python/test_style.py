@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fluoropose.learning.config import StyleConfig
-from fluoropose.learning.style import Samples, draw
+from fluoropose.learning.style import Samples, draw, ragged
 
 SIZE, BORDER = 64, 12
 CANVAS = SIZE + 2 * BORDER
@@ -84,6 +84,21 @@ def test_the_mask_moves_with_the_bone_and_ends_at_the_field() -> None:
     lit = draw(batch, SIZE, moving.model_copy(update={"field_share": 1.0}), rng())
     assert not (lit.mask & ~lit.lit).any()
     assert lit.mask.any()
+
+
+def test_ragged_masks_keep_near_the_outline() -> None:
+    axis = torch.arange(SIZE)
+    disc = (torch.hypot(axis[None, :] - 30.0, axis[:, None] - 32.0) < 18).repeat(40, 1, 1)
+    rough = ragged(disc, 3.0, rng())
+    away = torch.hypot(axis[None, :] - 30.0, axis[:, None] - 32.0)
+    assert not rough[:, away > 18 + 4.5].any()  # 3 px, and the corners of the square that is averaged over
+    assert rough[:, away < 18 - 4.5].all()
+    areas = rough.flatten(1).sum(1).float() / disc[0].sum()
+    # Masks too large and too small, measured 0.84 to 1.17 of the true area; and no two alike.
+    assert areas.min() < 0.92
+    assert areas.max() > 1.08
+    assert (rough[0] ^ rough[1]).any()
+    assert torch.equal(ragged(disc, 3.0, rng()), rough)
 
 
 def test_one_seed_gives_one_style() -> None:

@@ -191,6 +191,8 @@ class StyleConfig(Config):
         Gaussian blur (sd, pixels of the input) and noise (sd at full scale).
     field_share, black
         How often the round field's edge is drawn, and the signal outside it.
+    mask_play_px
+        How far the outline is off, in pixels of the input, by which a segmented sample is cut out.
     """
 
     bone: Range = (0.7, 1.4)
@@ -216,6 +218,7 @@ class StyleConfig(Config):
     noise: Range = (0.0, 0.03)
     field_share: Share = 0.9
     black: Range = (0.0, 0.06)
+    mask_play_px: float = Field(default=3.0, ge=0, le=16)
 
 
 class EpochsConfig(Config):

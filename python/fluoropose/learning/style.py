@@ -18,7 +18,7 @@ from fluoropose.learning.config import StyleConfig
 from fluoropose.learning.preprocess import LIT_SHARE
 from fluoropose.learning.shapes import uniform
 
-__all__ = ["Pictures", "Samples", "draw"]
+__all__ = ["Pictures", "Samples", "draw", "ragged"]
 
 
 @dataclass
@@ -71,6 +71,21 @@ def draw(samples: Samples, size: int, style: StyleConfig, rng: torch.Generator) 
     signal = _beam(_line_integral(layers, style, rng), style, rng)
     crops, lit = _camera(signal, field, style, rng)
     return Pictures(crops, lit, (mask > 0.5) & lit, landmarks)
+
+
+def ragged(mask: Tensor, play_px: float, rng: torch.Generator) -> Tensor:
+    """Move the outlines of masks (b, h, w) bool in and out, as a network or a hurried hand would draw them.
+
+    By up to ``play_px``, along each outline and from mask to mask; gaps narrower than that come and go.
+    """
+    if play_px == 0:
+        return mask
+    b, size, _ = mask.shape
+    reach = max(1, round(play_px))
+    # The share of bone near a pixel falls from 1 to 0 across the outline, over twice the reach.
+    near = avg_pool2d(mask[:, None].float(), 2 * reach + 1, 1, reach, count_include_pad=False)[:, 0]
+    wander = 0.6 * shapes.smooth_noise(b, size, 12, rng) + uniform((b, 1, 1), -0.4, 0.4, rng)
+    return near > 0.5 + 0.5 * wander.clamp(-0.98, 0.98)
 
 
 def _move(samples: Samples, size: int, style: StyleConfig, rng: torch.Generator) -> tuple[Tensor, ...]:

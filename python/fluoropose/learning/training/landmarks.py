@@ -12,7 +12,6 @@ from torch.nn.functional import smooth_l1_loss
 
 from fluoropose.learning.bundle import LandmarkFacts, add_networks
 from fluoropose.learning.config import LearningConfig, TrainingConfig
-from fluoropose.learning.coordinates import normalised_from_px
 from fluoropose.learning.dataset import RadiographSet
 from fluoropose.learning.landmark_net import LandmarkNet
 from fluoropose.learning.training.module import TEST_STYLES, SetTraining, train_on_set, work_folder
@@ -93,11 +92,7 @@ class LandmarkTraining(SetTraining):
         self.log_dict(values, prog_bar=True, batch_size=len(rows), sync_dist=True, add_dataloader_idx=False)
 
     def _predict(self, rows: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        pictures, inputs = self.drawn(rows, seed)
-        alone = self.radiographs.segmented[rows][:, None, None]
-        inputs = torch.where(alone, self.config.preprocessing.cut_out(inputs, pictures.mask), inputs)
-        crops = inputs[:, None].contiguous(memory_format=torch.channels_last)
-        labels = normalised_from_px(pictures.landmarks_px, self.size)
+        crops, labels = self.shown(rows, seed)
         return self.net(crops, self.radiographs.view[rows]).float(), labels
 
     def export(self, out: Path) -> None:

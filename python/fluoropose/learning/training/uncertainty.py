@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from fluoropose.errors import FileFormatError
 from fluoropose.learning.bundle import Bundle, LandmarkFacts, add_networks
 from fluoropose.learning.config import LearningConfig
-from fluoropose.learning.coordinates import normalised_from_px
 from fluoropose.learning.dataset import RadiographSet
 from fluoropose.learning.landmark_net import LandmarkNet, UncertainLandmarkNet
 from fluoropose.learning.training.module import TEST_STYLES, SetTraining, train_on_set, work_folder
@@ -136,14 +135,12 @@ class UncertaintyTraining(SetTraining):
 
     def _predict(self, rows: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         """Return distances (m,) of the predictions inside the picture, normalised, and their logarithmic spreads."""
-        pictures, inputs = self.drawn(rows, seed)
-        alone = self.radiographs.segmented[rows][:, None, None]
-        inputs = torch.where(alone, self.config.preprocessing.cut_out(inputs, pictures.mask), inputs)
+        crops, labels = self.shown(rows, seed)
         views = self.radiographs.view[rows]
         with torch.no_grad():
-            features = self.net.net.features(inputs[:, None]).float()
+            features = self.net.net.features(crops).float()
             predicted = self.net.net.positions(features, views).float()
-        distance = (predicted - normalised_from_px(pictures.landmarks_px, self.size)).norm(dim=-1)
+        distance = (predicted - labels).norm(dim=-1)
         inside = (predicted.abs() < 1).all(-1)
         return distance[inside], self.net.log_spread(features, views).float()[inside]
 
