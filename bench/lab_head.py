@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fluoropose.bone_model.build import build_bone, read_bone_config
-from fluoropose.calibration import PlateCalibration, calibrate
+from fluoropose.calibration import PlateCalibration, RigCalibration, calibrate
 from fluoropose.geometry import Pose
 from fluoropose.registration.trial import Trial
 from lab_head_config import lab_head_calibration_toml
@@ -25,10 +25,7 @@ TRIALS = ("walking", "flexion_extension", "lateral_bending", "axial_rotation")
 def main() -> None:
     arguments = Arguments.parse(__doc__.splitlines()[0])
     laboratory, folder = arguments.data / "lab_head", arguments.work / "head"
-    folder.mkdir(parents=True, exist_ok=True)
-    calibration = calibrate(lab_head_calibration_toml(arguments.data, folder / "calibration.toml"), folder / "rig.json")
-    console.print("building the skull")
-    build_bone(read_bone_config(HERE / "configs/skull_bone.toml", arguments.data)).save(folder / "skull.h5")
+    calibration = ready_laboratory(arguments.data, folder)
     bundle = trained(arguments, HERE / "configs/head_train.toml", folder, folder / "skull.h5", folder / "rig.json")
     truth = laboratory / "truth"
     world_from_truth = convert_world(calibration.plates[0], truth / "rig.json")
@@ -46,6 +43,15 @@ def main() -> None:
         summaries[name] = registered(trial, arguments, truth / name / "world_from_ct.csv", world_from_truth)
     errors = calibration_errors(calibration.rig, truth / "rig.json")
     write_results(arguments.out, "Laboratory with a head", summaries, {"calibration": errors})
+
+
+def ready_laboratory(data: Path, folder: Path) -> RigCalibration:
+    """Calibrate the laboratory and build the skull: rig.json and skull.h5 in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    calibration = calibrate(lab_head_calibration_toml(data, folder / "calibration.toml"), folder / "rig.json")
+    console.print("building the skull")
+    build_bone(read_bone_config(HERE / "configs/skull_bone.toml", data)).save(folder / "skull.h5")
+    return calibration
 
 
 def convert_world(plate: PlateCalibration, truth_rig: Path) -> Pose:

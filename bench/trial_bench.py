@@ -32,6 +32,7 @@ class Arguments:
     frames: str | None
     bundle: Path | None
     quick: bool
+    small: bool
     work: Path
 
     @classmethod
@@ -43,10 +44,11 @@ class Arguments:
         parser.add_argument("--frames", help="A:B, only these pairs of each trial")
         parser.add_argument("--bundle", type=Path, help="use this network instead of training one")
         parser.add_argument("--quick", action="store_true", help="ten pairs; a short training on few samples")
+        parser.add_argument("--small", action="store_true", help="figure10.py: trainings that two cores can bear")
         parser.add_argument("--work", type=Path, default=Path("out"), help="folder for bones, rigs, sets and reports")
         found = parser.parse_args()
         frames = found.frames or ("0:10" if found.quick else None)
-        return cls(found.data, found.out, frames, found.bundle, found.quick, found.work)
+        return cls(found.data, found.out, frames, found.bundle, found.quick, found.small, found.work)
 
 
 def trained(arguments: Arguments, config_path: Path, folder: Path, bone: Path, rig: Path) -> Path:

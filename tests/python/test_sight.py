@@ -132,7 +132,9 @@ def test_without_segmentation_the_crop_is_shown_as_it_is() -> None:
 def test_translation_comes_before_cutting_out() -> None:
     network = Marking(np.full((N, 2), 64.0))
     plain, through = sight(network), sight(network, translator=Negative(0))
-    np.testing.assert_array_equal(through.look([PAIR], [FIELDS]).crops, -plain.look([PAIR], [FIELDS]).crops)
+    lit = np.stack([lit_pixels(*scene, SIZE) for scene in zip(RIG.fluoroscopes, FIELDS, strict=True)])
+    expected = np.where(lit, -plain.look([PAIR], [FIELDS]).crops, 1)  # beyond the field white, as in any radiograph
+    np.testing.assert_array_equal(through.look([PAIR], [FIELDS]).crops, expected)
     cut = sight(network, segmenter=Segmenting(60), translator=Negative(0)).look([PAIR], [FIELDS])
     assert cut.masks is not None
     assert (cut.crops[~cut.masks] == -1).all()  # open beam, not what the translation made of it

@@ -16,6 +16,7 @@ from fluoropose.bone_model.build import BoneConfig
 from fluoropose.calibration.config import CalibrationConfig
 from fluoropose.cli import app
 from fluoropose.learning.config import LearningConfig
+from fluoropose.learning.translation.config import TranslationConfig
 from fluoropose.registration.joint_trial import JointConfig
 from fluoropose.registration.trial import Trial
 from fluoropose.simulate.trial.config import SimulationConfig
@@ -27,6 +28,7 @@ MODELS: dict[str, type[Config]] = {
     "trial": Trial,
     "joint": JointConfig,
     "simulation": SimulationConfig,
+    "style": TranslationConfig,
 }
 _KEY = re.compile(r"^#?(\w+) = (.*)$")
 

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fluoropose.errors import FileFormatError
+from fluoropose.learning.config import load_config
 from fluoropose.learning.preprocess import Preprocessing
 from fluoropose.learning.style import Samples, draw
 from fluoropose.learning.translation.config import (
-    PLAIN,
+    PlainStyle,
     TranslationConfig,
     XRays,
     load_translation_config,
@@ -154,7 +155,7 @@ def test_the_pool_gives_older_pictures_back() -> None:
 def test_plain_radiographs_are_proportional_to_the_line_integral() -> None:
     integral = torch.linspace(0, 5, 64).expand(1, 1, 64, 64).contiguous()
     samples = Samples(integral, torch.ones(1, 64, 64), torch.zeros(1, 1, 2), torch.tensor([[31.5, 31.5, 90.0]]))
-    drawn = draw(samples, 64, PLAIN, torch.Generator().manual_seed(0))
+    drawn = draw(samples, 64, PlainStyle(), torch.Generator().manual_seed(0))
     seen = Preprocessing(low=0.0, high=1.0)(drawn.crops, drawn.lit)[0, 32].numpy()
     # Measured: 0.043 of [-1, 1].
     assert np.abs(seen - np.linspace(-1, 1, 64)).max() < 0.06
@@ -246,3 +247,10 @@ def test_sample_sheets_show_what_they_are_given(tmp_path: Path) -> None:
     assert sheet.shape == (20, 30)
     assert sheet[1:9, 1:9].max() == 0
     assert sheet[11:19, 1:9].min() == 255
+
+
+def test_the_benchmark_s_landmark_network_sees_the_same_plain_style() -> None:
+    path = Path(__file__).resolve().parents[2] / "bench/configs/head_plain.toml"
+    style = load_config(path).style.model_dump()
+    moved = {name: style.pop(name) for name in ("turn_deg", "scale", "shift")}
+    assert style == {name: value for name, value in PlainStyle().model_dump().items() if name not in moved}

@@ -91,7 +91,7 @@ Instead of 4, while the subject walks:
 
 Frames are folders of PNG or TIFF, TIFF stacks, DICOM runs or videos.
 [cyan]fluoropose template[/cyan] trial prints all keys; also of calibration, bone, learning,
-joint, simulation.
+style, joint, simulation.
 
 No data at hand? [cyan]fluoropose demo[/cyan] simulates a laboratory and goes
 the whole way.""",
@@ -148,7 +148,7 @@ def demo(
 @app.command()
 def template(
     kind: Annotated[
-        Literal["calibration", "bone", "learning", "trial", "joint", "simulation"],
+        Literal["calibration", "bone", "learning", "style", "trial", "joint", "simulation"],
         typer.Argument(help="of which file", show_default=False),
     ],
 ) -> None:
@@ -157,6 +157,7 @@ def template(
     from fluoropose.bone_model.build import BoneConfig
     from fluoropose.calibration.config import CalibrationConfig
     from fluoropose.learning.config import LearningConfig
+    from fluoropose.learning.translation.config import TranslationConfig
     from fluoropose.registration.joint_trial import JointConfig
     from fluoropose.registration.trial import Trial
     from fluoropose.simulate.trial.config import SimulationConfig
@@ -165,6 +166,7 @@ def template(
         "calibration": CalibrationConfig,
         "bone": BoneConfig,
         "learning": LearningConfig,
+        "style": TranslationConfig,
         "trial": Trial,
         "joint": JointConfig,
         "simulation": SimulationConfig,

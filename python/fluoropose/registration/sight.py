@@ -139,7 +139,7 @@ class Sight:
         elif self.segmenter is not None:
             found = self.segmenter.predict(crops) > 0.5
         if self.translator is not None:
-            crops = self.translator.translate(crops)
+            crops = np.where(lit, self.translator.translate(crops), np.float32(1))  # as in plain radiographs
         if found is not None:
             found &= lit
             found[blank] = False

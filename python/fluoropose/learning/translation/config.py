@@ -12,37 +12,43 @@ from fluoropose.io.frames import Polarity
 from fluoropose.learning.config import EpochsConfig, LoopConfig, Range, StyleConfig
 
 __all__ = [
-    "PLAIN",
     "DistilConfig",
     "GeneratorConfig",
+    "PlainStyle",
+    "SmallGenerator",
     "StyleTrainingConfig",
     "TranslationConfig",
     "XRays",
     "load_translation_config",
 ]
 
-PLAIN = StyleConfig(
-    bone=(1.0, 1.0),
-    surroundings=(1.0, 1.0),
-    turn_deg=0.0,
-    scale=(1.0, 1.0),
-    shift=0.0,
-    tissue=(0.0, 0.0),
-    limbs=0,
-    shafts=0,
-    beads=0,
-    hardening=(0.0, 0.0),
-    scatter=(0.0, 0.0),
-    glare=(0.0, 0.0),
-    exposure=(1.0, 1.0),
-    gamma=(0.3, 0.3),  # before the logarithm of the preprocessing: keeps its floor away from thick parts
-    shading=(0.0, 0.0),
-    blur_px=(0.0, 0.0),
-    noise=(0.0, 0.0),
-    field_share=1.0,
-    black=(0.0, 0.0),
-)
-"""The radiograph itself: grey is proportional to the line integral, within 3 % of the range up to integrals of 5."""
+
+class PlainStyle(StyleConfig):
+    """The radiograph itself: no effect of an X-ray machine, greys proportional to line integrals.
+
+    Proportional within 3 % of the range up to integrals of 5. Keys as in the style of a landmark network, whose ranges
+    end here where they begin.
+    """
+
+    bone: Range = (1.0, 1.0)
+    surroundings: Range = (1.0, 1.0)
+    turn_deg: float = Field(default=0.0, ge=0, le=180)
+    scale: Range = (1.0, 1.0)
+    shift: float = Field(default=0.0, ge=0, le=0.5)
+    tissue: Range = (0.0, 0.0)
+    limbs: int = Field(default=0, ge=0)
+    shafts: int = Field(default=0, ge=0)
+    beads: int = Field(default=0, ge=0)
+    hardening: Range = (0.0, 0.0)
+    scatter: Range = (0.0, 0.0)
+    glare: Range = (0.0, 0.0)
+    exposure: Range = (1.0, 1.0)
+    gamma: Range = (0.3, 0.3)  # before the logarithm of the preprocessing: keeps its floor away from thick parts
+    shading: Range = (0.0, 0.0)
+    blur_px: Range = (0.0, 0.0)
+    noise: Range = (0.0, 0.0)
+    field_share: float = Field(default=1.0, ge=0, le=1)
+    black: Range = (0.0, 0.0)
 
 
 class XRays(Config):
@@ -52,7 +58,7 @@ class XRays(Config):
     ----------
     frames
         One source per view of the rig, in its order: folder, multi-page TIFF, DICOM run or video. Relative paths start
-        at the folder that ``load_translation_config`` is told.
+        at this file's folder, or where the command is told (--data).
     polarity, bit_depth
         As in a trial.
     range
@@ -70,6 +76,13 @@ class GeneratorConfig(Config):
 
     width: int = Field(default=64, ge=2, le=256)
     blocks: int = Field(default=9, ge=1, le=32)
+
+
+class SmallGenerator(GeneratorConfig):
+    """The size of the small generator."""
+
+    width: int = Field(default=16, ge=2, le=256)
+    blocks: int = Field(default=3, ge=1, le=32)
 
 
 class StyleTrainingConfig(EpochsConfig):
@@ -100,7 +113,7 @@ class StyleTrainingConfig(EpochsConfig):
 class DistilConfig(LoopConfig):
     """The small generator for machines without a GPU, taught by what the large one makes of the X-rays."""
 
-    generator: GeneratorConfig = GeneratorConfig(width=16, blocks=3)
+    generator: SmallGenerator = SmallGenerator()
     batch: int = Field(default=8, ge=2)
     weight_decay: float = Field(default=0.0, ge=0)
 
@@ -125,8 +138,8 @@ class TranslationConfig(Config):
     count
         Radiographs of the set to train with; all by default.
     style
-        What the radiographs look like: ranges as for the landmark network. The landmark network that is to see the
-        translated X-rays must have been trained on the same style.
+        What the radiographs look like; plain by default. The landmark network that is to see the translated X-rays must
+        have been trained on the same style.
     """
 
     set: ConfigPath
@@ -136,7 +149,7 @@ class TranslationConfig(Config):
     side: Range = (0.97, 1.06)
     shift: float = Field(default=0.03, ge=0, le=0.5)
     count: PositiveInt | None = None
-    style: StyleConfig = PLAIN
+    style: PlainStyle = PlainStyle()
     generator: GeneratorConfig = GeneratorConfig()
     training: StyleTrainingConfig = StyleTrainingConfig()
     distil: DistilConfig = DistilConfig()

@@ -1,0 +1,176 @@
+"""The networks that bench/figure10.py compares; what is missing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fluoropose.learning.bundle import Bundle, LandmarkFacts, SegmentNetwork, StyleFacts, StyleNetwork
+from fluoropose.learning.config import LearningConfig, load_config
+from fluoropose.learning.dataset import RadiographSet, make_dataset
+from fluoropose.learning.style import draw
+from fluoropose.learning.training.landmarks import train_landmarks
+from fluoropose.learning.training.segment import train_segment
+from fluoropose.learning.translation.classical import (
+    amplitude_swapped,
+    equalised,
+    grey_quantiles,
+    matched,
+    mean_amplitude,
+)
+from fluoropose.learning.translation.config import (
+    GeneratorConfig,
+    PlainStyle,
+    SmallGenerator,
+    TranslationConfig,
+    load_translation_config,
+)
+from fluoropose.learning.translation.distil import distil_style
+from fluoropose.learning.translation.train import train_style
+from trial_bench import Arguments
+
+__all__ = ["Networks", "ready_networks"]
+
+CONFIGS = Path(__file__).parent / "configs"
+_COMPARED = 200  # radiographs whose greys and amplitudes the translations without training take over
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """What a style is: a landmark network, and what translates the frames for it.
+
+    Attributes
+    ----------
+    styles
+        By name.
+    segmenter
+        Finds the skull.
+    facts
+        What crops the networks take.
+    told
+        By network, the numbers of its training.
+    """
+
+    styles: dict[str, tuple[Bundle, StyleNetwork | None]]
+    segmenter: SegmentNetwork
+    facts: LandmarkFacts
+    told: dict[str, dict[str, float]]
+
+
+def ready_networks(arguments: Arguments, folder: Path) -> Networks:
+    """Load the networks of a folder that has rig and skull; train those that are not there.
+
+    "landmarks.fpbundle" holds those trained on random styles, "plain.fpbundle" those for plain radiographs.
+    """
+    learning = placed(load_config(CONFIGS / "head_train.toml"), folder, arguments)
+    plain = placed(load_config(CONFIGS / "head_plain.toml"), folder, arguments)
+    samples, random_styles, plain_style = (folder / n for n in ("landmarks.h5", "landmarks.fpbundle", "plain.fpbundle"))
+    if not samples.exists():
+        make_dataset(learning, samples)
+    if "landmarks" not in held(random_styles):
+        train_landmarks(samples, random_styles, learning)
+    if "segment" not in held(random_styles):
+        train_segment(samples, random_styles, learning)
+    if "landmarks" not in held(plain_style):
+        train_landmarks(samples, plain_style, plain)
+    style = style_config(arguments, folder, samples)
+    if "translate" not in held(plain_style):
+        train_style(style, plain_style)
+    if "translate_small" not in held(plain_style):
+        distil_style(style, plain_style)
+    return loaded(Bundle.load(random_styles), Bundle.load(plain_style), RadiographSet.load(samples))
+
+
+def held(bundle: Path) -> set[str]:
+    """Return the names of the networks that a bundle holds."""
+    return set(Bundle.load(bundle).manifest.networks.named()) if bundle.exists() else set()
+
+
+def placed(config: LearningConfig, folder: Path, arguments: Arguments) -> LearningConfig:
+    """Take bone and rig from ``folder``, and what is asked for: less to learn, or next to nothing."""
+    data: dict[str, Any] = {"bone": folder / "skull.h5", "rig": folder / "rig.json"}
+    training: dict[str, Any] = {}
+    if arguments.small:
+        training = {"epochs": 6, "width": 16, "batch": 32}
+    if arguments.quick:
+        data |= {"count": 200, "test_count": 20}
+        training = {"epochs": 1, "width": 8}
+    segmentation = {"epochs": 1} if arguments.quick else {}
+    return config.model_copy(
+        update={
+            "dataset": config.dataset.model_copy(update=data),
+            "training": config.training.model_copy(update=training),
+            "segmentation": config.segmentation.model_copy(update=segmentation),
+        }
+    )
+
+
+def style_config(arguments: Arguments, folder: Path, samples: Path) -> TranslationConfig:
+    """Return the style training, as large as asked for."""
+    config = load_translation_config(CONFIGS / "head_style.toml", arguments.data)
+    config = config.model_copy(update={"set": samples, "rig": folder / "rig.json"})
+    if not (arguments.small or arguments.quick):
+        return config
+    less = {"epochs": 1 if arguments.quick else 4, "discriminator_width": 12}
+    distil = {"generator": SmallGenerator(width=8, blocks=2), "epochs": 1 if arguments.quick else 20}
+    return config.model_copy(
+        update={
+            "crops_per_frame": 1 if arguments.quick else 3,
+            "count": 50 if arguments.quick else 600,
+            "generator": GeneratorConfig(width=12, blocks=4),
+            "training": config.training.model_copy(update=less),
+            "distil": config.distil.model_copy(update=distil),
+        }
+    )
+
+
+def loaded(random_styles: Bundle, plain: Bundle, radiographs: RadiographSet) -> Networks:
+    segmenter = random_styles.segment
+    assert segmenter is not None
+    facts = plain.landmarks.facts
+    drrs, lit = plain_radiographs(radiographs)
+    quantiles, amplitude = grey_quantiles(drrs, lit), mean_amplitude(drrs, lit)
+    untrained: dict[str, Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]] = {
+        "equalised": equalised,
+        "matched": lambda pictures, seen: matched(pictures, seen, quantiles),
+        "fourier": lambda pictures, seen: amplitude_swapped(pictures, seen, amplitude),
+    }
+    style_facts = StyleFacts(size=facts.size, preprocessing=facts.preprocessing, training={})
+    styles = {
+        "raw": (plain, None),
+        "translated": (plain, plain.translate),
+        "translated_small": (plain, plain.translate_small),
+        **{name: (plain, StyleNetwork(style_facts, _Untrained(change))) for name, change in untrained.items()},
+        "randomised": (random_styles, None),
+    }
+    told = {
+        f"{bundle.path.stem}: {name}": one.training
+        for bundle in (random_styles, plain)
+        for name, one in bundle.manifest.networks.named().items()
+    }
+    return Networks(styles, segmenter, facts, told)
+
+
+def plain_radiographs(radiographs: RadiographSet) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return some plain radiographs (n, size, size) of the set, preprocessed, and their lit pixels."""
+    config = radiographs.config
+    rows = torch.arange(min(_COMPARED, len(radiographs)))
+    drawn = draw(radiographs.samples(rows), config.dataset.size, PlainStyle(), torch.Generator().manual_seed(0))
+    return config.preprocessing(drawn.crops, drawn.lit).numpy(), drawn.lit.numpy()
+
+
+class _Untrained:
+    """A translation without training in the place of a network: what is white, lit or not, stays white."""
+
+    def __init__(self, change: Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]) -> None:
+        self._change = change
+
+    def __call__(self, crops: torch.Tensor) -> torch.Tensor:
+        pictures = crops[:, 0].numpy()
+        return torch.from_numpy(self._change(pictures, pictures < 1))[:, None]
