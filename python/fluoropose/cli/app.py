@@ -15,7 +15,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from fluoropose import __version__
-from fluoropose.errors import FluoroposeError
+from fluoropose.errors import FluoroposeError, InputError
 
 if TYPE_CHECKING:
     from fluoropose._toml import Config
@@ -114,6 +114,10 @@ TokenOption = Annotated[
         show_default=False,
         help="what programs must know where other machines can reach this",
     ),
+]
+View = Annotated[bool, typer.Option("--view", help="show frames and poses on the screen (extra view)")]
+Record = Annotated[
+    Path | None, typer.Option(help="record frames and poses to FILE.rrd for rerun (extra view)", show_default=False)
 ]
 _SINKS = (
     "FILE.csv, .parquet, .c3d, .mot, .sto or .tra; xmalab:FILE.csv, smooth:FILE.csv, ring:FILE, zmq:tcp://HOST:PORT, "
@@ -443,6 +447,8 @@ def stream(
     tolerance_ms: Tolerance = None,
     looks: Looks = 1,
     token: TokenOption = "",
+    view: View = False,
+    record: Record = None,
 ) -> None:
     """Follow the bone through frames as they arrive: a trial's own, replayed, or those that a camera writes.
 
@@ -464,6 +470,7 @@ def stream(
         tolerance_s=None if tolerance_ms is None else tolerance_ms / 1e3,
         looks=looks,
         token=token,
+        view=_viewer(view, record),
     )
     _watch(opened, loaded)
 
@@ -478,6 +485,8 @@ def serve(
     tolerance_ms: Tolerance = None,
     looks: Looks = 1,
     token: TokenOption = "",
+    view: View = False,
+    record: Record = None,
 ) -> None:
     """Follow the bone for other programs: they bring frames and take poses, come and go, until this is told to stop.
 
@@ -496,11 +505,19 @@ def serve(
         tolerance_s=None if tolerance_ms is None else tolerance_ms / 1e3,
         looks=looks,
         token=token,
+        view=_viewer(view, record),
     )
     console.print(f"frames: {opened.source_name}", highlight=False, soft_wrap=True)
     for report in opened.summary().sinks:
         console.print(f"poses: {report.name}", highlight=False, soft_wrap=True)
     _watch(opened, loaded)
+
+
+def _viewer(view: bool, record: Path | None) -> str | None:
+    """Return what ``open_stream`` calls it."""
+    if view and record is not None:
+        raise InputError("view, record: expected one of them; a recording can be watched with rerun afterwards")
+    return "" if view else None if record is None else str(record)
 
 
 def _watch(opened: Stream, loaded: Trial) -> None:

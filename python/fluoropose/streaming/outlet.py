@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from threading import Thread
+from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from fluoropose.streaming.frame import Output
 from fluoropose.streaming.queues import BoundedQueue, Policy
-from fluoropose.streaming.sinks.sink import Sink
+from fluoropose.streaming.sinks.sink import Takes
 
 __all__ = ["Outlet", "SinkReport"]
 
 _PATIENCE_S = 10.0
+T = TypeVar("T")
 
 
 class SinkReport(BaseModel):
@@ -26,7 +27,7 @@ class SinkReport(BaseModel):
     error: str
 
 
-class Outlet:
+class Outlet(Generic[T]):
     """Passes outputs on to a sink.
 
     Parameters
@@ -37,9 +38,9 @@ class Outlet:
         What happens when the sink is slow: "latest" drops and counts outputs, "every" waits.
     """
 
-    def __init__(self, sink: Sink, policy: Policy, capacity: int = 64) -> None:
+    def __init__(self, sink: Takes[T], policy: Policy, capacity: int = 64) -> None:
         self._sink = sink
-        self._queue: BoundedQueue[Output] = BoundedQueue(capacity, policy)
+        self._queue: BoundedQueue[T] = BoundedQueue(capacity, policy)
         self._put = self._written = self._skipped = 0
         self._closed = False
         self._error = ""
@@ -52,7 +53,7 @@ class Outlet:
         lost = self._put - self._written if self._closed else self._queue.dropped + self._skipped
         return SinkReport(name=self._sink.name, written=self._written, lost=lost, error=self._error)
 
-    def put(self, output: Output, timeout_s: float = _PATIENCE_S) -> None:
+    def put(self, output: T, timeout_s: float = _PATIENCE_S) -> None:
         """Hand an output over; a sink that takes nothing for ``timeout_s`` is given up."""
         self._put += 1
         if self._error:

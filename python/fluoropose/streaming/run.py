@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
 
@@ -20,6 +21,7 @@ from fluoropose.streaming.sinks.named import open_sink
 from fluoropose.streaming.sources.named import listen, open_source
 from fluoropose.streaming.statistics import StreamSummary
 from fluoropose.streaming.stream import Stream
+from fluoropose.streaming.viewer.viewer import Viewer
 from fluoropose.tracking import Tracker
 from fluoropose.tracking.stored import Attenuating
 
@@ -36,6 +38,7 @@ def open_stream(
     tolerance_s: float | None = None,
     looks: int = 1,
     token: str = "",
+    view: str | None = None,
 ) -> Stream:
     """Make the stream of a trial.
 
@@ -57,6 +60,8 @@ def open_stream(
         Crops per frame in the steady state; more are more accurate and slower.
     token
         What other programs must know; needed where other machines can reach a source or a sink.
+    view
+        "" shows frames and poses on the screen, a file (.rrd) records them; None does neither.
 
     Raises
     ------
@@ -71,7 +76,9 @@ def open_stream(
     trial.out.mkdir(parents=True, exist_ok=True)
     named = list(sinks) or [str(trial.out / "poses.csv")]
     outlets = [open_sink(name, tracker.bone, tracker.motion, secret) for name in named]
-    return Stream(opened, tracker, attenuating, outlets, pairer=pairer, policy=policy)
+    bits = trial.bit_depth or opened.bits
+    viewer = None if view is None else Viewer(trial.rig, trial.bone, bits, Path(view) if view else None)
+    return Stream(opened, tracker, attenuating, outlets, pairer=pairer, policy=policy, viewer=viewer)
 
 
 def open_service(
@@ -82,6 +89,7 @@ def open_service(
     tolerance_s: float | None = None,
     looks: int = 1,
     token: str = "",
+    view: str | None = None,
 ) -> Stream:
     """Make a stream for whoever sends frames, one program after the other, until it is stopped; see ``listen``.
 
@@ -94,7 +102,8 @@ def open_service(
     opened = listen(source, trial, rig, secret)
     attenuating = Attenuating(rig, opened.bits, trial.polarity)
     outlets = [open_sink(name, tracker.bone, tracker.motion, secret) for name in sinks]
-    return Stream(opened, tracker, attenuating, outlets, pairer=pairer)
+    viewer = None if view is None else Viewer(trial.rig, trial.bone, opened.bits, Path(view) if view else None)
+    return Stream(opened, tracker, attenuating, outlets, pairer=pairer, viewer=viewer)
 
 
 def _tracker(trial: Trial, rig: Rig, looks: int) -> Tracker:

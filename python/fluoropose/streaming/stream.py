@@ -11,7 +11,9 @@ from fluoropose.streaming.outlet import Outlet
 from fluoropose.streaming.pairing import Pairer
 from fluoropose.streaming.queues import BoundedQueue, Policy
 from fluoropose.streaming.sinks import Sink
+from fluoropose.streaming.sinks.sink import Takes
 from fluoropose.streaming.statistics import Progress, StreamSummary
+from fluoropose.streaming.viewer.viewer import Shown
 from fluoropose.tracking import Tracker
 from fluoropose.tracking.stored import Attenuating
 
@@ -40,6 +42,8 @@ class Stream:
         waits, and nothing is dropped.
     capacity, sink_capacity
         Pairs that may wait for the tracker, and poses that may wait for each sink.
+    viewer
+        Is shown the pairs that it has time for.
     """
 
     def __init__(
@@ -53,11 +57,13 @@ class Stream:
         policy: Policy = "latest",
         capacity: int = 3,
         sink_capacity: int = 64,
+        viewer: Takes[Shown] | None = None,
     ) -> None:
         self._source, self._tracker, self._attenuating = source, tracker, attenuating
         self._pairer = pairer or Pairer()
         self._pairs: BoundedQueue[Pair] = BoundedQueue(capacity, policy)
         self._outlets = [Outlet(sink, policy, sink_capacity) for sink in sinks]
+        self._viewer = None if viewer is None else Outlet(viewer, "latest", 1)
         self._failure: BaseException | None = None
         self.progress = Progress()
 
@@ -83,6 +89,8 @@ class Stream:
                 self.progress.add(output)
                 for outlet in self._outlets:
                     outlet.put(output)
+                if self._viewer is not None:
+                    self._viewer.put(Shown(pair, output))
                 if watch is not None:
                     watch(output)
         finally:
@@ -90,6 +98,8 @@ class Stream:
             self._pairs.close()
             for outlet in self._outlets:
                 outlet.close()
+            if self._viewer is not None:
+                self._viewer.close()
             feeder.join(timeout=5.0)
         if self._failure is not None:
             raise self._failure
@@ -106,8 +116,10 @@ class Stream:
 
     def summary(self) -> StreamSummary:
         """Return the numbers so far."""
-        reports = tuple(outlet.report for outlet in self._outlets)
-        return self.progress.summary(self._pairs.dropped, self._source, self._pairer.counts, reports)
+        reports = [outlet.report for outlet in self._outlets]
+        if self._viewer is not None:
+            reports.append(self._viewer.report)
+        return self.progress.summary(self._pairs.dropped, self._source, self._pairer.counts, tuple(reports))
 
     def _feed(self) -> None:
         try:

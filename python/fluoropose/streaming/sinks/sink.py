@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeAlias, TypeVar
 
 from fluoropose.streaming.frame import Output
 
-__all__ = ["Callback", "Sink"]
+__all__ = ["Callback", "Sink", "Takes"]
+
+T_contra = TypeVar("T_contra", contravariant=True)
 
 
-class Sink(Protocol):
-    """Takes what the tracker says, one pair after the other, from a thread of its own.
+class Takes(Protocol[T_contra]):
+    """Takes one thing after the other, from a thread of its own.
 
-    A sink that raises is not called again; the stream goes on without it and says so.
+    One that raises is not called again; the stream goes on without it and says so.
     """
 
     name: str
 
-    def write(self, output: Output) -> None:
-        """Take the next output."""
+    def write(self, item: T_contra, /) -> None:
+        """Take the next one."""
 
     def close(self) -> None:
-        """Finish; called once, also when a stream was stopped or the sink failed."""
+        """Finish; called once, also when a stream was stopped or this failed."""
+
+
+Sink: TypeAlias = Takes[Output]
+"""Takes what the tracker says, pair by pair."""
 
 
 class Callback:
