@@ -65,13 +65,17 @@ def _comment(text: str) -> Iterator[str]:
 
 
 def _docstring(model: type[Any]) -> tuple[str, dict[str, str]]:
-    """Split a numpydoc docstring into its prose and what it says of each attribute; the first of a group has all."""
-    prose, _, attributes = inspect.cleandoc(model.__doc__ or "").partition("\nAttributes\n----------\n")
-    described = {}
-    for names, text in re.findall(r"^(\S.*)\n((?:(?:    .*)?(?:\n|$))+)", attributes + "\n", re.MULTILINE):
-        first, *others = names.split(", ")
-        about = textwrap.dedent(text).strip()
-        described[first] = f"{names}: {about}" if others else about
+    """Split a numpydoc docstring into its prose and what it says of each attribute; the first of a group has all.
+
+    What a base class says of its attributes counts too.
+    """
+    prose, described = "", {}
+    for base in reversed(model.__mro__):
+        prose, _, attributes = inspect.cleandoc(base.__doc__ or "").partition("\nAttributes\n----------\n")
+        for names, text in re.findall(r"^(\S.*)\n((?:(?:    .*)?(?:\n|$))+)", attributes + "\n", re.MULTILINE):
+            first, *others = names.split(", ")
+            about = textwrap.dedent(text).strip()
+            described[first] = f"{names}: {about}" if others else about
     return prose.replace("``", '"'), {name: text.replace("``", '"') for name, text in described.items()}
 
 

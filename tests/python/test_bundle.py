@@ -13,7 +13,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from typer.testing import CliRunner
 
+from fluoropose.cli import app
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import Pose, View
 from fluoropose.learning.bundle import (
@@ -154,6 +156,22 @@ def test_networks_join_and_replace_each_other(bundle_path: Path, owner: Owner, t
     assert bundle.untranslate is not None
     assert np.abs(bundle.untranslate.translate(crops(2))).max() == 1.0  # never out of range
     assert bundle.translate_small is None
+
+
+def test_bundles_can_be_joined_and_shown(bundle_path: Path, owner: Owner, tmp_path: Path) -> None:
+    path, other = tmp_path / "all.fpbundle", tmp_path / "segment.fpbundle"
+    path.write_bytes(bundle_path.read_bytes())
+    add_networks(other, owner, {"segment": (nn.Sigmoid(), MASKS)})
+    result = CliRunner().invoke(app, ["bundle", str(path), "--add", str(other)])
+    assert result.exit_code == 0, result.output
+    for said in ("toy", "landmarks: 64 px", "test log10 mse", "-2.5", "segment: 64 px", "test iou"):
+        assert said in result.output
+    assert set(Bundle.load(path).manifest.networks.named()) == {"landmarks", "segment"}
+    foreign = tmp_path / "foreign.fpbundle"
+    add_networks(foreign, owner.model_copy(update={"bone_fingerprint": "cd" * 32}), {"segment": (nn.Sigmoid(), MASKS)})
+    refused = CliRunner().invoke(app, ["bundle", str(path), "--add", str(foreign)])
+    assert refused.exit_code == 2
+    assert "holds networks (landmarks) of bone" in " ".join(refused.output.split())
 
 
 _FEED = """
@@ -386,6 +404,7 @@ def test_a_bundle_of_version_1_is_read_and_added_to(old_path: Path, bundle_path:
     add_networks(old_path, owner, {"segment": (nn.Sigmoid(), MASKS)})
     assert Bundle.load(old_path).segment is not None
     assert Bundle.load(old_path).manifest.version == 2
+    assert Bundle.load(old_path).manifest.rig == owner.rig
 
 
 def test_an_altered_bundle_of_version_1_is_refused(old_path: Path, tmp_path: Path) -> None:

@@ -339,6 +339,28 @@ def _train(
 
 
 @app.command()
+def bundle(
+    file: Annotated[Path, typer.Argument(help="the bundle", show_default=False)],
+    add: Annotated[
+        list[Path] | None, typer.Option(help="bundle whose networks to put in, in place of those of the same names")
+    ] = None,
+) -> None:
+    """Show what a bundle holds, or join bundles of one bone; its weights are checked."""
+    from fluoropose.learning.bundle import Bundle, copy_networks
+
+    for other in add or ():
+        copy_networks(other, file)
+    manifest = Bundle.load(file).manifest
+    console.print(f"bone: [bold]{manifest.bone_name}[/bold] ({manifest.bone_fingerprint[:12]}), {manifest.views} views")
+    for name, facts in manifest.networks.named().items():
+        weights = "" if facts.parameters is None else f", {facts.parameters:,} weights"
+        table = Table(title=f"{name}: {facts.size} px{weights}", title_justify="left", show_header=False)
+        for key, value in facts.training.items():
+            table.add_row(key.replace("_", " "), f"{value:.4g}")
+        console.print(table)
+
+
+@app.command()
 def register(
     trial: TrialFile,
     frames: Annotated[str | None, typer.Option(help="A:B, only these positions (without B)")] = None,

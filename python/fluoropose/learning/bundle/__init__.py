@@ -4,7 +4,7 @@ An ``.fpbundle`` is a zip file of ``manifest.json`` and one TorchScript file per
 can run the networks with libtorch: what goes in and comes out stands in the manifest's classes.
 """
 
-from fluoropose.learning.bundle.archive import add_networks, require_room
+from fluoropose.learning.bundle.archive import add_networks, copy_networks, require_room
 from fluoropose.learning.bundle.bundle import Bundle
 from fluoropose.learning.bundle.manifest import (
     NETWORKS,
@@ -35,5 +35,6 @@ __all__ = [
     "StyleFacts",
     "StyleNetwork",
     "add_networks",
+    "copy_networks",
     "require_room",
 ]

@@ -31,7 +31,7 @@ from fluoropose.learning.bundle.manifest import (
     Owner,
 )
 
-__all__ = ["add_networks", "quiet", "read_archive", "require_room"]
+__all__ = ["add_networks", "copy_networks", "quiet", "read_archive", "require_room"]
 
 _MANIFEST = "manifest.json"
 
@@ -65,14 +65,24 @@ def add_networks(
     FileFormatError
         If there is a file that is no bundle, or a bundle whose other networks belong to another bone or rig.
     """
-    path = Path(path)
     exported = {name: _exported(module, facts, stored) for name, (module, facts) in networks.items()}
+    _put(Path(path), owner, exported)
+
+
+def copy_networks(source: str | Path, path: str | Path) -> None:
+    """Put all networks of one bundle into another; raises FileFormatError as ``add_networks`` does."""
+    manifest, weights = read_archive(Path(source))
+    _put(Path(path), manifest.owner, {n: (weights[n], facts) for n, facts in manifest.networks.named().items()})
+
+
+def _put(path: Path, owner: Owner, networks: Mapping[NetworkName, tuple[bytes, NetworkFacts]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path.parent):
         manifest, weights = _kept(path, owner, set(networks))
-        weights |= {name: content for name, (content, _) in exported.items()}
-        entries = manifest.networks.named() | {name: facts for name, (_, facts) in exported.items()}
-        manifest = Manifest(**dict(owner), networks=Networks.model_validate(entries))
+        weights |= {name: content for name, (content, _) in networks.items()}
+        entries = manifest.networks.named() | {name: facts for name, (_, facts) in networks.items()}
+        rig = owner.rig or manifest.rig  # bundles of version 1 do not know theirs
+        manifest = Manifest(**dict(owner) | {"rig": rig}, networks=Networks.model_validate(entries))
         with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(_MANIFEST, manifest.model_dump_json(indent=1))
             for name, content in weights.items():
