@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from fluoropose.errors import InputError
+from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import Pose
 from fluoropose.registration.poses_file import COLUMNS, read_poses
 from fluoropose.registration.registration import Registration, Status
@@ -184,6 +184,43 @@ def test_a_table_that_is_not_finished_leaves_its_rows_but_not_its_name(tmp_path:
     (left,) = tmp_path.iterdir()
     assert left.name == ".partial.poses.csv"
     assert left.read_text().startswith("0,0,ok")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("name", ["a.csv", "a.mot", "a.sto", "a.tra", "xmalab.csv"])
+def test_a_table_goes_on_where_an_earlier_run_stopped(tmp_path: Path, name: str, killed: bool) -> None:
+    def opened(folder: str, resume: bool) -> Table:
+        path = tmp_path / folder / name
+        if name == "a.csv":
+            return PosesTable(path, resume=resume)
+        if name == "a.tra":
+            return AutoscoperTable(path, resume=resume)
+        kind = XmalabTable if name == "xmalab.csv" else OpenSimTable
+        return kind(path, "skull", resume=resume)
+
+    whole, first = opened("whole", False), opened("halves", True)  # nothing to go on with is no error
+    for one in OUTPUTS:
+        whole.write(one)
+    whole.close()
+    for one in OUTPUTS[:2]:
+        first.write(one)
+    if killed:
+        first._file.write(first.line(OUTPUTS[2].row)[:7])  # cut off in the middle of a row
+        first._file.close()
+    else:
+        first.close()
+    second = opened("halves", True)
+    for one in OUTPUTS[2:]:
+        second.write(one)
+    second.close()
+    assert (tmp_path / "halves" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    assert [path.name for path in (tmp_path / "halves").iterdir()] == [name]
+
+
+def test_a_table_with_another_head_is_not_continued(tmp_path: Path) -> None:
+    written(OpenSimTable(tmp_path / "a.mot", "skull"))
+    with pytest.raises(FileFormatError, match=r"a.mot: cannot be continued: it has another head"):
+        OpenSimTable(tmp_path / "a.mot", "femur", resume=True)
 
 
 def test_a_callback_is_called() -> None:

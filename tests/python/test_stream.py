@@ -142,7 +142,7 @@ def test_frames_that_cannot_be_read_are_pairs_without_a_measurement(lab: Laborat
 
 def test_frames_come_through_a_ring(lab: Laboratory, tmp_path: Path) -> None:
     cameras = Cameras(lab, 20, rate_hz=30.0)
-    writer = RingWriter(tmp_path / "ring", (SIDE, SIDE), 16, slots=16)
+    writer = RingWriter(tmp_path / "ring", (SIDE, SIDE), 16, slots=64)
     reader = RingReader(tmp_path / "ring")
 
     def acquire() -> None:
@@ -172,6 +172,13 @@ def black(frame: Frame) -> list[Frame]:
     return [replace(frame, pixels=BLACK)]
 
 
+def with_nan(frame: Frame) -> NDArray[np.float32]:
+    assert frame.pixels is not None
+    damaged = frame.pixels.astype(np.float32)
+    damaged[SIDE // 2 + 1, SIDE // 2 + 3] = np.nan
+    return damaged
+
+
 FAULTS: dict[str, Callable[[Frame], list[Frame]]] = {
     "camera 2 stops": lambda frame: [frame] if frame.view == 0 else [],
     "black": black,
@@ -179,6 +186,8 @@ FAULTS: dict[str, Callable[[Frame], list[Frame]]] = {
     "camera 1 black": lambda frame: black(frame) if frame.view == 0 else [frame],
     "wrong size": lambda frame: [replace(frame, pixels=BLACK[:100])],
     "swapped": lambda frame: [replace(frame, view=1 - frame.view)],
+    "NaN": lambda frame: [replace(frame, pixels=np.full(BLACK.shape, np.nan, np.float32))],
+    "one pixel is NaN": lambda frame: [replace(frame, pixels=with_nan(frame))],
     "cannot be read": lambda frame: [replace(frame, pixels=None, problem="cut short")],
     "noise": lambda frame: [
         replace(frame, pixels=np.random.default_rng(frame.number).integers(0, 65535, BLACK.shape).astype(np.uint16))

@@ -98,6 +98,8 @@ def test_smoothed_poses_are_those_of_the_track_and_no_worse(lab: Laboratory, tmp
         (["--source", "camera"], "or igtl:[HOST:]PORT, found 'camera'"),
         (["--source", "ring:/nowhere/at/all"], "/nowhere/at/all: expected a ring of frames"),
         (["--sink", "poses.xls"], "sink: expected FILE.csv"),
+        (["--resume", "--sink", "poses.mot"], "resume: expected a sink FILE.csv"),
+        (["--resume", "--sink", "a.c3d", "--sink", "a.csv"], "sink: a.c3d cannot be continued"),
         (["--looks", "0"], "looks: expected a positive number, found 0"),
         (["--tolerance-ms", "-1"], "tolerance_s: expected a positive number"),
     ],
@@ -119,6 +121,33 @@ def test_a_ring_of_another_size_is_refused(lab: Laboratory, tmp_path: Path) -> N
 def test_sinks_with_wrong_names_are_refused(lab: Laboratory, text: str) -> None:
     with pytest.raises(InputError, match="sink: expected"):
         open_sink(text, lab.bone, Motion(), Token())
+
+
+@pytest.mark.slow
+def test_a_rerun_continues_what_sigterm_stopped(lab: Laboratory, tmp_path: Path) -> None:
+    trial, partial = lab.toml(tmp_path / "trial.toml", tmp_path / "out"), tmp_path / "out" / ".partial.poses.csv"
+    sinks = ["--sink", str(tmp_path / "out" / "poses.csv"), "--sink", str(tmp_path / "out" / "poses.mot")]
+    command = [sys.executable, "-c", "from fluoropose.cli import app; app()", "stream", str(trial), *sinks]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    end = time.monotonic() + 120
+    while not (partial.exists() and len(partial.read_text().splitlines()) >= 4):
+        assert time.monotonic() < end, "no poses"
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGTERM)
+    _, problems = process.communicate(timeout=60)
+    assert process.returncode == 0, problems.decode()
+    first = read_poses(tmp_path / "out" / "poses.csv")
+    assert 4 <= len(first) < 20
+    result = run(lab, tmp_path, "--every", "--fast", "--resume", *sinks)
+    assert result.exit_code == 0, result.output
+    rows = read_poses(tmp_path / "out" / "poses.csv")
+    assert [row.frame for row in rows] == list(range(20))
+    assert errors(lab, rows).max(axis=0) == pytest.approx([0, 0], abs=2.0)
+    assert json.loads((tmp_path / "out" / "stream.json").read_text())["pairs"] == 20 - len(first)
+    assert (tmp_path / "out" / "poses.mot").read_text().splitlines()[2] == "nRows=20"
+    assert run(lab, tmp_path, "--every", "--fast", "--resume", *sinks).exit_code == 0  # nothing is left to do
+    assert len(read_poses(tmp_path / "out" / "poses.csv")) == 20
 
 
 @pytest.mark.slow

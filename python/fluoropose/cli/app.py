@@ -471,6 +471,9 @@ def stream(
     token: TokenOption = "",
     view: View = False,
     record: Record = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on where an earlier run was stopped: keep its rows, replay the rest")
+    ] = False,
 ) -> None:
     """Follow the bone through frames as they arrive: a trial's own, replayed, or those that a camera writes.
 
@@ -493,6 +496,7 @@ def stream(
         looks=looks,
         token=token,
         view=_viewer(view, record),
+        resume=resume,
     )
     _watch(opened, loaded)
 

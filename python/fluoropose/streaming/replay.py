@@ -29,6 +29,8 @@ class Replay:
         1: at their own rate; 2: twice as fast; None: as fast as they can be read.
     offsets_s
         How much later than a pair's time each view is exposed, s; none: not at all.
+    after
+        Begin behind the pair of this number; None: with the first.
     from_memory
         Read all frames before the first is given, so that no file is touched while the stream runs.
     """
@@ -39,12 +41,14 @@ class Replay:
         speed: float | None = 1.0,
         *,
         offsets_s: tuple[float, ...] = (),
+        after: int | None = None,
         from_memory: bool = False,
     ) -> None:
         self.name = "frames"
         self.bits = frames.sources[0].bits
         self.overtaken = self.malformed = self.refused = self.disconnected = 0
         self._frames = frames
+        self._begin = 0 if after is None else sum(number <= after for number in frames.numbers)
         self._speed = None if speed is None else positive("speed", speed)
         self._stopped = Event()
         views = range(len(frames.sources))
@@ -53,11 +57,12 @@ class Replay:
 
     def __iter__(self) -> Iterator[Frame]:
         """Give view 1's and view 2's frame of every pair."""
-        start, first = time.monotonic(), self._frames.times_s[0]
-        for i, number, time_s in zip(count(), self._frames.numbers, self._frames.times_s, strict=False):
+        start, begin = time.monotonic(), self._begin
+        times_s, numbers = self._frames.times_s[begin:], self._frames.numbers[begin:]
+        for i, number, time_s in zip(count(begin), numbers, times_s, strict=False):
             views = range(len(self._frames.sources))
             read = self._read[i] if self._read is not None else [self._pixels(view, i) for view in views]
-            due = 0.0 if self._speed is None else start + (time_s - first) / self._speed - time.monotonic()
+            due = 0.0 if self._speed is None else start + (time_s - times_s[0]) / self._speed - time.monotonic()
             if self._stopped.wait(max(due, 0.0)):
                 return
             for view, (pixels, problem) in enumerate(read):

@@ -18,6 +18,7 @@ from fluoropose.streaming.endpoint import Token
 from fluoropose.streaming.pairing import Pairer
 from fluoropose.streaming.queues import Policy
 from fluoropose.streaming.sinks.named import open_sink
+from fluoropose.streaming.sinks.tables import last_frame
 from fluoropose.streaming.sources.named import listen, open_source
 from fluoropose.streaming.statistics import StreamSummary
 from fluoropose.streaming.stream import Stream
@@ -39,6 +40,7 @@ def open_stream(
     looks: int = 1,
     token: str = "",
     view: str | None = None,
+    resume: bool = False,
 ) -> Stream:
     """Make the stream of a trial.
 
@@ -62,6 +64,9 @@ def open_stream(
         What other programs must know; needed where other machines can reach a source or a sink.
     view
         "" shows frames and poses on the screen, a file (.rrd) records them; None does neither.
+    resume
+        Go on where an earlier run was stopped: files keep its rows, and a replayed trial begins behind the last pair
+        of poses.csv.
 
     Raises
     ------
@@ -71,11 +76,12 @@ def open_stream(
     rig, secret = Rig.load(trial.rig), Token(token)
     pairer = _pairer(tolerance_s, rig)
     tracker = _tracker(trial, rig, looks)
-    opened = open_source(source, trial, rig, speed, secret)
-    attenuating = Attenuating(rig, trial.bit_depth or opened.bits, trial.polarity)
     trial.out.mkdir(parents=True, exist_ok=True)
     named = list(sinks) or [str(trial.out / "poses.csv")]
-    outlets = [open_sink(name, tracker.bone, tracker.motion, secret) for name in named]
+    after = _last_frame(named) if resume and source == "frames" else None
+    opened = open_source(source, trial, rig, speed, secret, after)
+    attenuating = Attenuating(rig, trial.bit_depth or opened.bits, trial.polarity)
+    outlets = [open_sink(name, tracker.bone, tracker.motion, secret, resume=resume) for name in named]
     bits = trial.bit_depth or opened.bits
     viewer = None if view is None else Viewer(trial.rig, trial.bone, bits, Path(view) if view else None)
     return Stream(opened, tracker, attenuating, outlets, pairer=pairer, policy=policy, viewer=viewer)
@@ -104,6 +110,14 @@ def open_service(
     outlets = [open_sink(name, tracker.bone, tracker.motion, secret) for name in sinks]
     viewer = None if view is None else Viewer(trial.rig, trial.bone, opened.bits, Path(view) if view else None)
     return Stream(opened, tracker, attenuating, outlets, pairer=pairer, viewer=viewer)
+
+
+def _last_frame(sinks: Sequence[str]) -> int | None:
+    """Return the number of the last pair that an earlier run wrote; None where there was none."""
+    found = {last_frame(name) for name in sinks if ":" not in name and Path(name).suffix.lower() == ".csv"}
+    if len(found) != 1:
+        raise InputError("resume: expected a sink FILE.csv, whose last row tells where to go on, or several that agree")
+    return found.pop()
 
 
 def _tracker(trial: Trial, rig: Rig, looks: int) -> Tracker:

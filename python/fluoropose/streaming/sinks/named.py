@@ -25,7 +25,7 @@ _EXPECTED = (
 )
 
 
-def open_sink(text: str, bone: Bone, motion: Motion, token: Token) -> Sink:
+def open_sink(text: str, bone: Bone, motion: Motion, token: Token, *, resume: bool = False) -> Sink:
     """Open the sink that ``text`` names.
 
     Parameters
@@ -40,11 +40,13 @@ def open_sink(text: str, bone: Bone, motion: Motion, token: Token) -> Sink:
         That of the tracker.
     token
         Needed where other machines can listen.
+    resume
+        Keep what is in the file from an earlier run.
 
     Raises
     ------
     InputError
-        If the text names no sink, or what it needs is not installed.
+        If the text names no sink, what it needs is not installed, or it cannot go on with an earlier file.
     """
     kind, _, rest = text.partition(":")
     if kind == "igtl":
@@ -56,19 +58,21 @@ def open_sink(text: str, bone: Bone, motion: Motion, token: Token) -> Sink:
         return PoseRing(rest)
     if kind == "lsl":
         return LslOutlet(rest or bone.name)
+    suffix = Path(text).suffix.lower()
+    if resume and (kind == "smooth" or suffix in (".parquet", ".c3d")):
+        raise InputError(f"sink: {text} cannot be continued; FILE.csv, .mot, .sto, .tra and xmalab: can")
     if kind == "xmalab" and rest:
-        return XmalabTable(rest, bone.name)
+        return XmalabTable(rest, bone.name, resume=resume)
     if kind == "smooth" and rest:
         return SmoothedFile(rest, motion)
-    suffix = Path(text).suffix.lower()
     if suffix == ".csv":
-        return PosesTable(text)
+        return PosesTable(text, resume=resume)
     if suffix == ".parquet":
         return ParquetFile(text)
     if suffix == ".c3d":
         return C3dFile(text, bone)
     if suffix == ".tra":
-        return AutoscoperTable(text)
+        return AutoscoperTable(text, resume=resume)
     if suffix in (".mot", ".sto"):
-        return OpenSimTable(text, bone.name)
+        return OpenSimTable(text, bone.name, resume=resume)
     raise InputError(f"sink: {_EXPECTED}, found {text!r}")

@@ -6,32 +6,49 @@ Rows are kept beside the final file in a hidden one until then, so that even a p
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fluoropose._files import atomic_path
+from fluoropose.errors import FileFormatError
 from fluoropose.geometry import Pose
 from fluoropose.registration.poses_file import PoseRow, header_lines, row_line
 from fluoropose.streaming.frame import Output
 
-__all__ = ["AutoscoperTable", "OpenSimTable", "PosesTable", "Table", "XmalabTable"]
+__all__ = ["AutoscoperTable", "OpenSimTable", "PosesTable", "Table", "XmalabTable", "earlier_rows", "last_frame"]
 
 _NAN = float("nan")
 
 
 class Table(ABC):
-    """A text file with one line per pair."""
+    """A text file with one line per pair.
 
-    def __init__(self, path: str | Path) -> None:
+    Parameters
+    ----------
+    path
+        The file.
+    resume
+        Keep the rows of an earlier run, also of one that was killed.
+
+    Raises
+    ------
+    FileFormatError
+        If there is an earlier file that this could not have written.
+    """
+
+    def __init__(self, path: str | Path, *, resume: bool = False) -> None:
         self.path = Path(path)
         self.name = str(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.partial = self.path.with_name(f".partial.{self.path.name}")
-        self._file = self.partial.open("w", encoding="utf-8", newline="")
-        self._rows = 0
+        self.partial = _partial(self.path)
+        earlier = earlier_rows(self.path, self.head) if resume else []
+        with atomic_path(self.partial) as temporary:  # an earlier run's rows are there until all of them are copied
+            temporary.write_text("".join(earlier), encoding="utf-8", newline="")
+        self._file = self.partial.open("a", encoding="utf-8", newline="")
+        self._rows = len(earlier)
 
     @abstractmethod
     def head(self, rows: int) -> str:
@@ -81,10 +98,10 @@ class OpenSimTable(Table):
     pose.
     """
 
-    def __init__(self, path: str | Path, bone: str) -> None:
-        super().__init__(path)
+    def __init__(self, path: str | Path, bone: str, *, resume: bool = False) -> None:
         self._bone = "_".join(bone.split())
-        self._degrees = self.path.suffix.lower() == ".mot"
+        self._degrees = Path(path).suffix.lower() == ".mot"
+        super().__init__(path, resume=resume)
 
     def head(self, rows: int) -> str:
         """Return OpenSim's header, which ends with the names of the columns."""
@@ -131,9 +148,9 @@ class XmalabTable(Table):
     NAME_1. NaN where there is no pose.
     """
 
-    def __init__(self, path: str | Path, bone: str) -> None:
-        super().__init__(path)
+    def __init__(self, path: str | Path, bone: str, *, resume: bool = False) -> None:
         self._bone = "_".join(bone.split())
+        super().__init__(path, resume=resume)
 
     def head(self, rows: int) -> str:
         """Return the names of the columns."""
@@ -145,6 +162,30 @@ class XmalabTable(Table):
         """Return the frame's number and sixteen values."""
         values = _matrix(row.world_from_bone).reshape(4, 4).T.ravel()
         return ",".join([str(row.frame + 1), *(_number(value) for value in values)])
+
+
+def earlier_rows(path: Path, head: Callable[[int], str]) -> list[str]:
+    """Return the rows of an earlier run; one that was killed may have left its last row unfinished."""
+    if _partial(path).exists():
+        rows = _partial(path).read_text(encoding="utf-8").splitlines(keepends=True)
+        return rows[:-1] if rows and not rows[-1].endswith("\n") else rows
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    count = head(0).count("\n")
+    if "".join(lines[:count]) != head(len(lines) - count):
+        raise FileFormatError(f"{path}: cannot be continued: it has another head than this run would write")
+    return lines[count:]
+
+
+def last_frame(path: str | Path) -> int | None:
+    """Return the number of the last pair that an earlier run wrote to a poses.csv; None where there is none."""
+    rows = earlier_rows(Path(path), lambda _: header_lines())
+    return int(rows[-1].split(",", 1)[0]) if rows else None
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".partial.{path.name}")
 
 
 def _matrix(pose: Pose | None) -> NDArray[np.float64]:

@@ -19,7 +19,9 @@ from fluoropose.streaming.sources.zeromq import ZeromqSource
 __all__ = ["listen", "open_source"]
 
 
-def open_source(text: str, trial: Trial, rig: Rig, speed: float | None, token: Token) -> Source:
+def open_source(
+    text: str, trial: Trial, rig: Rig, speed: float | None, token: Token, after: int | None = None
+) -> Source:
     """Open the source that ``text`` names, which gives frames until they end.
 
     Parameters
@@ -33,6 +35,8 @@ def open_source(text: str, trial: Trial, rig: Rig, speed: float | None, token: T
         Of the replay; None: as fast as it can be read.
     token
         Needed where others can send.
+    after
+        The replay begins behind the pair of this number; None: with the first.
 
     Raises
     ------
@@ -48,7 +52,7 @@ def open_source(text: str, trial: Trial, rig: Rig, speed: float | None, token: T
             raise FileFormatError(f"frames: expected {len(rig.fluoroscopes)} views, found {len(frames.sources)}")
         if not np.isfinite(frames.times_s).all():
             raise InputError("frame_rate_hz: following a trial needs the times of its frames; give this rate, or times")
-        return Replay(frames, speed, offsets_s=rig.offsets_s)
+        return Replay(frames, speed, offsets_s=rig.offsets_s, after=after)
     if kind == "ring" and rest:
         return _fitting(RingReader(rest), rest, rig)
     if kind in ("zmq", "igtl") and rest:
