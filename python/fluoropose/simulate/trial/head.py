@@ -83,36 +83,44 @@ def _of_same_ct(skull: Bone, bone: Bone, name: str) -> Bone:
 
 
 def _pieces(skull: Bone, neck: Neck | None) -> tuple[Piece, ...]:
-    soft, hard = tissue_shares(skull.volume.mu)
-    filled = soft + np.minimum(hard, 1)
-    place = skull.volume.bone_from_voxel
     if neck is None:
-        flesh = Piece("soft_tissue", Volume(filled, place), "head")
-        return flesh, Piece("cortical_bone", Volume(hard, place), "head")
-    beyond = skull.volume.beyond(neck.beyond_mm, neck.towards)
-    of_neck = _neck_voxels(skull, beyond, neck.threshold_hu)
-    lower = Volume(np.where(of_neck, hard, np.float32(0)), place).extended(neck.towards, neck.extend_mm)
-    pieces = (
-        Piece("cortical_bone", Volume(np.where(of_neck, np.float32(0), hard), place).trimmed(), "head"),
-        Piece("cortical_bone", lower.trimmed(), "neck"),
-    )
+        soft, hard = tissue_shares(skull.volume.mu)
+        flesh = Piece("soft_tissue", Volume(soft + np.minimum(hard, 1), skull.volume.bone_from_voxel), "head")
+        return flesh, Piece("cortical_bone", Volume(hard, skull.volume.bone_from_voxel), "head")
+    whole = skull.volume.extended(neck.towards, neck.extend_mm)
+    place = whole.bone_from_voxel
+    soft, hard = tissue_shares(whole.mu)
+    filled = soft + np.minimum(hard, 1)
+    beyond = whole.beyond(neck.beyond_mm, neck.towards)
+    of_neck = _neck_voxels(whole, _mask_in(whole, skull), beyond, neck.threshold_hu)
     # Near and far of where it bends soft tissue is rigid, and keeps its detail; the parts overlap where both agree.
     half = neck.transition_mm / 2
     near = np.clip(-(beyond + np.float32(half)) / np.float32(_SEAM_MM), 0, 1)
     far = np.clip((beyond - np.float32(half)) / np.float32(_SEAM_MM), 0, 1)
     bend = Bend(neck.beyond_mm, neck.towards, neck.transition_mm, neck.joint_mm)
-    shoulders = Volume(filled * far, place).extended(neck.towards, neck.extend_mm)
     return (
-        *pieces,
+        Piece("cortical_bone", Volume(np.where(of_neck, np.float32(0), hard), place).trimmed(), "head"),
+        Piece("cortical_bone", Volume(np.where(of_neck, hard, np.float32(0)), place).trimmed(), "neck"),
         Piece("soft_tissue", Volume(filled * near, place).trimmed(), "head"),
-        Piece("soft_tissue", shoulders.trimmed(), "neck"),
+        Piece("soft_tissue", Volume(filled * far, place).trimmed(), "neck"),
         Piece("soft_tissue", Volume(filled * (1 - near - far), place).trimmed(), "head", "neck", bend),
     )
 
 
-def _neck_voxels(skull: Bone, beyond: NDArray[np.float32], threshold_hu: float) -> NDArray[np.bool_]:
+def _mask_in(whole: Volume, bone: Bone) -> NDArray[np.bool_]:
+    """Return the bone's mask in an extended volume."""
+    mask = np.zeros(whole.shape, dtype=bool)
+    x, y, z = np.rint(whole.bone_to_voxel(bone.volume.voxel_to_bone(np.zeros((1, 3))))[0]).astype(int)
+    nz, ny, nx = bone.volume.shape
+    mask[z : z + nz, y : y + ny, x : x + nx] = bone.mask
+    return mask
+
+
+def _neck_voxels(
+    whole: Volume, skull: NDArray[np.bool_], beyond: NDArray[np.float32], threshold_hu: float
+) -> NDArray[np.bool_]:
     """Return the voxels whose bone is the neck's: whole connected bones that lie mostly beyond the plane."""
-    solid = (skull.volume.mu > MU_WATER_PER_MM * (1 + threshold_hu / 1000)) & ~skull.mask
+    solid = (whole.mu > MU_WATER_PER_MM * (1 + threshold_hu / 1000)) & ~skull
     bones, count = label(solid)
     if count == 0:
         raise InputError("neck: expected bones beside the skull in its volume, found none")
@@ -123,4 +131,4 @@ def _neck_voxels(skull: Bone, beyond: NDArray[np.float32], threshold_hu: float) 
     if not lower.any():
         raise InputError("beyond_mm, towards: expected bones of the neck beyond the plane, found none")
     # Voxels that an edge only grazes go with the bone beside them.
-    return np.asarray(~binary_dilation(skull.mask) & (binary_dilation(lower[bones]) | (beyond > 0)))
+    return np.asarray(~binary_dilation(skull) & (binary_dilation(lower[bones]) | (beyond > 0)))
