@@ -25,6 +25,7 @@ from fluoropose.registration.register import register_trial
 from fluoropose.registration.registration import Status
 from fluoropose.registration.summary import Summary
 from fluoropose.report.compare import compare_trial, overlap
+from fluoropose.rig import Rig
 from fluoropose.silhouette import field_mask
 from trial_laboratory import SIDE, Laboratory, build
 
@@ -234,6 +235,22 @@ def test_wrong_inputs_stop_before_anything_is_written(lab: Laboratory, tmp_path:
     with pytest.raises(InputError, match=r"bone\.fpbundle: trained for bone 'lopsided bone'"):
         register_trial(lab.trial(out, bone=tmp_path / "other.h5"))
     assert not out.exists()
+
+
+@pytest.mark.filterwarnings("always:.*another calibration")
+def test_a_rig_calibrated_anew_is_warned_of_in_one_line(lab: Laboratory, tmp_path: Path) -> None:
+    first, second = lab.rig.fluoroscopes
+    assert first.field is not None
+    wider = replace(first, field=replace(first.field, radius=first.field.radius * 1.005))
+    Rig((wider, second)).save(tmp_path / "rig.json")
+    text = lab.toml(tmp_path / "trial.toml", tmp_path / "out").read_text()
+    text = text.replace(f"{lab.folder}/rig.json", str(tmp_path / "rig.json")) + "refine = false\n"
+    (tmp_path / "trial.toml").write_text(text)
+    result = CliRunner().invoke(app, ["register", str(tmp_path / "trial.toml"), "--frames", "0:2"])
+    assert result.exit_code == 0, result.output
+    said = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+    assert len(said) == 1
+    assert "trained for another calibration: view 1: field 0.5% wider" in said[0]
 
 
 def with_masks(lab: Laboratory, folder: Path, name: str = "mask_{:04d}") -> tuple[Path, Path]:

@@ -129,6 +129,21 @@ def test_without_segmentation_the_crop_is_shown_as_it_is() -> None:
     assert seen.outlines == (None, None)
 
 
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0, np.nan])
+def test_frames_that_show_nothing_have_no_bone_and_no_landmarks(value: float) -> None:
+    network = Marking(np.full((N, 2), 64.0))
+    through = sight(network, segmenter=Segmenting(0), translator=Negative(0))
+    nothing = np.full(FRAME.shape, value, np.float32)
+    look = through.look([[nothing, FRAME]], [FIELDS])
+    assert look.blank.tolist() == [True, False]
+    assert look.masks is not None
+    assert not look.masks[0].any()
+    (seen,) = through.see(look)
+    assert np.isnan(seen.px[0]).all()
+    assert np.isfinite(seen.px[1]).all()
+    assert np.isfinite(look.crops).all()
+
+
 def test_translation_comes_before_cutting_out() -> None:
     network = Marking(np.full((N, 2), 64.0))
     plain, through = sight(network), sight(network, translator=Negative(0))

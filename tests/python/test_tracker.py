@@ -293,3 +293,29 @@ def test_stored_frames_become_what_registration_takes(bits: int | None, dtype: t
 def test_an_unknown_polarity_is_named() -> None:
     with pytest.raises(InputError, match='polarity: expected "bright_air" or "bright_bone", found \'dark\''):
         Attenuating(make_rig(), 8, "dark")  # type: ignore[arg-type]
+
+
+def test_a_segmented_track_sees_what_the_mask_leaves(knowing: KnowingNetwork) -> None:
+    """The segmenter sees every crop; where it finds no bone any more, there is nothing to track."""
+
+    class Finding:
+        found = True
+        facts = knowing.facts
+        seen = 0
+
+        def predict(self, crops: NDArray[np.float32]) -> NDArray[np.float32]:
+            self.seen += len(crops)
+            return np.full(crops.shape, float(self.found), np.float32)
+
+    # The made-up network's preprocessing differs each time it is asked; this one is the same for both.
+    knowing.__class__ = type("Fixed", (KnowingNetwork,), {"facts": Finding.facts})
+    segmenter = Finding()
+    follower = tracker(knowing, segmenter=segmenter)
+    assert push(follower, knowing, 0).ok
+    before = segmenter.seen
+    assert push(follower, knowing, 1).phase is Phase.TRACKING
+    assert segmenter.seen == before + 2
+    segmenter.found = False
+    blind = push(follower, knowing, 2)
+    assert blind.phase is Phase.COASTING
+    assert "too few points" in blind.reason

@@ -103,6 +103,11 @@ def test_training_writes_a_bundle_and_resumes(set_path: Path, tmp_path: Path) ->
     train_landmarks(set_path, out, longer, work)
     assert torch.load(work / "last.ckpt", weights_only=False)["epoch"] == done + 1
 
+    whole = (work / "last.ckpt").read_bytes()
+    (work / "last.ckpt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(FileFormatError, match=r"last\.ckpt: cannot resume"):
+        train_landmarks(set_path, out, longer, work)
+
 
 @pytest.mark.slow
 def test_segmentation_joins_the_bundle_and_finds_the_bone(set_path: Path, tmp_path: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 from rich.console import Console
@@ -33,11 +34,16 @@ _errors = Console(stderr=True)
 
 
 class _OneLineErrors(TyperGroup):
-    """Shows what is wrong with an input as one red line and exit code 2; --debug shows where it was found."""
+    """Shows what is wrong with an input as one red line and exit code 2; --debug shows where it was found.
+
+    Warnings are one yellow line each.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                return super().invoke(ctx)
         except (FluoroposeError, OSError) as error:
             if ctx.params.get("debug"):
                 raise
@@ -45,6 +51,19 @@ class _OneLineErrors(TyperGroup):
             _errors.print("error: ", style="bold red", end="")
             _errors.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(2) from None
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Stand in for ``warnings.showwarning``."""
+    _errors.print("warning: ", style="bold yellow", end="")
+    _errors.print(" ".join(str(message).split()), style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 app = typer.Typer(
