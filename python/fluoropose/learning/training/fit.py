@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import lightning.pytorch as pl
 import torch
@@ -175,7 +175,7 @@ class _ExportBetter(Callback):
         if self._score is None or float(score) < self._score:
             self._score = float(score)
             if trainer.is_global_zero:
-                pl_module.export(self._out)  # type: ignore[operator]  # Exportable
+                cast(Exportable, pl_module).export(self._out)
 
     def state_dict(self) -> dict[str, float | None]:
         """Remember the best score in the checkpoint."""
