@@ -100,6 +100,8 @@ def test_smoothed_poses_are_those_of_the_track_and_no_worse(lab: Laboratory, tmp
         (["--sink", "poses.xls"], "sink: expected FILE.csv"),
         (["--resume", "--sink", "poses.mot"], "resume: expected a sink FILE.csv"),
         (["--resume", "--sink", "a.c3d", "--sink", "a.csv"], "sink: a.c3d cannot be continued"),
+        (["--device", "toaster"], "device: expected cpu, cuda or cuda:N, found 'toaster'"),
+        (["--device", "cuda:99"], "device: cuda:99 is not there"),
         (["--looks", "0"], "looks: expected a positive number, found 0"),
         (["--tolerance-ms", "-1"], "tolerance_s: expected a positive number"),
     ],

@@ -134,6 +134,7 @@ TokenOption = Annotated[
         help="what programs must know where other machines can reach this",
     ),
 ]
+Device = Annotated[str, typer.Option(help="where the networks run: cpu, cuda or cuda:N; cpu where that fails")]
 View = Annotated[bool, typer.Option("--view", help="show frames and poses on the screen (extra view)")]
 Record = Annotated[
     Path | None, typer.Option(help="record frames and poses to FILE.rrd for rerun (extra view)", show_default=False)
@@ -490,6 +491,7 @@ def stream(
     token: TokenOption = "",
     view: View = False,
     record: Record = None,
+    device: Device = "cpu",
     resume: Annotated[
         bool, typer.Option("--resume", help="go on where an earlier run was stopped: keep its rows, replay the rest")
     ] = False,
@@ -515,6 +517,7 @@ def stream(
         looks=looks,
         token=token,
         view=_viewer(view, record),
+        device=device,
         resume=resume,
     )
     _watch(opened, loaded)
@@ -532,6 +535,7 @@ def serve(
     token: TokenOption = "",
     view: View = False,
     record: Record = None,
+    device: Device = "cpu",
 ) -> None:
     """Follow the bone for other programs: they bring frames and take poses, come and go, until this is told to stop.
 
@@ -551,6 +555,7 @@ def serve(
         looks=looks,
         token=token,
         view=_viewer(view, record),
+        device=device,
     )
     console.print(f"frames: {opened.source_name}", highlight=False, soft_wrap=True)
     for report in opened.summary().sinks:
@@ -573,7 +578,9 @@ def _watch(opened: Stream, loaded: Trial) -> None:
     from fluoropose.streaming.watch import Watch
 
     with Live(Watch(opened), console=console, refresh_per_second=4):
-        run_stream(opened, loaded)
+        summary = run_stream(opened, loaded)
+    for problem in summary.problems:
+        _errors.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
     console.print(f"numbers: [bold]{loaded.out / 'stream.json'}[/bold]")
 
 

@@ -40,6 +40,7 @@ def open_stream(
     looks: int = 1,
     token: str = "",
     view: str | None = None,
+    device: str = "cpu",
     resume: bool = False,
 ) -> Stream:
     """Make the stream of a trial.
@@ -64,6 +65,8 @@ def open_stream(
         What other programs must know; needed where other machines can reach a source or a sink.
     view
         "" shows frames and poses on the screen, a file (.rrd) records them; None does neither.
+    device
+        Where the networks run: "cpu", "cuda" or "cuda:N"; see ``Bundle.load``.
     resume
         Go on where an earlier run was stopped: files keep its rows, and a replayed trial begins behind the last pair
         of poses.csv.
@@ -75,7 +78,7 @@ def open_stream(
     """
     rig, secret = Rig.load(trial.rig), Token(token)
     pairer = _pairer(tolerance_s, rig)
-    tracker = _tracker(trial, rig, looks)
+    tracker = _tracker(trial, rig, looks, device)
     trial.out.mkdir(parents=True, exist_ok=True)
     named = list(sinks) or [str(trial.out / "poses.csv")]
     after = _last_frame(named) if resume and source == "frames" else None
@@ -96,6 +99,7 @@ def open_service(
     looks: int = 1,
     token: str = "",
     view: str | None = None,
+    device: str = "cpu",
 ) -> Stream:
     """Make a stream for whoever sends frames, one program after the other, until it is stopped; see ``listen``.
 
@@ -103,7 +107,7 @@ def open_service(
     """
     rig, secret = Rig.load(trial.rig), Token(token)
     pairer = _pairer(tolerance_s, rig)
-    tracker = _tracker(trial, rig, looks)
+    tracker = _tracker(trial, rig, looks, device)
     trial.out.mkdir(parents=True, exist_ok=True)
     opened = listen(source, trial, rig, secret)
     attenuating = Attenuating(rig, opened.bits, trial.polarity)
@@ -120,10 +124,10 @@ def _last_frame(sinks: Sequence[str]) -> int | None:
     return found.pop()
 
 
-def _tracker(trial: Trial, rig: Rig, looks: int) -> Tracker:
+def _tracker(trial: Trial, rig: Rig, looks: int, device: str) -> Tracker:
     if trial.segmentation == "given":
         raise InputError('segmentation: expected "none" or "predicted" for a stream, found "given"')
-    bone, bundle = Bone.load(trial.bone), Bundle.load(trial.bundle)
+    bone, bundle = Bone.load(trial.bone), Bundle.load(trial.bundle, device)
     segmenter, translator = bundle.asked(trial.segmentation == "predicted", trial.translation, small=True)
     return Tracker(bone, rig, bundle, trial.checks, looks=looks, segmenter=segmenter, translator=translator)
 

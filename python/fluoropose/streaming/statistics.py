@@ -57,6 +57,8 @@ class StreamSummary(_Model):
         Counts of single frames; see ``Counts``.
     sinks
         What each took.
+    problems
+        What went wrong with the machine, such as a GPU that was lost, and how the stream went on.
     """
 
     pairs: int
@@ -75,6 +77,7 @@ class StreamSummary(_Model):
     stages_ms: dict[str, float]
     frames: dict[str, int]
     sinks: tuple[SinkReport, ...]
+    problems: tuple[str, ...]
     environment: Environment
 
     def write(self, path: str | Path) -> None:
@@ -122,7 +125,14 @@ class Progress:
         p50, p99 = np.percentile(self._latencies[: self.pairs], [50, 99])
         return Latency(p50=float(p50), p99=float(p99), max=self._largest)
 
-    def summary(self, dropped: int, source: Source, counts: Counts, sinks: tuple[SinkReport, ...]) -> StreamSummary:
+    def summary(
+        self,
+        dropped: int,
+        source: Source,
+        counts: Counts,
+        sinks: tuple[SinkReport, ...],
+        problems: tuple[str, ...] = (),
+    ) -> StreamSummary:
         """Return the numbers so far."""
         seconds = self._moments[-1] - self._first if self.pairs else 0.0
         return StreamSummary(
@@ -142,5 +152,6 @@ class Progress:
             },
             frames=asdict(counts),
             sinks=sinks,
+            problems=problems,
             environment=self._environment,
         )

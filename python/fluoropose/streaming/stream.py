@@ -119,7 +119,8 @@ class Stream:
         reports = [outlet.report for outlet in self._outlets]
         if self._viewer is not None:
             reports.append(self._viewer.report)
-        return self.progress.summary(self._pairs.dropped, self._source, self._pairer.counts, tuple(reports))
+        counts, problems = self._pairer.counts, self._tracker.problems
+        return self.progress.summary(self._pairs.dropped, self._source, counts, tuple(reports), problems)
 
     def _feed(self) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
 from rich.table import Table
 
 from fluoropose.streaming.stream import Stream
@@ -42,6 +43,8 @@ class Watch:
                 table.add_row("pose", f"{x:.1f} {y:.1f} {z:.1f} mm  {a:.1f} {b:.1f} {c:.1f} degrees")
             if last.tracked.reason:
                 table.add_row("", last.tracked.reason)
+        for problem in summary.problems:
+            table.add_row("", f"[red]{escape(problem)}[/]")
         for sink in summary.sinks:
             lost = f"  [red]{sink.lost} lost[/]" if sink.lost else ""
             table.add_row(sink.name, f"{sink.written} written{lost}{f'  [red]{sink.error}[/]' if sink.error else ''}")

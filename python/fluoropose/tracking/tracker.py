@@ -127,6 +127,11 @@ class Tracker:
         for looks in 3 * (1, self.looks, self.more_looks):
             self._registrar.see(self._registrar.look([frames], [self._registrar.regions(None)], looks))
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What went wrong with the machine, and how it goes on."""
+        return self.bundle.problems
+
     def forget(self) -> None:
         """Give the track up; the next pair is searched for in the whole field."""
         self._belief: Belief | None = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from fluoropose.errors import FileFormatError, InputError
 from fluoropose.learning.bundle.archive import quiet, read_archive
 from fluoropose.learning.bundle.manifest import Manifest, NetworkName, StyleFacts
 from fluoropose.learning.bundle.networks import LandmarkNetwork, SegmentNetwork, StyleNetwork
+from fluoropose.learning.bundle.placed import Placed, device_named
 from fluoropose.learning.bundle.rig_facts import TOLERANCE_DEG, TOLERANCE_SHARE, RigFacts
 
 if TYPE_CHECKING:
@@ -37,24 +38,42 @@ class Bundle:
         Where they come from.
     weights
         Their TorchScript files.
+    device
+        Where they run.
     """
 
     manifest: Manifest
     path: Path
     weights: Mapping[NetworkName, bytes]
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    _placed: list[Placed] = field(default_factory=list)
 
     @classmethod
-    def load(cls, path: str | Path) -> Bundle:
+    def load(cls, path: str | Path, device: str = "cpu") -> Bundle:
         """Read a bundle and check all weights against its manifest.
+
+        Parameters
+        ----------
+        path
+            The file.
+        device
+            Where its networks run: "cpu", "cuda" or "cuda:N". One that fails there goes on on the processor.
 
         Raises
         ------
         FileFormatError
             If the file is missing, cut short, altered, or no bundle.
+        InputError
+            If there is no such device.
         """
-        path = Path(path)
+        path, place = Path(path), device_named(device)
         manifest, weights = read_archive(path)
-        return cls(manifest, path, weights)
+        return cls(manifest, path, weights, place)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What made networks go over to the processor."""
+        return tuple(one.problem for one in self._placed if one.problem)
 
     def require(self, bone: Bone, rig: Rig) -> None:
         """Raise InputError unless the networks were trained for this very bone and such a rig.
@@ -132,6 +151,13 @@ class Bundle:
         return None if facts is None else StyleNetwork(facts, self._module(name))
 
     def _module(self, name: NetworkName) -> Any:
+        if self.device.type == "cpu":
+            return self._on_processor(name)
+        placed = Placed(partial(self._on_processor, name), self.device, f"{self.path.name}: {name}")
+        self._placed.append(placed)
+        return placed
+
+    def _on_processor(self, name: NetworkName) -> Any:
         try:
             with quiet():
                 module = torch.jit.load(io.BytesIO(self.weights[name]), map_location="cpu")  # type: ignore[no-untyped-call]
