@@ -150,8 +150,9 @@ class Beam:
         out = np.empty(flat.shape[1], dtype=np.float32)
         for start in range(0, flat.shape[1], _PIXELS_AT_ONCE):
             part = slice(start, start + _PIXELS_AT_ONCE)
-            depth = -per_mm @ flat[:, part]
-            out[part] = shares @ cv2.exp(np.maximum(depth, _DARKEST, out=depth))
+            # Not by BLAS: so small a product is shared among threads that then wait for each other.
+            depth = np.einsum("km,mn->kn", -per_mm, flat[:, part])
+            out[part] = np.einsum("k,kn->n", shares, cv2.exp(np.maximum(depth, _DARKEST, out=depth)))
         return out.reshape(paths.shape[1:])
 
     def with_few_lines(self, longest: Sequence[float], tolerance: float = 1e-4) -> Beam:

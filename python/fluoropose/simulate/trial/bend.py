@@ -93,7 +93,7 @@ class BentTissue:
 
     def __init__(self, share: Volume, bend: Bend, near: str, far: str, method: Method) -> None:
         self._share, self._bend, self._near, self._far, self._method = share.trimmed(), bend, near, far, method
-        filled = np.argwhere(self._share.mu > 0)[::7, ::-1]
+        filled = np.argwhere(self._share.mu > 0)[::23, ::-1]  # they only tell the extent
         self._points = self._share.voxel_to_bone(filled)
         self._bent: OrderedDict[bytes, Renderer] = OrderedDict()
 
@@ -138,4 +138,5 @@ def _rotated(
         return np.asarray(vectors)
     axis = turn / angle
     c, s = np.cos(parts * angle)[:, None], np.sin(parts * angle)[:, None]
-    return np.asarray(vectors * c + np.cross(axis, vectors) * s + np.outer(vectors @ axis, axis) * (1 - c))
+    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    return np.asarray(vectors * c + (vectors @ cross.T) * s + (vectors @ np.outer(axis, axis)) * (1 - c))
