@@ -177,6 +177,27 @@ def test_several_starts_find_what_one_does_not() -> None:
     assert sum(missed[1::2]) == 0
 
 
+def test_turned_starts_keep_the_bone_s_middle_where_it_is() -> None:
+    middle = MovingBone(bone().volume).middle_mm
+    assert np.linalg.norm(middle) > 1  # the lump is lopsided
+    found = Starts(turn_deg=10.0, turns=6).turned([TRUTH, off(3.0, 2.0)], middle)
+    assert len(found) == 12
+    for pose, turned in zip([TRUTH] * 6 + [off(3.0, 2.0)] * 6, found, strict=True):
+        np.testing.assert_allclose(turned.apply(middle[None]), pose.apply(middle[None]), atol=1e-9)
+        assert 0.1 < np.degrees(pose.angle_to(turned)) <= 10 * np.sqrt(3)
+
+
+def test_turns_lead_out_of_a_pose_whose_shadow_is_right() -> None:
+    moving, alone = MovingBone(bone().volume), windows(TISSUE, TRUTH)[:1]
+    (start,) = Starts(turn_deg=60.0, turns=3).turned([TRUTH], moving.middle_mm)[1:2]
+    errors = []
+    for turns in (0, 12):
+        found = refine(moving, alone, start, starts=Starts(1, turn_deg=60.0, turns=turns))
+        errors.append(error(found.world_from_bone)[0])
+    assert errors[0] > 5
+    assert errors[1] < 0.5
+
+
 def test_metal_shows_its_outline_only_and_is_found_by_it() -> None:
     z, y, x = np.meshgrid(*[np.linspace(-1, 1, 61)] * 3, indexing="ij")
     tray = (np.abs(z) < 0.12) & (np.abs(x) < 0.7) & (np.abs(y) < 0.5)

@@ -116,6 +116,12 @@ def test_the_compiled_correlation_has_the_numbers_of_the_one_in_numpy(sigma_px: 
     np.testing.assert_allclose(found.jtr, expected.jtr, atol=2e-6 * np.abs(expected.jtr).max())
 
 
+def test_small_images_have_small_tiles() -> None:
+    asked = GradientCorrelation(1.0, tile_px=32, tiles_across=4).against(FIXED, weights())
+    expected = TileCorrelation(FIXED, weights(), gradient_features(1.0), FIXED.shape[1] // 4)
+    assert asked.value(MOVING) == pytest.approx(expected.value(MOVING), abs=2e-7)
+
+
 @pytest.mark.parametrize("veil", [0.0, 0.3])
 def test_the_compiled_correlation_recognises_the_tone(veil: float) -> None:
     line = np.maximum(3 * smooth(1), 0)

@@ -57,10 +57,13 @@ class GradientCorrelation:
         Of the Gaussian whose derivative is used.
     tile_px
         Compare tiles of this side, each with its own contrast, rather than the whole image.
+    tiles_across
+        At least so many of them side by side: in small images, as at the coarse levels of a schedule, they are smaller.
     """
 
     sigma_px: float = 1.0
     tile_px: int | None = None
+    tiles_across: int = 1
 
     @property
     def reach_px(self) -> int:
@@ -69,7 +72,10 @@ class GradientCorrelation:
 
     def against(self, fixed: Image, weights: Image) -> LeastSquares:
         """Prepare for a fixed image (h, w) with weights (h, w)."""
-        return CompiledCorrelation(fixed, weights, self.sigma_px, self.tile_px)
+        tile_px = self.tile_px
+        if tile_px is not None:
+            tile_px = max(1, min(tile_px, fixed.shape[-1] // whole_positive("tiles_across", self.tiles_across)))
+        return CompiledCorrelation(fixed, weights, self.sigma_px, tile_px)
 
 
 @dataclass(frozen=True)

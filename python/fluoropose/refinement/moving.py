@@ -35,6 +35,8 @@ class MovingBone:
         Where it renders.
     radius_mm
         Root mean square distance of what attenuates from the bone's origin: one radian moves it so far.
+    middle_mm
+        (3,) centre of what attenuates, bone frame.
     """
 
     def __init__(self, volume: Volume, device: Device = "cpu") -> None:
@@ -48,6 +50,9 @@ class MovingBone:
         filled = np.argwhere(coarse.mu > 0)[:, ::-1]
         distances = np.linalg.norm(coarse.voxel_to_bone(filled), axis=1)
         self.radius_mm = float(np.sqrt(np.mean(distances**2))) if len(filled) else 1.0
+        weights = coarse.mu[coarse.mu > 0].astype(np.float64)
+        middle = weights @ coarse.voxel_to_bone(filled) / weights.sum() if len(filled) else np.zeros(3)
+        self.middle_mm: NDArray[np.float64] = np.asarray(middle)
 
     @property
     def renderers(self) -> tuple[Renderer, ...]:

@@ -22,6 +22,9 @@ from fluoropose.refinement.similarity import Metric
 
 __all__ = ["Level", "Refinement", "Schedule", "Starts", "refine"]
 
+_TURNED = 3
+_SAME_PX = 1.0  # starts that end closer to each other ended at the same place
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -63,19 +66,29 @@ class Starts:
     turn_deg, shift_mm
         Half the range of each component of the rotation vector and of the shift.
     kept
-        How many go on to the next level, the most alike ones; at every further level half as many.
+        How many go on to the next level, the most alike ones that ended apart; at every further level a third of them.
+    turns
+        From how many poses each of the best three of the second level starts once more, turned by up to ``turn_deg``
+        about the bone's middle. Its shadow stays where it is, and so this is how wrong poses differ from the right one.
     """
 
     count: int = 1
     turn_deg: float = 10.0
     shift_mm: float = 15.0
     kept: int = 3
+    turns: int = 0
 
     def around(self, pose: Pose) -> list[Pose]:
         """Return the starts, the given pose first."""
         offsets = 2 * qmc.Halton(6, scramble=False).random(whole_positive("count", self.count))[1:] - 1
         ranges = np.repeat([np.radians(self.turn_deg), self.shift_mm], 3)
         return [pose, *(moved(pose, offset * ranges) for offset in offsets)]
+
+    def turned(self, poses: Sequence[Pose], middle_mm: NDArray[np.float64]) -> list[Pose]:
+        """Return the poses with their ``turns`` about a point (3,) of the bone."""
+        offsets = 2 * qmc.Halton(3, scramble=False).random(self.turns + 1)[1:] - 1
+        turns = [Pose.exp(np.radians(self.turn_deg) * offset, np.zeros(3)).rotation for offset in offsets]
+        return [_turned(pose, turn, middle_mm) for pose in poses for turn in turns]
 
 
 @dataclass(frozen=True)
@@ -163,17 +176,41 @@ def refine(
     schedule, starts = schedule or Schedule(), starts or Starts()
     poses, kept, levels = starts.around(start), starts.kept, []
     pyramid = _pyramid(fixed, schedule)
-    for views in pyramid:
+    for number, views in enumerate(pyramid):
         objective = Objective(bone, views, metric, poses, schedule.reach_px, finer_follows=views is not pyramid[-1])
         outcomes = sorted(climb_all(optimiser, objective, poses), key=_rank)
+        if starts.turns and number == min(1, len(pyramid) - 1):
+            turned = starts.turned(_apart(outcomes, objective)[:_TURNED], bone.middle_mm)
+            outcomes = sorted([*outcomes, *climb_all(optimiser, objective, turned)], key=_rank)
         best = outcomes[0]
         levels.append(Level(views[0].view.width, best.value, sum(one.iterations for one in outcomes), best.converged))
-        poses, kept = [one.pose for one in outcomes[:kept]], max(1, kept // 2)
+        poses, kept = _apart(outcomes, objective)[:kept], max(1, kept // 3)
     return Refinement(best.pose, best.value, objective.value(start), best.covariance, tuple(levels))
 
 
 def _rank(outcome: Outcome) -> float:
     return -outcome.value if np.isfinite(outcome.value) else np.inf
+
+
+def _turned(pose: Pose, turn: NDArray[np.float64], middle_mm: NDArray[np.float64]) -> Pose:
+    """Turn (3, 3, world axes) a pose about a point of the bone."""
+    middle = pose.apply(middle_mm[None])[0]
+    return Pose(turn @ pose.rotation, middle + turn @ (pose.translation_mm - middle))
+
+
+def _apart(outcomes: Sequence[Outcome], objective: Objective) -> list[Pose]:
+    """Return the poses without those that ended where a better one did."""
+    kept: list[Pose] = []
+    for one in outcomes:
+        if all(objective.motion_px(_between(other, one.pose)) > _SAME_PX for other in kept):
+            kept.append(one.pose)
+    return kept
+
+
+def _between(here: Pose, there: Pose) -> NDArray[np.float64]:
+    """Return the step of ``moved`` that leads from one pose to another."""
+    turn = Pose(there.rotation @ here.rotation.T, np.zeros(3)).rotation_vector
+    return np.concatenate([turn, there.translation_mm - here.translation_mm])
 
 
 def _pyramid(fixed: Sequence[FixedView], schedule: Schedule) -> list[list[FixedView]]:
