@@ -41,6 +41,7 @@ PAPER = {
     "axial_rotation": {"degrees": [8.9], "mm": [8.0]},
 }
 _AT_ONCE = 6  # pairs
+_ALSO_WHOLE = ("raw", "translated", "randomised")  # also without segmentation
 
 
 def main() -> None:
@@ -103,7 +104,7 @@ def measured(scenario: str, trial: Scenario, networks: Networks, rig: Rig, bone:
     """Register one scenario in every style, with every segmentation; yields the rows."""
     for style, (bundle, translator) in networks.styles.items():
         registrar = Registrar(rig, bone, bundle, translator=translator)
-        for segmentation in ("true", "predicted", "none"):
+        for segmentation in ("true", "predicted", *(["none"] if style in _ALSO_WHOLE else [])):
             segmenter = networks.segmenter if segmentation == "predicted" else None
             masks = trial.masks if segmentation == "true" else None
             found = poses(replace(registrar, segmenter=segmenter), trial.pairs, masks)

@@ -118,7 +118,7 @@ def style_config(arguments: Arguments, folder: Path, samples: Path) -> Translati
     if not (arguments.small or arguments.quick):
         return config
     less = {"epochs": 1 if arguments.quick else 4, "discriminator_width": 12}
-    distil = {"generator": SmallGenerator(width=8, blocks=2), "epochs": 1 if arguments.quick else 20}
+    distil = {"generator": SmallGenerator(width=8, blocks=2), "epochs": 1 if arguments.quick else 6}
     return config.model_copy(
         update={
             "crops_per_frame": 1 if arguments.quick else 3,

@@ -41,9 +41,18 @@ def save_chart(
         for kind, axis in zip(kinds, line, strict=True):
             for k, style in enumerate(styles):
                 chosen = {row["scenario"]: row for row in rows if (row["style"], row["segmentation"]) == (style, kind)}
+                if not chosen:
+                    continue
                 found = [chosen[scenario][field] or {"mean": np.nan, "sd": np.nan} for scenario in scenarios]
                 places = np.arange(len(scenarios)) + (k - (len(styles) - 1) / 2) * width
-                axis.bar(places, [f["mean"] for f in found], 0.9 * width, yerr=[f["sd"] for f in found], label=style)
+                axis.bar(
+                    places,
+                    [f["mean"] for f in found],
+                    0.9 * width,
+                    yerr=[f["sd"] for f in found],
+                    color=f"C{k}",
+                    label=style,
+                )
                 for place, scenario in zip(places, scenarios, strict=True):
                     if failed := chosen[scenario]["failed"]:
                         where = {"transform": axis.get_xaxis_transform(), "ha": "center", "fontsize": 6}
