@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 mpl.use("Agg")
 
 import matplotlib.pyplot as plt  # after the choice of a backend that needs no display
+from PIL import Image
 
 from fluoropose._files import atomic_path
 from fluoropose.learning.bundle import StyleNetwork
@@ -100,5 +101,8 @@ def save_translations(
         axis.set_title(name, fontsize=7)
     figure.tight_layout(pad=0.2)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=90)
+        figure.savefig(temporary, dpi=80)
+        with Image.open(temporary) as coloured:
+            grey = coloured.convert("L")
+        grey.save(temporary, optimize=True)
     plt.close(figure)
