@@ -15,6 +15,7 @@ from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import Pose
 from fluoropose.registration.poses_file import COLUMNS, read_poses
 from fluoropose.registration.registration import Registration, Status
+from fluoropose.streaming.c3d import Motion, write_c3d
 from fluoropose.streaming.frame import Output
 from fluoropose.streaming.sinks import Callback
 from fluoropose.streaming.sinks.binary import C3dFile, ParquetFile
@@ -138,6 +139,8 @@ def test_parquet_has_the_columns_of_poses_csv_with_their_types(tmp_path: Path) -
 
 
 def test_c3d_has_landmarks_and_six_channels_at_a_steady_rate(tmp_path: Path) -> None:
+    import SimpleITK  # noqa: F401  # beside which ezc3d cannot write
+
     ezc3d = pytest.importorskip("ezc3d", reason="C3D needs ezc3d")
     bone = make_bone()
     finished(C3dFile(tmp_path / "poses.c3d", bone))
@@ -158,6 +161,13 @@ def test_c3d_has_landmarks_and_six_channels_at_a_steady_rate(tmp_path: Path) -> 
         # float32 in the file: 2e-5 of 300 mm.
         np.testing.assert_allclose(points[:3, :, frame].T, pose.apply(bone.landmarks_mm), atol=1e-4)
         np.testing.assert_allclose(channels[0, :, frame], [*pose.euler_zyx_deg, *pose.translation_mm], atol=1e-4)
+
+
+def test_what_ezc3d_says_is_passed_on(tmp_path: Path) -> None:
+    pytest.importorskip("ezc3d", reason="C3D needs ezc3d")
+    motion = Motion(30.0, np.zeros((3, 2, 4)), ("a",), np.zeros((1, 4)), ("RX",), ("deg",))
+    with pytest.raises(OSError, match=r"a.c3d: ezc3d: ValueError: .*same length"):
+        write_c3d(str(tmp_path / "a.c3d"), motion)
 
 
 @pytest.mark.parametrize(

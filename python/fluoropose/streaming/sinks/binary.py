@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
+from importlib.util import find_spec
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ from fluoropose.bone import Bone
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
 from fluoropose.registration.poses_file import COLUMNS
+from fluoropose.streaming.c3d import Motion, write_c3d
 from fluoropose.streaming.sinks.tables import PosesTable
 
 __all__ = ["C3dFile", "ParquetFile"]
@@ -82,37 +84,24 @@ class C3dFile(PosesTable):
     """
 
     def __init__(self, path: str | Path, bone: Bone) -> None:
-        try:
-            import ezc3d  # noqa: F401
-        except ImportError as error:
-            raise InputError("C3D needs ezc3d: pip install 'fluoropose[export]'") from error
+        if find_spec("ezc3d") is None:
+            raise InputError("C3D needs ezc3d: pip install 'fluoropose[export]'")
         super().__init__(path)
         self._bone = bone
 
     def finish(self, path: Path, lines: Iterable[str]) -> None:
         """Write the file of these lines."""
-        import ezc3d
-
         rows = list(csv.DictReader(lines, COLUMNS))
         frames, rate_hz = self._time_base(rows)
-        count = frames[-1] + 1 if len(frames) else 0
-        points = np.full((4, len(self._bone.landmarks_mm), count), np.nan)
-        points[3] = 1
-        channels = np.full((1, len(_CHANNELS), count), np.nan)
+        points = np.full((3, len(self._bone.landmarks_mm), frames[-1] + 1), np.nan)
+        channels = np.full((len(_CHANNELS), frames[-1] + 1), np.nan)
         for frame, row in zip(frames, rows, strict=True):
             if row["status"] == "ok":
                 pose = Pose.from_quaternion(_numbers(row, _QUATERNION), _numbers(row, _SHIFT))
-                points[:3, :, frame] = pose.apply(self._bone.landmarks_mm).T
-                channels[0, :, frame] = _numbers(row, _CHANNELS)
-        file = ezc3d.c3d()
-        for group, labels in (("POINT", self._bone.landmark_names), ("ANALOG", ("RX", "RY", "RZ", "TX", "TY", "TZ"))):
-            file["parameters"][group]["RATE"]["value"] = [rate_hz]
-            file["parameters"][group]["LABELS"]["value"] = list(labels)
-        file["parameters"]["POINT"]["UNITS"]["value"] = ["mm"]
-        file["parameters"]["ANALOG"]["UNITS"]["value"] = 3 * ["deg"] + 3 * ["mm"]
-        file["data"]["points"], file["data"]["analogs"] = points, channels
-        file["data"]["meta_points"]["residuals"] = np.where(np.isnan(points[:1]), -1.0, 0.0)
-        file.write(str(path))
+                points[:, :, frame] = pose.apply(self._bone.landmarks_mm).T
+                channels[:, frame] = _numbers(row, _CHANNELS)
+        labels, units = ("RX", "RY", "RZ", "TX", "TY", "TZ"), 3 * ("deg",) + 3 * ("mm",)
+        write_c3d(str(path), Motion(rate_hz, points, self._bone.landmark_names, channels, labels, units))
 
     def _time_base(self, rows: list[dict[str, str]]) -> tuple[NDArray[np.int64], float]:
         """Return the frame of every row, 0 first, and the rate."""
