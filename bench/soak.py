@@ -115,9 +115,11 @@ class Record:
     def __post_init__(self) -> None:
         self.errors: list[tuple[float, float]] = []
         self.resident: list[int] = []
+        self.sides: list[int] = []
 
     def __call__(self, output: Output) -> None:
         """Compare a pose with the truth."""
+        self.sides.append(output.tracked.refined_px)
         truth, pose = self.truth[output.number % PAIRS], output.tracked.world_from_bone
         if pose is None:
             self.errors.append((float("nan"), float("nan")))
@@ -134,6 +136,11 @@ class Record:
         values = np.array(self.resident, dtype=np.float64)
         tenth = max(1, len(values) // 10)
         return float(np.median(values[-tenth:]) / np.median(values[tenth : 2 * tenth]) - 1)
+
+    def scales(self) -> dict[str, float]:
+        """Return the share of pairs that were refined in windows of each side, 0 for those that were not."""
+        sides, counts = np.unique(self.sides, return_counts=True)
+        return {f"{side} px": float(count / len(self.sides)) for side, count in zip(sides, counts, strict=True)}
 
     def accuracy(self) -> dict[str, Any]:
         """Summarise the errors; pairs without a pose are failures."""
@@ -155,7 +162,9 @@ def _spread(values: NDArray[np.float64]) -> dict[str, float]:
     }
 
 
-def soak(loop: Loop, bundle: Bundle, minutes: float, looks: int, console: Console) -> tuple[StreamSummary, Record]:
+def soak(
+    loop: Loop, bundle: Bundle, minutes: float, looks: int, refine_ms: float | None, console: Console
+) -> tuple[StreamSummary, Record]:
     """Follow the loop for so many minutes."""
     ring = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)) / "ring"
     RingWriter(ring, (SIZE_PX, SIZE_PX), 16, slots=16).abandon()
@@ -165,7 +174,11 @@ def soak(loop: Loop, bundle: Bundle, minutes: float, looks: int, console: Consol
     writer.start()
     record = Record(loop.truth)
     try:
-        stream = Stream(RingReader(ring), Tracker(loop.bone, loop.rig, bundle, looks=looks), Attenuating(loop.rig, 16))
+        stream = Stream(
+            RingReader(ring),
+            Tracker(loop.bone, loop.rig, bundle, looks=looks, refine_ms=refine_ms),
+            Attenuating(loop.rig, 16),
+        )
         start.set()
         with Live(Watch(stream), console=console, refresh_per_second=1):
             return stream.run(record), record
@@ -181,6 +194,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--looks", type=int, default=1, help="crops per frame")
+    parser.add_argument("--refine-ms", type=float, help="time for the images to refine a pair's pose; none by default")
     parser.add_argument("--bundle", type=Path, help="another network for the demo's skull")
     parser.add_argument("--work", type=Path, default=Path("out/soak"), help="where the loop is kept")
     arguments = parser.parse_args()
@@ -188,13 +202,15 @@ def main() -> None:
     loop = simulated(arguments.work, console)
     with as_file(files("fluoropose") / "data" / BUNDLE) as shipped:
         bundle = Bundle.load(arguments.bundle or shipped)
-    summary, record = soak(loop, bundle, arguments.minutes, arguments.looks, console)
+    summary, record = soak(loop, bundle, arguments.minutes, arguments.looks, arguments.refine_ms, console)
     document = {
         "device": f"cpu, {torch.get_num_threads()} threads",
         "minutes": arguments.minutes,
         "frame": f"{SIZE_PX} x {SIZE_PX}, 16 bits",
         "distinct_pairs": PAIRS,
         "looks": arguments.looks,
+        "refine_ms": arguments.refine_ms,
+        "refined_px": record.scales(),
         "network": {
             "name": bundle.path.name,
             "parameters": sum(p.numel() for p in bundle.landmarks.module.parameters()),

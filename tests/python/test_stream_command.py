@@ -103,6 +103,7 @@ def test_smoothed_poses_are_those_of_the_track_and_no_worse(lab: Laboratory, tmp
         (["--device", "toaster"], "device: expected cpu, cuda or cuda:N, found 'toaster'"),
         (["--device", "cuda:99"], "device: cuda:99 is not there"),
         (["--looks", "0"], "looks: expected a positive number, found 0"),
+        (["--refine-ms", "0"], "refine_ms: expected a positive number, found 0"),
         (["--tolerance-ms", "-1"], "tolerance_s: expected a positive number"),
     ],
 )

@@ -68,6 +68,17 @@ def turned(pose: Pose, deg: float) -> Pose:
 # --- the steady state -----------------------------------------------------------------------------------------------
 
 
+def test_frames_that_show_nothing_to_refine_by_leave_the_landmarks_poses(knowing: KnowingNetwork) -> None:
+    follower, plain = tracker(knowing, refine_ms=1e4), tracker(knowing)
+    for k in range(4):
+        found = push(follower, knowing, k)
+    expected = [push(plain, knowing, k) for k in range(4)][-1]
+    assert found.phase is Phase.TRACKING
+    assert found.stages.refine > 0
+    assert found.refined_px == 0
+    assert error(found, at(3 / RATE))[1] < error(expected, at(3 / RATE))[1] + 0.5
+
+
 def test_a_moving_bone_is_followed_with_one_call_of_the_network_per_pair(knowing: KnowingNetwork) -> None:
     follower = tracker(knowing)
     first = push(follower, knowing, 0)

@@ -126,6 +126,10 @@ Tolerance = Annotated[
     float | None, typer.Option(help="pair frames by time within this tolerance", show_default="by number")
 ]
 Looks = Annotated[int, typer.Option(help="looks at each frame: more are more accurate and slower")]
+RefineMs = Annotated[
+    float | None,
+    typer.Option(help="time per pair to refine poses by the images, at the scale it allows", show_default="none"),
+]
 TokenOption = Annotated[
     str,
     typer.Option(
@@ -488,6 +492,7 @@ def stream(
     fast: Annotated[bool, typer.Option("--fast", help="replay as fast as possible, not at the trial's rate")] = False,
     tolerance_ms: Tolerance = None,
     looks: Looks = 1,
+    refine_ms: RefineMs = None,
     token: TokenOption = "",
     view: View = False,
     record: Record = None,
@@ -498,7 +503,7 @@ def stream(
 ) -> None:
     """Follow the bone through frames as they arrive: a trial's own, replayed, or those that a camera writes.
 
-    Poses are those of the landmarks, filtered; they are not refined.
+    Poses are those of the landmarks, filtered; with --refine-ms the images refine them before, where there is time.
 
     Stops with the source, or when told to (Ctrl-C, SIGTERM); what was found until then is written. Numbers go to
     stream.json.
@@ -515,6 +520,7 @@ def stream(
         speed=None if fast else 1.0,
         tolerance_s=None if tolerance_ms is None else tolerance_ms / 1e3,
         looks=looks,
+        refine_ms=refine_ms,
         token=token,
         view=_viewer(view, record),
         device=device,
@@ -532,6 +538,7 @@ def serve(
     sink: Annotated[list[str] | None, typer.Option(help=_SINKS, show_default="ring:/dev/shm/fluoropose.poses")] = None,
     tolerance_ms: Tolerance = None,
     looks: Looks = 1,
+    refine_ms: RefineMs = None,
     token: TokenOption = "",
     view: View = False,
     record: Record = None,
@@ -553,6 +560,7 @@ def serve(
         sink or ["ring:/dev/shm/fluoropose.poses"],
         tolerance_s=None if tolerance_ms is None else tolerance_ms / 1e3,
         looks=looks,
+        refine_ms=refine_ms,
         token=token,
         view=_viewer(view, record),
         device=device,

@@ -33,6 +33,8 @@ class Refiner:
         Side of the windows round the bone that are compared, at most.
     metric, optimiser, schedule, starts
         As for ``refine``, but that by default several starts round the given pose are tried: landmarks may be off.
+    moving
+        What is rendered, where another refiner has it already; by default made from the bone.
     """
 
     def __init__(
@@ -45,12 +47,13 @@ class Refiner:
         optimiser: Optimiser | None = None,
         schedule: Schedule | None = None,
         starts: Starts | None = None,
+        moving: MovingBone | None = None,
     ) -> None:
         self._rig, self._most_px = rig, most_px
         self._surface = bone.vertices[:: max(1, len(bone.vertices) // _POINTS)]
         self._metric, self._optimiser = metric, optimiser
         self._schedule, self._starts = schedule or Schedule(), starts or Starts(count=8)
-        self.moving = MovingBone(bone_alone(bone))
+        self.moving = moving or MovingBone(bone_alone(bone))
 
     def windows(self, frames: Sequence[NDArray[np.float32]], near: Pose) -> list[FixedView]:
         """Cut the windows round the bone at a pose out of the frames, one (h, w) per view, bright = attenuating."""

@@ -38,6 +38,7 @@ def open_stream(
     speed: float | None = 1.0,
     tolerance_s: float | None = None,
     looks: int = 1,
+    refine_ms: float | None = None,
     token: str = "",
     view: str | None = None,
     device: str = "cpu",
@@ -61,6 +62,8 @@ def open_stream(
         Frames that are taken within this time, but for the rig's own offset, are a pair; None: those of equal number.
     looks
         Crops per frame in the steady state; more are more accurate and slower.
+    refine_ms
+        Time per pair to refine poses by the images, at the scale that it allows; None: they are the landmarks'.
     token
         What other programs must know; needed where other machines can reach a source or a sink.
     view
@@ -78,7 +81,7 @@ def open_stream(
     """
     rig, secret = Rig.load(trial.rig), Token(token)
     pairer = _pairer(tolerance_s, rig)
-    tracker = _tracker(trial, rig, looks, device)
+    tracker = _tracker(trial, rig, looks, refine_ms, device)
     trial.out.mkdir(parents=True, exist_ok=True)
     named = list(sinks) or [str(trial.out / "poses.csv")]
     after = _last_frame(named) if resume and source == "frames" else None
@@ -97,6 +100,7 @@ def open_service(
     *,
     tolerance_s: float | None = None,
     looks: int = 1,
+    refine_ms: float | None = None,
     token: str = "",
     view: str | None = None,
     device: str = "cpu",
@@ -107,7 +111,7 @@ def open_service(
     """
     rig, secret = Rig.load(trial.rig), Token(token)
     pairer = _pairer(tolerance_s, rig)
-    tracker = _tracker(trial, rig, looks, device)
+    tracker = _tracker(trial, rig, looks, refine_ms, device)
     trial.out.mkdir(parents=True, exist_ok=True)
     opened = listen(source, trial, rig, secret)
     attenuating = Attenuating(rig, opened.bits, trial.polarity)
@@ -124,12 +128,21 @@ def _last_frame(sinks: Sequence[str]) -> int | None:
     return found.pop()
 
 
-def _tracker(trial: Trial, rig: Rig, looks: int, device: str) -> Tracker:
+def _tracker(trial: Trial, rig: Rig, looks: int, refine_ms: float | None, device: str) -> Tracker:
     if trial.segmentation == "given":
         raise InputError('segmentation: expected "none" or "predicted" for a stream, found "given"')
     bone, bundle = Bone.load(trial.bone), Bundle.load(trial.bundle, device)
     segmenter, translator = bundle.asked(trial.segmentation == "predicted", trial.translation, small=True)
-    return Tracker(bone, rig, bundle, trial.checks, looks=looks, segmenter=segmenter, translator=translator)
+    return Tracker(
+        bone,
+        rig,
+        bundle,
+        trial.checks,
+        looks=looks,
+        segmenter=segmenter,
+        translator=translator,
+        refine_ms=refine_ms,
+    )
 
 
 def _pairer(tolerance_s: float | None, rig: Rig) -> Pairer:

@@ -31,19 +31,20 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Stages:
-    """Milliseconds spent on one pair; ``search`` is the whole-field path, which replaces the next three."""
+    """Milliseconds spent on one pair; ``search`` is the whole-field path, which replaces crop, network and solve."""
 
     check: float = 0.0
     crop: float = 0.0
     network: float = 0.0
     solve: float = 0.0
+    refine: float = 0.0
     search: float = 0.0
     filter: float = 0.0
 
     @property
     def total(self) -> float:
         """All of them."""
-        return self.check + self.crop + self.network + self.solve + self.search + self.filter
+        return self.check + self.crop + self.network + self.solve + self.refine + self.search + self.filter
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,8 @@ class Tracked:
         Why there was no (believable) measurement; empty where there was.
     stages
         Where the time went.
+    refined_px
+        Side of the windows in which the images refined the measured pose; 0 where they did not.
     """
 
     time_s: float
@@ -79,6 +82,7 @@ class Tracked:
     quality: float
     reason: str
     stages: Stages
+    refined_px: int = 0
 
     @property
     def ok(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 
 import numpy as np
@@ -19,6 +19,7 @@ from fluoropose.registration.sight import Frames, Seen
 from fluoropose.registration.trial import Checks
 from fluoropose.rig import Rig
 from fluoropose.silhouette import field_mask
+from fluoropose.tracking.closer import Closer
 from fluoropose.tracking.kalman import Belief, Motion
 from fluoropose.tracking.pulsed import at_one_moment
 from fluoropose.tracking.tracked import Clock, Phase, Tracked
@@ -41,6 +42,8 @@ class Limits:
         Standard deviation per axis that is added to what triangulation claims: what a network does wrong in the same
         way at all landmarks shows in no residual. The demo's network errs by 0.42 degrees and 0.49 mm per axis, of
         which 0.17 and 0.22 are claimed.
+    refined_floor_deg, refined_floor_mm
+        The same where the images refined the pose.
     coast_s
         Longest time without a believable measurement.
     lost_deg, lost_mm
@@ -50,13 +53,15 @@ class Limits:
     gate: float = 5.0
     floor_deg: float = 0.5
     floor_mm: float = 0.5
+    refined_floor_deg: float = 0.2
+    refined_floor_mm: float = 0.2
     coast_s: float = 0.12
     lost_deg: float = 45.0
     lost_mm: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("gate", "floor_deg", "floor_mm", "coast_s", "lost_deg", "lost_mm"):
-            positive(name, getattr(self, name))
+        for one in fields(self):
+            positive(one.name, getattr(self, one.name))
 
 
 @dataclass(eq=False)
@@ -84,6 +89,9 @@ class Tracker:
         The same for a second look, taken where the first one shows nothing believable, and in the whole-field search.
     segmenter, translator
         As in ``Registrar``.
+    refine_ms
+        Time that a pair may take to have its measured pose refined by the images, at the scale that this allows (see
+        `Closer`). None: it is not refined.
 
     Raises
     ------
@@ -101,6 +109,7 @@ class Tracker:
     more_looks: int = 4
     segmenter: SegmentNetwork | None = None
     translator: StyleNetwork | None = None
+    refine_ms: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.rig.fluoroscopes) != 2:
@@ -117,7 +126,11 @@ class Tracker:
             translator=self.translator,
         )
         self._fields = [field_mask(fluoroscope)[::_EVERY, ::_EVERY] for fluoroscope in self.rig.fluoroscopes]
-        self._floor = np.diag(np.repeat([np.radians(self.limits.floor_deg), self.limits.floor_mm], 3) ** 2)
+        self._floor = _floor(self.limits.floor_deg, self.limits.floor_mm)
+        self._refined_floor = _floor(self.limits.refined_floor_deg, self.limits.refined_floor_mm)
+        self._closer = (
+            None if self.refine_ms is None else Closer(self.rig, self.bone, self.refine_ms, self.checks.min_likeness)
+        )
         self.forget()
 
     def warm_up(self) -> None:
@@ -171,13 +184,11 @@ class Tracker:
             return self._searched(time_s, (frame1, frame2), clock)
         if found.world_from_bone is None or found.covariance is None:
             return self._without(time_s, expected, found, distance, clock)
-        return self._with(
-            expected.updated(found.world_from_bone, found.covariance + self._floor),
-            found,
-            distance,
-            Phase.TRACKING,
-            clock,
-        )
+        found, floor, refined_px = self._refined(found, (frame1, frame2), clock)
+        assert found.world_from_bone is not None
+        assert found.covariance is not None
+        belief = expected.updated(found.world_from_bone, found.covariance + floor)
+        return replace(self._with(belief, found, distance, Phase.TRACKING, clock), refined_px=refined_px)
 
     def miss(self, time_s: float, reason: str) -> Tracked:
         """Say that nothing can be seen at a moment, such as when a frame did not arrive; the track coasts."""
@@ -244,6 +255,16 @@ class Tracker:
             best, distance = min(believable, key=lambda one: one[1], default=(best, distance))
         return best, distance
 
+    def _refined(
+        self, found: Registration, frames: Frames, clock: Clock
+    ) -> tuple[Registration, NDArray[np.float64], int]:
+        """Return what the images make of a measurement, what is added to its covariance, and the windows' side (px)."""
+        if self._closer is None:
+            return found, self._floor, 0
+        found, side = self._closer.refine(frames, found)
+        clock.lap("refine")
+        return found, self._refined_floor if side else self._floor, side
+
     def _judged(self, found: Registration, expected: Belief) -> tuple[Registration, float]:
         found = self._registrar.checked(found)
         if found.world_from_bone is None or found.covariance is None:
@@ -288,6 +309,11 @@ class Tracker:
         residual = residual_at_bone_mm(found, self.rig, found.world_from_bone)
         share = found.n_visible / len(self.bone.landmarks_mm)
         return share * max(0.0, 1 - residual / self.checks.max_residual_mm)
+
+
+def _floor(deg: float, mm: float) -> NDArray[np.float64]:
+    """Return the covariance (6, 6), rad and mm, of so large standard deviations per axis."""
+    return np.diag(np.repeat([np.radians(deg), mm], 3) ** 2)
 
 
 def _failed(found: Registration, reason: str) -> Registration:

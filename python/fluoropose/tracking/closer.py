@@ -1,0 +1,88 @@
+"""Refinement in the time that a stream leaves: at the scale at which it fits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluoropose._checks import positive
+from fluoropose.bone import Bone
+from fluoropose.errors import InputError
+from fluoropose.refinement import LevenbergMarquardt, Refiner, Schedule, Starts
+from fluoropose.registration.registration import Registration
+from fluoropose.rig import Rig
+
+__all__ = ["Closer"]
+
+_SIDES_PX = (128, 96, 64)
+_STEPS = 3  # more hardly help: on the demo 0.22 degrees and 0.14 mm are left after three, 0.20 and 0.12 at the end
+_FORGETTING = 0.2  # of the time a scale took before
+_TRYING = 0.98  # a scale that is too slow now is tried again some pairs later
+
+
+class Closer:
+    """Refines the poses of a stream, each at one scale: the finest one that has lately kept within the time.
+
+    Parameters
+    ----------
+    rig, bone
+        As for `Refiner`.
+    refine_ms
+        Time that a pair may take.
+    min_likeness
+        Of radiographs and frames at a refined pose (gradient correlation); below, they do not show the same.
+    """
+
+    def __init__(self, rig: Rig, bone: Bone, refine_ms: float, min_likeness: float) -> None:
+        self._refine_ms, self._min_likeness = positive("refine_ms", refine_ms), min_likeness
+        self._refiners: dict[int, Refiner] = {}
+        moving = None
+        for side in _SIDES_PX:
+            refiner = Refiner(
+                rig,
+                bone,
+                most_px=side,
+                optimiser=LevenbergMarquardt(_STEPS),
+                schedule=Schedule(1),
+                starts=Starts(1),
+                moving=moving,
+            )
+            self._refiners[side], moving = refiner, refiner.moving
+        self._took_ms = dict.fromkeys(self._refiners, 0.0)
+
+    def refine(self, frames: Sequence[NDArray[np.float32]], found: Registration) -> tuple[Registration, int]:
+        """Return a registration with its pose refined, and the side of the windows (px).
+
+        The same registration and 0 where there is no time, no pose, or reason to doubt the refinement.
+
+        Parameters
+        ----------
+        frames
+            One (h, w) per view, bright = attenuating, full scale 1.
+        found
+            Of these frames.
+        """
+        side = next((side for side, took in self._took_ms.items() if took <= self._refine_ms), 0)
+        for slower in self._refiners:
+            if slower > side:
+                self._took_ms[slower] *= _TRYING
+        start = found.world_from_bone
+        if side == 0 or start is None:
+            return found, 0
+        began, refiner = time.perf_counter(), self._refiners[side]
+        try:
+            refined = refiner.refine(frames, start)
+        except InputError:  # the bone is not in the field of a view
+            return found, 0
+        finally:
+            took = 1e3 * (time.perf_counter() - began)
+            before = self._took_ms[side] or took
+            self._took_ms[side] = _FORGETTING * before + (1 - _FORGETTING) * took
+        unlike = not refined.value >= self._min_likeness
+        if unlike or refiner.doubt(refined, start) or refined.covariance is None:
+            return found, 0
+        return replace(found, world_from_bone=refined.world_from_bone, covariance=refined.covariance), side
