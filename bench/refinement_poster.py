@@ -111,7 +111,8 @@ def poster_rows(data: Path, ledger: Ledger, starts: int) -> Iterator[dict[str, A
     box = Box(16.0, 36.0)
     bounded, evolution = Lbfgs(box, evaluations=60), CmaEs(box, evaluations=300)
     three = Schedule(3, reach_px=8.0)
-    # Chosen on other cases: tiles, smaller in small images, keep the lungs' and the diaphragm's edges from outweighing the spine's.
+    # Chosen on other cases: tiles, smaller in small images, keep the lungs' and the diaphragm's edges from outweighing
+    # the spine's.
     ours: dict[str, Any] = {
         "schedule": Schedule(4, reach_px=8.0),
         "metric": GradientCorrelation(tile_px=32, tiles_across=4),
