@@ -1,5 +1,7 @@
 """The command line: ``fluoropose --help``."""
 
+# In the order in which the help shows them.
+from fluoropose.cli import machine, prepare, train, trials, live  # noqa: I001
 from fluoropose.cli.app import app
 
-__all__ = ["app"]
+__all__ = ["app", "live", "machine", "prepare", "train", "trials"]

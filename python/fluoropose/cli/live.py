@@ -1,0 +1,156 @@
+"""Commands that follow a bone while frames arrive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fluoropose.errors import InputError
+
+if TYPE_CHECKING:
+    from fluoropose.registration.trial import Trial
+    from fluoropose.streaming.stream import Stream
+
+from fluoropose.cli.app import TrialFile, app, console, errors_console
+
+Tolerance = Annotated[
+    float | None, typer.Option(help="pair frames by time within this tolerance", show_default="by number")
+]
+Looks = Annotated[int, typer.Option(help="looks at each frame: more are more accurate and slower")]
+RefineMs = Annotated[
+    float | None,
+    typer.Option(help="time per pair to refine poses by the images, at the scale it allows", show_default="none"),
+]
+TokenOption = Annotated[
+    str,
+    typer.Option(
+        envvar="FLUOROPOSE_TOKEN",
+        show_default=False,
+        help="what programs must know where other machines can reach this",
+    ),
+]
+Device = Annotated[str, typer.Option(help="where the networks run: cpu, cuda or cuda:N; cpu where that fails")]
+View = Annotated[bool, typer.Option("--view", help="show frames and poses on the screen (extra view)")]
+Record = Annotated[
+    Path | None, typer.Option(help="record frames and poses to FILE.rrd for rerun (extra view)", show_default=False)
+]
+_SINKS = (
+    "FILE.csv, .parquet, .c3d, .mot, .sto or .tra; xmalab:FILE.csv, smooth:FILE.csv, ring:FILE, zmq:tcp://HOST:PORT, "
+    "igtl:[HOST:]PORT, lsl[:NAME]"
+)
+
+
+@app.command()
+def stream(
+    trial: TrialFile,
+    source: Annotated[
+        str,
+        typer.Option(
+            help="frames: the trial's own, replayed; ring:FILE: shared memory; zmq:tcp://HOST:PORT; igtl:[HOST:]PORT"
+        ),
+    ] = "frames",
+    sink: Annotated[list[str] | None, typer.Option(help=_SINKS, show_default="poses.csv in the folder out")] = None,
+    every: Annotated[bool, typer.Option("--every", help="drop nothing; the source waits for the tracker")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="replay as fast as possible, not at the trial's rate")] = False,
+    tolerance_ms: Tolerance = None,
+    looks: Looks = 1,
+    refine_ms: RefineMs = None,
+    token: TokenOption = "",
+    view: View = False,
+    record: Record = None,
+    device: Device = "cpu",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on where an earlier run was stopped: keep its rows, replay the rest")
+    ] = False,
+) -> None:
+    """Follow the bone through frames as they arrive: a trial's own, replayed, or those that a camera writes.
+
+    Poses are those of the landmarks, filtered; with --refine-ms the images refine them before, where there is time.
+
+    Stops with the source, or when told to (Ctrl-C, SIGTERM); what was found until then is written. Numbers go to
+    stream.json.
+    """
+    from fluoropose.registration.trial import load_trial
+    from fluoropose.streaming.run import open_stream
+
+    loaded = load_trial(trial)
+    opened = open_stream(
+        loaded,
+        source,
+        sink or (),
+        policy="every" if every else "latest",
+        speed=None if fast else 1.0,
+        tolerance_s=None if tolerance_ms is None else tolerance_ms / 1e3,
+        looks=looks,
+        refine_ms=refine_ms,
+        token=token,
+        view=_viewer(view, record),
+        device=device,
+        resume=resume,
+    )
+    _watch(opened, loaded)
+
+
+@app.command()
+def serve(
+    trial: TrialFile,
+    source: Annotated[
+        str, typer.Option(help="where programs bring frames: ring:FILE, zmq:tcp://HOST:PORT or igtl:[HOST:]PORT")
+    ] = "ring:/dev/shm/fluoropose.frames",
+    sink: Annotated[list[str] | None, typer.Option(help=_SINKS, show_default="ring:/dev/shm/fluoropose.poses")] = None,
+    tolerance_ms: Tolerance = None,
+    looks: Looks = 1,
+    refine_ms: RefineMs = None,
+    token: TokenOption = "",
+    view: View = False,
+    record: Record = None,
+    device: Device = "cpu",
+) -> None:
+    """Follow the bone for other programs: they bring frames and take poses, come and go, until this is told to stop.
+
+    The trial says how many bits of the frames carry signal (bit_depth). Only this machine is served, unless an address
+    says otherwise; that needs a token of 16 characters or more. What programs must do stands in fluoropose/embed and in
+    the docstrings of fluoropose.streaming.zeromq, sources.igtl, ring and pose_ring.
+    """
+    from fluoropose.registration.trial import load_trial
+    from fluoropose.streaming.run import open_service
+
+    loaded = load_trial(trial)
+    opened = open_service(
+        loaded,
+        source,
+        sink or ["ring:/dev/shm/fluoropose.poses"],
+        tolerance_s=None if tolerance_ms is None else tolerance_ms / 1e3,
+        looks=looks,
+        refine_ms=refine_ms,
+        token=token,
+        view=_viewer(view, record),
+        device=device,
+    )
+    console.print(f"frames: {opened.source_name}", highlight=False, soft_wrap=True)
+    for report in opened.summary().sinks:
+        console.print(f"poses: {report.name}", highlight=False, soft_wrap=True)
+    _watch(opened, loaded)
+
+
+def _viewer(view: bool, record: Path | None) -> str | None:
+    """Return what ``open_stream`` calls it."""
+    if view and record is not None:
+        raise InputError("view, record: expected one of them; a recording can be watched with rerun afterwards")
+    return "" if view else None if record is None else str(record)
+
+
+def _watch(opened: Stream, loaded: Trial) -> None:
+    """Run a stream under a live view."""
+    from rich.live import Live
+
+    from fluoropose.streaming.run import run_stream
+    from fluoropose.streaming.watch import Watch
+
+    with Live(Watch(opened), console=console, refresh_per_second=4):
+        summary = run_stream(opened, loaded)
+    for problem in summary.problems:
+        errors_console.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"numbers: [bold]{loaded.out / 'stream.json'}[/bold]")

@@ -1,0 +1,172 @@
+"""Commands for recorded trials: register, evaluate, joints, report."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from fluoropose.registration.poses_file import PoseRow
+    from fluoropose.registration.summary import Summary
+
+from fluoropose.cli.app import TrialFile, app, console
+
+
+@app.command()
+def register(
+    trial: TrialFile,
+    frames: Annotated[str | None, typer.Option(help="A:B, only these positions (without B)")] = None,
+) -> None:
+    """Find the bone in every frame pair of a trial. Goes on where it was stopped.
+
+    Writes poses.csv, summary.json and report.html to the trial's folder "out". A pair in which the bone cannot be found
+    has a row that says why. The exit code is 1 where no pair has a pose.
+    """
+    from fluoropose.registration.register import register_trial
+    from fluoropose.registration.trial import load_trial
+    from fluoropose.report import write_report
+
+    loaded = load_trial(trial)
+    columns = (TextColumn("registering"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[failed]}"))
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task("", total=None, failed="")
+
+        def show(done: int, total: int, failed: int) -> None:
+            bar.update(task, completed=done, total=total, failed=f"[red]{failed} failed[/red]" if failed else "")
+
+        try:
+            result = register_trial(loaded, frames, show)
+        except KeyboardInterrupt:
+            bar.stop()
+            console.print(f"stopped; what was found is in {loaded.out / 'poses.csv'}, a rerun goes on from there")
+            raise typer.Exit(130) from None
+    if result.resumed:
+        console.print(f"{result.resumed} pairs were there from an earlier run")
+    write_report(loaded.out / "report.html", loaded, result.rows, result.summary)
+    _show(result.summary, loaded.out)
+    _show_doubts(result.rows)
+    if result.summary.failed == result.summary.pairs:
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    trial: TrialFile,
+    reference: Annotated[Path, typer.Option(help="poses.csv, or CSV with frame, m00 ... m33", show_default=False)],
+    source_frame: Annotated[
+        bool, typer.Option("--source-frame", help="the reference moves the CT's (or mesh's) own frame, not the bone's")
+    ] = False,
+    align: Annotated[
+        bool, typer.Option("--align", help="the reference lives in another world: align it once for the whole trial")
+    ] = False,
+    limit_deg: Annotated[float, typer.Option(help="success: largest angle")] = 5.0,
+    limit_mm: Annotated[float, typer.Option(help="success: largest distance")] = 5.0,
+) -> None:
+    """Compare a registered trial with reference poses; rewrites its summary.json and report.html."""
+    from fluoropose.registration.poses_file import read_poses
+    from fluoropose.registration.trial import load_trial
+    from fluoropose.report.compare import compare_trial
+
+    loaded = load_trial(trial)
+    summary = compare_trial(
+        loaded,
+        reference,
+        source_frame=source_frame,
+        align=align,
+        success_deg=limit_deg,
+        success_mm=limit_mm,
+    )
+    _show(summary, loaded.out)
+    registered = len(read_poses(loaded.out / "poses.csv"))
+    if summary.pairs < registered:
+        console.print(f"compared: {summary.pairs} of {registered} pairs; the others have no reference pose")
+
+
+@app.command()
+def joint(
+    config: Annotated[Path, typer.Argument(help="the joint's TOML file", show_default=False)],
+) -> None:
+    """Joint angles and translations (Grood and Suntay) from the registered poses of two bones.
+
+    The file names both bones, their poses and the points that define their anatomical frames; fluoropose template joint
+    prints one. Writes a table, and a picture of its six curves beside it.
+    """
+    from fluoropose._toml import read_toml
+    from fluoropose.registration.joint_trial import JointConfig, joint_of, joint_rows, write_joint
+    from fluoropose.registration.poses_file import read_poses
+    from fluoropose.report.joint_picture import save_joint_picture
+
+    loaded = read_toml(config, JointConfig)
+    poses = read_poses(loaded.proximal.poses), read_poses(loaded.distal.poses)
+    rows = joint_rows(joint_of(loaded), *poses)
+    picture = loaded.out.with_suffix(".png")
+    write_joint(loaded.out, rows)
+    save_joint_picture(picture, rows)
+    found = sum(row.motion is not None for row in rows)
+    console.print(f"{found} of {len(rows)} pairs have both bones: [bold]{loaded.out}[/bold]; picture: {picture}")
+
+
+@app.command()
+def report(trial: TrialFile) -> None:
+    """Write a registered trial's report.html again, with the reference poses it was last compared with."""
+    from fluoropose.registration.evaluate import read_reference
+    from fluoropose.registration.poses_file import read_poses
+    from fluoropose.registration.register import REFERENCE
+    from fluoropose.registration.summary import Summary
+    from fluoropose.registration.trial import load_trial
+    from fluoropose.report import write_report
+
+    loaded = load_trial(trial)
+    path, compared = loaded.out / "report.html", loaded.out / REFERENCE
+    rows, summary = read_poses(loaded.out / "poses.csv"), Summary.read(loaded.out / "summary.json")
+    write_report(path, loaded, rows, summary, read_reference(compared) if compared.exists() else None)
+    console.print(f"report: [bold]{path}[/bold]")
+
+
+def _show_doubts(rows: Sequence[PoseRow]) -> None:
+    """Print why pairs failed or could not be refined, the most frequent reason first."""
+    from fluoropose.registration.refined import not_refined
+
+    failed = [row.reason for row in rows if row.world_from_bone is None]
+    kept = [row.reason for row in rows if not_refined(row)]
+    for what, reasons in (("failed", failed), ("kept as the landmarks gave them", kept)):
+        if reasons:
+            # Numbers differ from pair to pair, the words do not.
+            often = Counter(re.sub(r"[-\d.]+", "", reason) for reason in reasons).most_common(1)[0][0]
+            example = next(reason for reason in reasons if re.sub(r"[-\d.]+", "", reason) == often)
+            console.print(f"{len(reasons)} {what}, most often like this: {example}", markup=False, highlight=False)
+
+
+def _show(summary: Summary, out: Path) -> None:
+    """Print the table of a summary, and where the files are."""
+    table = Table(title=f"{summary.pairs - summary.failed} of {summary.pairs} pairs have a pose", title_justify="left")
+    for heading in ("", "mean", "sd", "median", "95 %", "largest"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    named = {
+        "rotation error, degrees": summary.rotation_error_deg,
+        "translation error, mm": summary.translation_error_mm,
+        "geodesic angle, degrees": summary.geodesic_error_deg,
+        "distance of the origin, mm": summary.translation_norm_mm,
+        "target registration error, mm": summary.mtre_mm,
+        "overlap (IoU)": summary.iou,
+    }
+    for name, s in named.items():
+        if s is not None:
+            table.add_row(name, *(f"{value:.3f}" for value in (s.mean, s.sd, s.median, s.p95, s.max)))
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print(table.title, style="bold")
+    if summary.success_rate is not None:
+        rate = summary.success_rate
+        console.print(f"{rate.value:.1%} of all pairs within {rate.deg:g} degrees and {rate.mm:g} mm")
+    if summary.seconds_per_pair is not None:
+        console.print(f"{summary.seconds:.1f} s, {1000 * summary.seconds_per_pair:.0f} ms per pair")
+    console.print(f"results: [bold]{out}[/bold] (poses.csv, summary.json, report.html)")
