@@ -3,8 +3,7 @@
     python bench/wrist.py --data DIR --out bench/results/wrist.json [--work DIR]
 
 Three pairs cannot train a network, and no reference poses exist. A person's part is played by two points per bone and
-view (POINTS: the bone's joint end and its shaft where the CT ends, read by eye off pictures a quarter of the frames'
-size): they place the bone and its long axis. How it is turned about that axis is searched for: refinement from twelve
+view (POINTS: the bone's joint end and its shaft where the CT ends, read by eye): they place the bone and its long axis. How it is turned about that axis is searched for: refinement from twelve
 turns with starts round each, then the best ones again at full resolution.
 
 Per bone and pair: likeness (gradient correlation), and the distance from the projected outline to the edges in the
@@ -48,18 +47,18 @@ VOXEL_MM = (0.39625, 0.39625, 0.625)  # as Autoscoper's wrist example has them
 MU_WATER_PER_MM, WATER = 0.0206, 1024.0  # the stored values are HU + 1024, air outside of the bone 0
 BONE_ABOVE = 1250.0
 CLEAR_EDGE = 0.002  # of full scale per pixel: bones in soft tissue, 8 bits
-TURNS, STARTS, KEPT = 12, 16, 5
+TURNS, STARTS, KEPT = 12, 96, 10
 
 Px = tuple[float, float]
 # Per bone and pair: (joint end, shaft) in view 1 and in view 2, px.
 POINTS: dict[str, dict[str, tuple[tuple[Px, Px], tuple[Px, Px]]]] = {
     "radius": {
-        "0002": (((884, 1160), (884, 1690)), ((629, 1246), (570, 1717))),
-        "0099": (((845, 1199), (853, 1690)), ((715, 1246), (684, 1717))),
+        "0002": (((890, 1210), (915, 1650)), ((600, 1225), (568, 1650))),
+        "0099": (((813, 1218), (794, 1690)), ((715, 1246), (684, 1717))),
         "0158": (((825, 1210), (861, 1690)), ((715, 1246), (676, 1717))),
     },
     "ulna": {
-        "0002": (((845, 1180), (806, 1690)), ((747, 1226), (727, 1717))),
+        "0002": (((835, 1235), (812, 1650)), ((745, 1240), (740, 1650))),
         "0099": (((735, 1218), (707, 1690)), ((833, 1246), (813, 1717))),
         "0158": (((723, 1226), (715, 1690)), ((833, 1246), (810, 1717))),
     },
