@@ -111,10 +111,16 @@ def rendering() -> Iterator[str]:
 
 
 def peers() -> Iterator[str]:
-    """Yield the time of one radiograph beside other projects' renderers."""
-    document = load("drr_peers")
-    if document is None:
-        return
+    """Yield the time of one radiograph beside other projects' renderers, on two kinds of processor."""
+    documents = [load(name) for name in ("drr_peers", "drr_peers_avx512")]
+    for number, document in enumerate(one for one in documents if one is not None):
+        if number:
+            yield ""
+        yield from beside_peers(document)
+
+
+def beside_peers(document: dict[str, Any]) -> Iterator[str]:
+    """Yield one machine's table."""
     yield (
         "| radiograph of 256 x 256 | volume | ms | processor's ms | as fast as RTK Joseph, times "
         "| the same by the processor's time | error, share of the range |"

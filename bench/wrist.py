@@ -3,8 +3,9 @@
     python bench/wrist.py --data DIR --out bench/results/wrist.json [--work DIR]
 
 Three pairs cannot train a network, and no reference poses exist. A person's part is played by two points per bone and
-view (POINTS: the bone's joint end and its shaft where the CT ends, read by eye): they place the bone and its long axis. How it is turned about that axis is searched for: refinement from twelve
-turns with starts round each, then the best ones again at full resolution.
+view (POINTS: the bone's joint end and its shaft where the CT ends, read by eye): they place the bone and its long axis.
+How it is turned about that axis is searched for: refinement from twelve turns with starts round each, then the best
+ones again at full resolution.
 
 Per bone and pair: likeness (gradient correlation), and the distance from the projected outline to the edges in the
 frames, before (the start, at the best turn) and after; and how far the pose moves when each view alone is refined from
