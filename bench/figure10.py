@@ -34,6 +34,8 @@ from fluoropose.silhouette import field_mask, silhouette
 from lab_head import TRIALS, convert_world, ready_laboratory
 from trial_bench import Arguments, console
 
+FULL = "networks trained as in the paper"
+SMALL = "SMALL RUN: short trainings of small networks on two cores, not the paper's; see bench/README.md"
 PAPER = {
     "walking": {"degrees": [3.9, 2.1], "mm": [4.6, 2.2]},
     "flexion_extension": {"degrees": [8.9], "mm": [11.9]},
@@ -65,7 +67,7 @@ def main() -> None:
         "environment": Environment.here().model_dump(),
     }
     write_text(arguments.out, json.dumps(document, indent=1) + "\n")
-    save_chart(arguments.out.with_suffix(".png"), rows, PAPER)
+    save_chart(arguments.out.with_suffix(".png"), rows, PAPER, SMALL if arguments.small else FULL)
     save_translations(
         arguments.out.with_name(arguments.out.stem + "_styles.png"),
         {name: one.pairs[0] for name, one in scenarios.items()},

@@ -27,7 +27,7 @@ _ERRORS = {"rotation_error_deg": ("degrees", "degrees"), "translation_error_mm":
 
 
 def save_chart(
-    path: Path, rows: Sequence[Mapping[str, Any]], paper: Mapping[str, Mapping[str, Sequence[float]]]
+    path: Path, rows: Sequence[Mapping[str, Any]], paper: Mapping[str, Mapping[str, Sequence[float]]], title: str
 ) -> None:
     """Draw errors (Eq. 3, mean and SD) as bars, one column of axes per segmentation, as the paper's Figure 10.
 
@@ -71,6 +71,7 @@ def save_chart(
         axis.set_title(f"segmentation: {kind}")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=len(labels), fontsize=8, frameon=False)
+    figure.suptitle(title, fontsize=10)
     figure.tight_layout(rect=(0, 0.04, 1, 1))
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100)
