@@ -137,7 +137,7 @@ def mask_overlap(registrar: Registrar, scenario: Scenario) -> dict[str, float]:
     fields = [whole_field(scope) for scope in registrar.rig.fluoroscopes]
     found = []
     for pair, masks in zip(scenario.pairs, scenario.masks, strict=True):
-        predicted, given = (registrar.look([pair], [fields], 1, m).masks for m in (None, [masks]))
+        predicted, given = (registrar.sight.look([pair], [fields], 1, m).masks for m in (None, [masks]))
         assert predicted is not None
         assert given is not None
         found += [iou(a, b) for a, b in zip(predicted, given, strict=True)]
@@ -152,7 +152,7 @@ def landmark_errors(registrar: Registrar, scenario: Scenario) -> NDArray[np.floa
     size = registrar.bundle.landmarks.facts.size
     found = []
     for pair, pose in zip(scenario.pairs, scenario.truth, strict=True):
-        (seen,) = plain.see(plain.look([pair], [fields]))
+        (seen,) = plain.sight.see(plain.sight.look([pair], [fields]))
         for k, (scope, field) in enumerate(zip(scopes, fields, strict=True)):
             true = scope.project(pose.apply(registrar.bone.landmarks_mm))
             error = np.linalg.norm(seen.px[k] - true, axis=1)

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fluoropose.cli.app import TrialFile, app, console, errors_console
 from fluoropose.errors import InputError
 
 if TYPE_CHECKING:
     from fluoropose.registration.trial import Trial
     from fluoropose.streaming.stream import Stream
-
-from fluoropose.cli.app import TrialFile, app, console, errors_console
 
 Tolerance = Annotated[
     float | None, typer.Option(help="pair frames by time within this tolerance", show_default="by number")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from fluoropose.cli.app import app, bench_app, console
+
 if TYPE_CHECKING:
     from fluoropose.benchmark import DrrTimes
-
-from fluoropose.cli.app import app, bench_app, console
 
 
 @app.command()

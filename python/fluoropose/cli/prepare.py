@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from fluoropose.cli.app import TomlFile, app, console
+
 if TYPE_CHECKING:
     from fluoropose._toml import Config
-
-from fluoropose.cli.app import TomlFile, app, console
 
 
 @app.command()

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from fluoropose.cli.app import TomlFile, app, console, train_app
+
 if TYPE_CHECKING:
     from fluoropose.learning.config import LearningConfig
-
-from fluoropose.cli.app import TomlFile, app, console, train_app
 
 
 @app.command()

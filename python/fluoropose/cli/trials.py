@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,11 +11,11 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from fluoropose.cli.app import TrialFile, app, console
+
 if TYPE_CHECKING:
     from fluoropose.registration.poses_file import PoseRow
     from fluoropose.registration.summary import Summary
-
-from fluoropose.cli.app import TrialFile, app, console
 
 
 @app.command()
@@ -137,10 +136,11 @@ def _show_doubts(rows: Sequence[PoseRow]) -> None:
     failed = [row.reason for row in rows if row.world_from_bone is None]
     kept = [row.reason for row in rows if not_refined(row)]
     for what, reasons in (("failed", failed), ("kept as the landmarks gave them", kept)):
-        if reasons:
-            # Numbers differ from pair to pair, the words do not.
-            often = Counter(re.sub(r"[-\d.]+", "", reason) for reason in reasons).most_common(1)[0][0]
-            example = next(reason for reason in reasons if re.sub(r"[-\d.]+", "", reason) == often)
+        alike: dict[str, list[str]] = {}
+        for reason in reasons:  # numbers differ from pair to pair, the words do not
+            alike.setdefault(re.sub(r"[-\d.]+", "", reason), []).append(reason)
+        if alike:
+            example = max(alike.values(), key=len)[0]
             console.print(f"{len(reasons)} {what}, most often like this: {example}", markup=False, highlight=False)
 
 

@@ -16,7 +16,7 @@ from fluoropose.learning.bundle import Bundle, SegmentNetwork, StyleNetwork
 from fluoropose.region import Region
 from fluoropose.registration.locate import around_pose, around_predictions, whole_field
 from fluoropose.registration.registration import Registration, Status
-from fluoropose.registration.sight import Frames, Look, Masks, Seen, Sight
+from fluoropose.registration.sight import Frames, Masks, Seen, Sight
 from fluoropose.registration.trial import Checks
 from fluoropose.registration.triangulation import triangulate
 from fluoropose.rig import Rig
@@ -104,25 +104,11 @@ class Registrar:
         starts = [None] * len(pairs) if starts is None else starts
         regions = [self.regions(start) for start in starts]
         for _ in range(0 if self._margin is None else self.closer_looks):
-            seen = self.see(self.look(pairs, regions, 1, masks))
+            seen = self.sight.see(self.sight.look(pairs, regions, 1, masks))
             found = [self.solve(one, start) for one, start in zip(seen, starts, strict=True)]
             regions = [self._closer(one, at) for one, at in zip(seen, found, strict=True)]
-        seen = self.see(self.look(pairs, regions, self.looks, masks))
+        seen = self.sight.see(self.sight.look(pairs, regions, self.looks, masks))
         return [self.checked(self.solve(one, start)) for one, start in zip(seen, starts, strict=True)]
-
-    def look(
-        self,
-        pairs: Sequence[Frames],
-        regions: Sequence[Sequence[Region]],
-        looks: int = 1,
-        masks: Sequence[Masks] | None = None,
-    ) -> Look:
-        """Cut out what the landmark network will see; see ``Sight.look``."""
-        return self.sight.look(pairs, regions, looks, masks)
-
-    def see(self, look: Look) -> list[Seen]:
-        """Find the landmarks; see ``Sight.see``."""
-        return self.sight.see(look)
 
     def regions(self, near: Pose | None) -> list[Region]:
         """Return per view the square round the bone at a pose; the whole field without one or where it is not seen."""

@@ -86,9 +86,9 @@ def open_stream(
     named = list(sinks) or [str(trial.out / "poses.csv")]
     after = _last_frame(named) if resume and source == "frames" else None
     opened = open_source(source, trial, rig, speed, secret, after)
-    attenuating = Attenuating(rig, trial.bit_depth or opened.bits, trial.polarity)
-    outlets = [open_sink(name, tracker.bone, tracker.motion, secret, resume=resume) for name in named]
     bits = trial.bit_depth or opened.bits
+    attenuating = Attenuating(rig, bits, trial.polarity)
+    outlets = [open_sink(name, tracker.bone, tracker.motion, secret, resume=resume) for name in named]
     viewer = None if view is None else Viewer(trial.rig, trial.bone, bits, Path(view) if view else None)
     return Stream(opened, tracker, attenuating, outlets, pairer=pairer, policy=policy, viewer=viewer)
 

@@ -138,7 +138,7 @@ class Tracker:
         rng = np.random.default_rng(0)
         frames = [rng.uniform(0, 1, (view.height, view.width)).astype(np.float32) for view in self.rig.views]
         for looks in 3 * (1, self.looks, self.more_looks):
-            self._registrar.see(self._registrar.look([frames], [self._registrar.regions(None)], looks))
+            self._registrar.sight.see(self._registrar.sight.look([frames], [self._registrar.regions(None)], looks))
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -230,9 +230,9 @@ class Tracker:
 
     def _looked(self, expected: Belief, frames: Frames, looks: int, clock: Clock) -> tuple[Registration, float]:
         near = expected.world_from_bone
-        look = self._registrar.look([frames], [self._registrar.regions(near)], looks)
+        look = self._registrar.sight.look([frames], [self._registrar.regions(near)], looks)
         clock.lap("crop")
-        (seen,) = self._registrar.see(look)
+        (seen,) = self._registrar.sight.see(look)
         clock.lap("network")
         best, distance = self._solved(seen, expected, expected)
         if any(self.rig.offsets_s) and best.world_from_bone is not None and best.covariance is not None:
