@@ -44,7 +44,9 @@ class Arguments:
         parser.add_argument("--frames", help="A:B, only these pairs of each trial")
         parser.add_argument("--bundle", type=Path, help="use this network instead of training one")
         parser.add_argument("--quick", action="store_true", help="ten pairs; a short training on few samples")
-        parser.add_argument("--small", action="store_true", help="figure10.py: trainings that two cores can bear")
+        parser.add_argument(
+            "--small", action="store_true", help="figure10.py, parallel_beam.py: less to learn, for two cores"
+        )
         parser.add_argument("--work", type=Path, default=Path("out"), help="folder for bones, rigs, sets and reports")
         found = parser.parse_args()
         frames = found.frames or ("0:10" if found.quick else None)

@@ -77,7 +77,12 @@ def test_demo_really_calibrates(demo: Path) -> None:
 @pytest.mark.slow
 def test_demo_tells_errors_and_where_the_report_is(demo: Path, told: StringIO) -> None:
     text = told.getvalue()
-    for line in ("rotation (Eq. 3), degrees", "translation (Eq. 3), mm", "target registration error", "IoU"):
+    for line in (
+        "rotation error (Eq. 3), degrees",
+        "translation error (Eq. 3), mm",
+        "target registration error",
+        "IoU",
+    ):
         assert line in text
     assert re.search(r"of all pairs within 5 degrees and 5 mm", text)
     assert "report.html" in text

@@ -19,7 +19,7 @@ from fluoropose.errors import FluoroposeError
 if TYPE_CHECKING:
     pass
 
-__all__ = ["TomlFile", "TrialFile", "app", "bench_app", "console", "errors_console", "train_app"]
+__all__ = ["TomlFile", "TrialFile", "app", "bench_app", "console", "errors_console", "report_app", "train_app"]
 
 console = Console()
 errors_console = Console(stderr=True)
@@ -43,6 +43,14 @@ class _OneLineErrors(TyperGroup):
             errors_console.print("error: ", style="bold red", end="")
             errors_console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(2) from None
+
+
+class _TrialByDefault(TyperGroup):
+    """Takes the name of a file for that of a trial: "report walking.toml" is "report trial walking.toml"."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        named = args[0] in self.commands
+        return super().resolve_command(ctx, args if named else ["trial", *args])
 
 
 def _show_warning(
@@ -87,6 +95,8 @@ app = typer.Typer(
   6  [cyan]fluoropose joint[/cyan] knee.toml
      joint angles, from the poses of two bones
 
+[cyan]fluoropose report[/cyan] draws sets, networks' results and runs side by side.
+
 Instead of 4, while the subject walks:
 
      [cyan]fluoropose stream[/cyan] walking.toml --source ring:/dev/shm/frames
@@ -111,6 +121,12 @@ train_app = typer.Typer(no_args_is_help=True, help="Train the networks.")
 app.add_typer(train_app, name="train")
 bench_app = typer.Typer(no_args_is_help=True, help="Measure how fast this machine is.")
 app.add_typer(bench_app, name="bench")
+report_app = typer.Typer(
+    cls=_TrialByDefault,
+    no_args_is_help=True,
+    help="Draw pages that hold all that they show. A trial's file alone: report trial.",
+)
+app.add_typer(report_app, name="report")
 
 TomlFile = Annotated[Path, typer.Argument(help="configuration file", show_default=False)]
 TrialFile = Annotated[Path, typer.Argument(help="the trial's TOML file", show_default=False)]

@@ -1,4 +1,4 @@
-"""Commands for recorded trials: register, evaluate, joints, report."""
+"""Commands for recorded trials: register, evaluate, joints."""
 
 from __future__ import annotations
 
@@ -112,23 +112,6 @@ def joint(
     console.print(f"{found} of {len(rows)} pairs have both bones: [bold]{loaded.out}[/bold]; picture: {picture}")
 
 
-@app.command()
-def report(trial: TrialFile) -> None:
-    """Write a registered trial's report.html again, with the reference poses it was last compared with."""
-    from fluoropose.registration.evaluate import read_reference
-    from fluoropose.registration.poses_file import read_poses
-    from fluoropose.registration.register import REFERENCE
-    from fluoropose.registration.summary import Summary
-    from fluoropose.registration.trial import load_trial
-    from fluoropose.report import write_report
-
-    loaded = load_trial(trial)
-    path, compared = loaded.out / "report.html", loaded.out / REFERENCE
-    rows, summary = read_poses(loaded.out / "poses.csv"), Summary.read(loaded.out / "summary.json")
-    write_report(path, loaded, rows, summary, read_reference(compared) if compared.exists() else None)
-    console.print(f"report: [bold]{path}[/bold]")
-
-
 def _show_doubts(rows: Sequence[PoseRow]) -> None:
     """Print why pairs failed or could not be refined, the most frequent reason first."""
     from fluoropose.registration.refined import not_refined
@@ -149,17 +132,8 @@ def _show(summary: Summary, out: Path) -> None:
     table = Table(title=f"{summary.pairs - summary.failed} of {summary.pairs} pairs have a pose", title_justify="left")
     for heading in ("", "mean", "sd", "median", "95 %", "largest"):
         table.add_column(heading, justify="left" if not heading else "right")
-    named = {
-        "rotation error, degrees": summary.rotation_error_deg,
-        "translation error, mm": summary.translation_error_mm,
-        "geodesic angle, degrees": summary.geodesic_error_deg,
-        "distance of the origin, mm": summary.translation_norm_mm,
-        "target registration error, mm": summary.mtre_mm,
-        "overlap (IoU)": summary.iou,
-    }
-    for name, s in named.items():
-        if s is not None:
-            table.add_row(name, *(f"{value:.3f}" for value in (s.mean, s.sd, s.median, s.p95, s.max)))
+    for name, one in summary.named.items():
+        table.add_row(name, *one.cells)
     if table.row_count:
         console.print(table)
     else:

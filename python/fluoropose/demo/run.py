@@ -160,17 +160,8 @@ def _table(summary: Summary, calibration: CalibrationErrors) -> Table:
     table = Table(title=f"{summary.pairs - summary.failed} of {summary.pairs} pairs have a pose", title_justify="left")
     for heading in ("error against the truth", "mean", "sd", "median", "95 %", "largest"):
         table.add_column(heading, justify="right" if table.columns else "left")
-    errors = {
-        "rotation (Eq. 3), degrees": summary.rotation_error_deg,
-        "translation (Eq. 3), mm": summary.translation_error_mm,
-        "geodesic angle, degrees": summary.geodesic_error_deg,
-        "distance of the origin, mm": summary.translation_norm_mm,
-        "target registration error, mm": summary.mtre_mm,
-        "overlap of the shadows (IoU)": summary.iou,
-    }
-    for name, s in errors.items():
-        if s is not None:
-            table.add_row(name, *(f"{value:.3f}" for value in (s.mean, s.sd, s.median, s.p95, s.max)))
+    for name, one in summary.named.items():
+        table.add_row(name, *one.cells)
     table.add_section()
     table.add_row("calibration: angle between the axes, degrees", f"{calibration.angle_deg:.3f}")
     for number, (source, distortion) in enumerate(

@@ -48,6 +48,11 @@ class Statistics(_Model):
             max=float(kept.max()),
         )
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Mean, sd, median, 95th percentile and largest value, for a table."""
+        return tuple(f"{value:.3f}" for value in (self.mean, self.sd, self.median, self.p95, self.max))
+
 
 class SuccessRate(_Model):
     """Share of ALL pairs within both limits (geodesic angle and translation norm); a failed pair is a failure."""
@@ -105,6 +110,19 @@ class Summary(_Model):
     seconds: float | None
     seconds_per_pair: float | None
     environment: Environment
+
+    @property
+    def named(self) -> dict[str, Statistics]:
+        """The statistics that are there, by what they are called wherever they are shown."""
+        every = {
+            "rotation error (Eq. 3), degrees": self.rotation_error_deg,
+            "translation error (Eq. 3), mm": self.translation_error_mm,
+            "geodesic angle, degrees": self.geodesic_error_deg,
+            "distance of the origin, mm": self.translation_norm_mm,
+            "mean target registration error, mm": self.mtre_mm,
+            "overlap of the shadows (IoU)": self.iou,
+        }
+        return {name: one for name, one in every.items() if one is not None}
 
     def write(self, path: str | Path) -> None:
         """Write as JSON, atomically."""

@@ -15,7 +15,7 @@ from fluoropose.geometry import Pose
 from fluoropose.rig import Fluoroscope
 from fluoropose.silhouette import field_mask, outline, silhouette
 
-__all__ = ["Overlay", "overlay"]
+__all__ = ["Overlay", "grey", "overlay"]
 
 _SIDE = 512  # px of the embedded picture
 
@@ -36,7 +36,7 @@ def overlay(frame: NDArray[Any], fluoroscope: Fluoroscope, bone: Bone, world_fro
     height, width = frame.shape
     scale = min(1.0, _SIDE / max(width, height))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    picture = _data_uri(np.asarray(cv2.resize(_grey(frame), size, interpolation=cv2.INTER_AREA), dtype=np.uint8))
+    picture = _data_uri(np.asarray(cv2.resize(grey(frame), size, interpolation=cv2.INTER_AREA), dtype=np.uint8))
     if world_from_bone is None:
         return Overlay(picture, *size, "", ())
     mask = silhouette(fluoroscope, world_from_bone.apply(bone.vertices), bone.faces) & field_mask(fluoroscope)
@@ -47,10 +47,13 @@ def overlay(frame: NDArray[Any], fluoroscope: Fluoroscope, bone: Bone, world_fro
     return Overlay(picture, *size, path, dots)
 
 
-def _grey(frame: NDArray[Any]) -> NDArray[np.uint8]:
-    """Stretch to 8 bits between the 0.1 and 99.9 % quantiles; NaN is black."""
+def grey(frame: NDArray[Any], inside: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+    """Stretch a frame (h, w) to 8 bits between the 0.1 and 99.9 % quantiles; NaN is black.
+
+    ``inside`` (h, w) bool says which pixels the quantiles are of; all by default.
+    """
     values = np.nan_to_num(frame.astype(np.float32))
-    low, high = np.percentile(values, [0.1, 99.9])
+    low, high = np.percentile(values if inside is None else values[inside], [0.1, 99.9])
     stretched = (values - low) / max(high - low, 1e-9) * 255
     return np.asarray(np.clip(stretched, 0, 255), dtype=np.uint8)
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,10 +16,11 @@ from fluoropose.geometry import Pose
 from fluoropose.registration.poses_file import PoseRow
 from fluoropose.registration.refined import not_refined
 from fluoropose.registration.registration import Status
-from fluoropose.registration.summary import Statistics, Summary
+from fluoropose.registration.summary import Summary
 from fluoropose.registration.trial import Trial, TrialFrames
 from fluoropose.report.chart import Series, line_chart
 from fluoropose.report.overlay import overlay
+from fluoropose.report.page import page_template
 from fluoropose.rig import Rig
 
 __all__ = ["write_report"]
@@ -68,7 +68,7 @@ def write_report(
         raise InputError("rows: expected at least one")
     rig, bone, frames = Rig.load(trial.rig), Bone.load(trial.bone), TrialFrames.open(trial)
     reference = reference or {}
-    page = _template().render(
+    page = page_template("trial.html").render(
         title=title or trial.out.resolve().name,
         date=summary.environment.date.replace("T", " ")[:16],
         bone=bone,
@@ -83,20 +83,13 @@ def write_report(
             for r in rows
             if r.status is Status.FAILED
         ],
-        statistics=_statistics(summary),
+        statistics=summary.named,
         views=rig.fluoroscopes,
         calibration=_calibration(rig),
         facts=_facts(trial, rig, bone, summary),
         table=[_table_row(row) for row in rows],
     )
     write_text(path, page)
-
-
-def _template() -> jinja2.Template:
-    loader = jinja2.PackageLoader("fluoropose.report", ".")
-    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(
-        "template.html"
-    )
 
 
 def _tiles(summary: Summary, unrefined: int) -> list[dict[str, str]]:
@@ -202,22 +195,6 @@ def _chart(rows: Sequence[PoseRow], series: Sequence[Series], name: str, unit: s
     names = [f"frame {row.frame}" for row in rows]
     svg = line_chart(x, series, unit.split(",")[0], names, x_unit="s" if timed else "")
     return {"name": name, "unit": unit, "svg": svg}
-
-
-def _statistics(summary: Summary) -> list[dict[str, Any]]:
-    named: list[tuple[str, Statistics | None]] = [
-        ("rotation error, degrees", summary.rotation_error_deg),
-        ("translation error, mm", summary.translation_error_mm),
-        ("geodesic angle, degrees", summary.geodesic_error_deg),
-        ("distance of the origin, mm", summary.translation_norm_mm),
-        ("mean target registration error, mm", summary.mtre_mm),
-        ("overlap of the shadows (IoU)", summary.iou),
-    ]
-    return [
-        {"name": name, "numbers": [f"{v:.3f}" for v in (s.mean, s.sd, s.median, s.p95, s.max)]}
-        for name, s in named
-        if s is not None
-    ]
 
 
 def _calibration(rig: Rig) -> list[dict[str, Any]]:
