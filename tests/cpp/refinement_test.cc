@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "fluoropose/refinement/levenberg.h"
+#include "fluoropose/refinement/tone.h"
 
 namespace fluoropose {
 namespace {
@@ -64,6 +65,20 @@ TEST(Refinement, LeadsBackToTheTruth) {
     EXPECT_NEAR(one.world_from_bone.row0.y, 0.0, 1e-3);
   }
   EXPECT_GT(found[0].tried, 2);
+}
+
+TEST(Refinement, ATonesSlopeIsItsDerivative) {
+  for (const float veil : {0.1f, 3.0f}) {
+    std::vector<float> line(200), attenuation(line.size()), slope(line.size());
+    for (std::size_t i = 0; i < line.size(); ++i) line[i] = 0.05f * static_cast<float>(i);
+    show(line.data(), static_cast<int>(line.size()), veil, attenuation.data(), slope.data());
+    EXPECT_EQ(attenuation[0], 0.0f);
+    for (std::size_t i = 0; i < line.size(); ++i) {
+      const auto shown = [&](double x) { return -std::log((std::exp(-x) + veil) / (1.0 + veil)); };
+      EXPECT_NEAR(attenuation[i], shown(line[i]), 2e-6);
+      EXPECT_NEAR(slope[i], (shown(line[i] + 1e-4) - shown(line[i] - 1e-4)) / 2e-4, 2e-6);
+    }
+  }
 }
 
 TEST(Refinement, AFlatImageIsLikeNothing) {

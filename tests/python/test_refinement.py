@@ -167,12 +167,12 @@ def test_one_view_finds_all_but_the_depth_as_well() -> None:
 def test_several_starts_find_what_one_does_not() -> None:
     missed = []
     for seed in range(8):
-        start = off(50.0, 15.0, seed)
+        start = off(60.0, 15.0, seed)
         for count in (1, 24):
             starts = Starts(count, turn_deg=40.0, shift_mm=12.0)
             found = Refiner(rig(), bone(), starts=starts).refine(frames(TISSUE), start)
             missed.append(error(found.world_from_bone)[0] > 1)
-    # Measured: 4 of 8 missed with one start, none with 24.
+    # Measured: 5 of 8 missed with one start, none with 24.
     assert sum(missed[::2]) >= 2
     assert sum(missed[1::2]) == 0
 
@@ -274,6 +274,23 @@ def test_steps_are_taken_only_uphill_and_within_reach() -> None:
     one = LevenbergMarquardt(1).climb(objective, near).pose
     step = np.concatenate([(one * near.inverse()).rotation_vector, one.translation_mm - near.translation_mm])
     assert objective.motion_px(step) <= 5.0 * (1 + 1e-6)
+
+
+def test_few_steps_are_needed_where_the_images_differ_in_more_than_the_pose() -> None:
+    rng, steps = np.random.default_rng(0), 0
+    for seed in range(4):
+        near = off(3.0, 3.0, seed)
+        noisy = [
+            replace(one, image=one.image + 0.35 * gaussian_filter(rng.normal(size=one.image.shape), 1))
+            for one in windows(TISSUE, near)
+        ]
+        objective = Objective(MovingBone(bone().volume), noisy, GradientCorrelation(), [near], 5.0)
+        outcome = LevenbergMarquardt(40).climb(objective, near)
+        assert outcome.converged
+        assert outcome.value < 0.5
+        steps += outcome.iterations
+    # Measured: 30; 64 were J^T J taken for the curvature as it is.
+    assert steps < 45
 
 
 def test_the_compiled_climb_is_that_of_numpy() -> None:

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "fluoropose/core/macros.h"
+#include "fluoropose/refinement/tone.h"
 
 namespace fluoropose {
 namespace {
@@ -54,6 +55,12 @@ FLUOROPOSE_TARGET_CLONES float product(const float* a, const float* b, int count
 #pragma omp simd reduction(+ : total)
   for (int u = 0; u < count; ++u) total += a[u] * b[u];
   return total;
+}
+
+// In place: (x - middle) scale where there is a weight, else 0.
+FLUOROPOSE_TARGET_CLONES void standardise(float* x, const float* weights, int count, float middle, float scale) {
+#pragma omp simd
+  for (int u = 0; u < count; ++u) x[u] = weights[u] > 0.0f ? (x[u] - middle) * scale : 0.0f;
 }
 
 // The two derivatives of one image, row by row. Rows are asked for in rising order.
@@ -117,11 +124,6 @@ struct GradientCorrelation::Moments {
   double one[kPlanes] = {}, two[kPlanes][kPlanes] = {}, with_fixed[kPlanes] = {};
 };
 
-Shown shown(float line, float veil) {
-  const float beam = std::exp(-line);
-  return {-std::log((beam + veil) / (1.0f + veil)), beam / (beam + veil)};
-}
-
 GradientCorrelation::GradientCorrelation(const float* fixed, const float* weights, int width, int height,
                                          std::vector<float> smooth, std::vector<float> slope, int tile_px)
     : width_(width),
@@ -152,38 +154,53 @@ GradientCorrelation::GradientCorrelation(const float* fixed, const float* weight
   prepare(fixed);
 }
 
+template <typename Use>
+void GradientCorrelation::each_piece(const Use& use) const {
+  for (int v = top_; v < bottom_; ++v) {
+    const Extent e = rows_[static_cast<std::size_t>(v)];
+    for (int u = e.first; u < e.last;) {
+      const int tile = u / tile_px_, end = std::min((tile + 1) * tile_px_, e.last);
+      use(v, u, end, static_cast<std::size_t>(v / tile_px_ * tiles_per_row_ + tile));
+      u = end;
+    }
+  }
+}
+
 void GradientCorrelation::prepare(const float* fixed) {
-  const std::size_t size = weights_.size();
-  for (auto& feature : fixed_) feature.assign(size, 0.0f);
-  for (auto& share : shares_) share.assign(static_cast<std::size_t>(tiles_), 0.0);
+  for (auto& feature : fixed_) feature.assign(weights_.size(), 0.0f);
   FeatureRows features(fixed, width_, height_, smooth_, slope_);
   for (int v = top_; v < bottom_; ++v) {
+    const Extent e = rows_[static_cast<std::size_t>(v)];
     const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(v) * width_;
     float* const out[kFeatures] = {fixed_[0].data() + at, fixed_[1].data() + at};
-    features.at(v, 0, width_, out);
+    features.at(v, e.first, std::max(e.first, e.last), out);
   }
+  std::vector<float> weighted(static_cast<std::size_t>(width_));
   double total = 0;
   for (int f = 0; f < kFeatures; ++f) {
-    std::vector<double> mean(weight_sums_.size()), square(mean), raw(mean);
-    const auto each = [&](const auto& use) {
-      for (int v = top_; v < bottom_; ++v) {
-        for (int u = 0; u < width_; ++u) {
-          const std::size_t i = static_cast<std::size_t>(v) * width_ + u;
-          use(fixed_[f][i], static_cast<double>(weights_[i]),
-              static_cast<std::size_t>(v / tile_px_ * tiles_per_row_ + u / tile_px_));
-        }
-      }
-    };
-    each([&](float& x, double w, std::size_t t) { mean[t] += w * x, raw[t] += w * x * x; });
-    for (std::size_t t = 0; t < mean.size(); ++t) mean[t] /= std::max(weight_sums_[t], 1e-30);
-    each([&](float& x, double w, std::size_t t) { square[t] += w * (x - mean[t]) * (x - mean[t]); });
+    float* const image = fixed_[f].data();
+    std::vector<double> mean(weight_sums_.size()), square(mean), length(mean);
+    each_piece([&](int v, int u, int end, std::size_t t) {
+      const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(v) * width_ + u;
+      multiply(image + at, weights_.data() + at, end - u, weighted.data());
+      mean[t] += sum(weighted.data(), end - u);
+      square[t] += product(weighted.data(), image + at, end - u);
+    });
+    shares_[f].assign(weight_sums_.size(), 0.0);
     for (std::size_t t = 0; t < mean.size(); ++t) {
-      if (!(square[t] > kFlat * raw[t])) square[t] = 0;
-      shares_[f][t] = square[t] > 0 ? weight_sums_[t] : 0;
-      total += shares_[f][t];
+      if (!(weight_sums_[t] > 0)) continue;
+      mean[t] /= weight_sums_[t];
+      const double centred = square[t] - mean[t] * mean[t] * weight_sums_[t];
+      if (!(centred > kFlat * square[t])) continue;
+      length[t] = std::sqrt(centred);
+      shares_[f][t] = weight_sums_[t];
+      total += weight_sums_[t];
     }
-    each([&](float& x, double w, std::size_t t) {
-      x = w > 0 && square[t] > 0 ? static_cast<float>((x - mean[t]) / std::sqrt(square[t])) : 0.0f;
+    each_piece([&](int v, int u, int end, std::size_t t) {
+      const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(v) * width_ + u;
+      const float middle = static_cast<float>(mean[t]);
+      const float scale = length[t] > 0 ? static_cast<float>(1 / length[t]) : 0.0f;
+      standardise(image + at, weights_.data() + at, end - u, middle, scale);
     });
   }
   for (auto& share : shares_) {
@@ -202,28 +219,26 @@ std::vector<GradientCorrelation::Moments<kPlanes>> GradientCorrelation::gather(c
     return memory.data() + static_cast<std::ptrdiff_t>(f * kPlanes + i) * width_;
   };
   float* const weighted = memory.data() + static_cast<std::ptrdiff_t>(kFeatures * kPlanes) * width_;
-  for (int v = top_; v < bottom_; ++v) {
+  int ready = -1;  // the row that the features are of
+  each_piece([&](int v, int u, int end, std::size_t t) {
     const Extent e = rows_[static_cast<std::size_t>(v)];
-    if (e.first >= e.last) continue;
-    for (int i = 0; i < kPlanes; ++i) {
+    for (int i = 0; i < kPlanes && ready != v; ++i) {
       float* const out[kFeatures] = {row_of(0, i), row_of(1, i)};
       features[static_cast<std::size_t>(i)].at(v, e.first, e.last, out);
     }
-    const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(v) * width_;
-    for (int u0 = e.first; u0 < e.last;) {
-      const int tile = u0 / tile_px_, u1 = std::min((tile + 1) * tile_px_, e.last), count = u1 - u0;
-      for (int f = 0; f < kFeatures; ++f) {
-        auto& m = moments[static_cast<std::size_t>(f * tiles_ + v / tile_px_ * tiles_per_row_ + tile)];
-        for (int i = 0; i < kPlanes; ++i) {
-          multiply(row_of(f, i) + u0, weights_.data() + at + u0, count, weighted);
-          m.one[i] += sum(weighted, count);
-          m.with_fixed[i] += product(weighted, fixed_[f].data() + at + u0, count);
-          for (int j = 0; j <= i; ++j) m.two[i][j] += product(weighted, row_of(f, j) + u0, count);
-        }
+    ready = v;
+    const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(v) * width_ + u;
+    const int count = end - u;
+    for (int f = 0; f < kFeatures; ++f) {
+      auto& m = moments[static_cast<std::size_t>(f * tiles_) + t];
+      for (int i = 0; i < kPlanes; ++i) {
+        multiply(row_of(f, i) + u, weights_.data() + at, count, weighted);
+        m.one[i] += sum(weighted, count);
+        m.with_fixed[i] += product(weighted, fixed_[f].data() + at, count);
+        for (int j = 0; j <= i; ++j) m.two[i][j] += product(weighted, row_of(f, j) + u, count);
       }
-      u0 = u1;
     }
-  }
+  });
   return moments;
 }
 
@@ -274,18 +289,13 @@ NormalStep GradientCorrelation::step(const float* moving, const float* jacobian)
 
 int GradientCorrelation::best_veil(const float* moving, const std::vector<float>& veils) const {
   const int first = std::max(0, top_ - reach_), last = std::min(height_, bottom_ + reach_);
+  const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(first) * width_;
   std::vector<float> attenuation(weights_.size());
   int best = 0;
   double most = -std::numeric_limits<double>::infinity();
   for (std::size_t k = 0; k < veils.size(); ++k) {
-    const float* image = moving;
-    if (veils[k] > 0) {
-      for (std::size_t i = static_cast<std::size_t>(first) * width_; i < static_cast<std::size_t>(last) * width_; ++i) {
-        attenuation[i] = moving[i] > 0 ? shown(moving[i], veils[k]).attenuation : 0.0f;
-      }
-      image = attenuation.data();
-    }
-    const double likeness = value(image);
+    if (veils[k] > 0) show(moving + at, (last - first) * width_, veils[k], attenuation.data() + at, nullptr);
+    const double likeness = value(veils[k] > 0 ? attenuation.data() : moving);
     if (likeness > most) best = static_cast<int>(k), most = likeness;
   }
   return best;

@@ -32,7 +32,7 @@ class GradientCorrelation {
   double value(const float* moving) const;
   // jacobian: (6, height, width), the derivative of moving.
   NormalStep step(const float* moving, const float* jacobian) const;
-  // How alike moving is through each veil (see shown()); the number of the best, 0 where none says anything.
+  // How alike moving is through each veil (see show()); the number of the best, 0 where none says anything.
   int best_veil(const float* moving, const std::vector<float>& veils) const;
 
  private:
@@ -48,6 +48,9 @@ class GradientCorrelation {
   std::vector<Moments<kPlanes>> gather(const float* const* planes) const;
   template <int kPlanes>
   NormalStep compare(const float* const* planes) const;
+  // Calls use(v, u, end, t) with the columns [u, end) of row v that lie within tile t, from the top down.
+  template <typename Use>
+  void each_piece(const Use& use) const;
   void prepare(const float* fixed);
 
   int width_, height_, tile_px_, tiles_per_row_, tiles_;
@@ -61,12 +64,5 @@ class GradientCorrelation {
   std::vector<double> shares_[kFeatures];  // of the tiles in the value; they sum to 1 over the features
   double counted_ = 0;
 };
-
-// The attenuation that a frame shows of a line integral, -log((exp(-line) + veil) / (1 + veil)), and its derivative:
-// scatter and glare keep the deepest shadow from becoming darker still.
-struct Shown {
-  float attenuation, slope;
-};
-Shown shown(float line, float veil);
 
 }  // namespace fluoropose

@@ -7,16 +7,25 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
+#include <functional>
 
 #include "fluoropose/drr/jacobian_sinks.h"
+#include "fluoropose/refinement/tone.h"
 
 namespace fluoropose {
 namespace {
+
+// What the views' images and their derivatives lie in, of each view; kept from step to step.
+using Memory = std::vector<std::vector<float>>;
 
 using Vector6 = Eigen::Matrix<double, 6, 1>;
 using Matrix6 = Eigen::Matrix<double, 6, 6, Eigen::RowMajor>;
 
 constexpr double kMostDamping = 1e4;
+// J^T J is the curvature where all that differs is the pose. Where the images differ in more, the true one is about NCC
+// times as strong, which is where the sizing begins; then each step's change of the gradient tells (Oren and
+// Luenberger, Manage. Sci. 1974).
+constexpr double kLeastSizing = 0.15, kMostSizing = 1.5;
 constexpr double kFinest = 1.1;  // voxels up to this many pixels large are fine enough
 
 // Turned by step[0..2] (rad, world axes) about the bone's origin and shifted by step[3..5] mm.
@@ -40,53 +49,35 @@ double motion_px(const LevenbergSettings& s, const Vector6& step) {
   return std::hypot(step.head<3>().norm() * s.radius_mm, step.tail<3>().norm()) / s.pixel_mm;
 }
 
-Vector6 damped_step(const NormalStep& here, double damping, const LevenbergSettings& settings) {
-  Matrix6 jtj = Eigen::Map<const Matrix6>(&here.jtj[0][0]);
+Vector6 damped_step(const NormalStep& here, double sizing, double damping, const LevenbergSettings& settings) {
+  Matrix6 jtj = sizing * Eigen::Map<const Matrix6>(&here.jtj[0][0]);
   const Vector6 diagonal = jtj.diagonal();
   jtj.diagonal() += damping * diagonal.cwiseMax(1e-9 * diagonal.maxCoeff() + 1e-30);
   const Vector6 step = jtj.partialPivLu().solve(-Eigen::Map<const Vector6>(here.jtr));
   return step / std::max(motion_px(settings, step) / settings.reach_px, 1.0);
 }
 
-double predicted_gain(const NormalStep& here, const Vector6& step) {
-  const Eigen::Map<const Matrix6> jtj(&here.jtj[0][0]);
-  return -(step.dot(Eigen::Map<const Vector6>(here.jtr)) + 0.5 * step.dot(jtj * step));
+double along(const NormalStep& here, const Vector6& step) { return step.dot(Eigen::Map<const Vector6>(here.jtr)); }
+
+double bend(const NormalStep& here, const Vector6& step) {
+  return step.dot(Eigen::Map<const Matrix6>(&here.jtj[0][0]) * step);
 }
 
-LevenbergResult climb_one(const std::vector<ComparedView>& views, const Affine3<double>& start,
-                          const LevenbergSettings& settings) {
-  LevenbergResult best{start, compare(views, start), 0, false};
-  if (!std::isfinite(best.step.value)) return best;
-  double damping = settings.damping;
-  while (best.tried < settings.iterations && damping < kMostDamping) {
-    const Vector6 step = damped_step(best.step, damping, settings);
-    if (motion_px(settings, step) < settings.tolerance_px) {
-      best.converged = true;
-      break;
-    }
-    ++best.tried;
-    const Affine3<double> pose = moved(best.world_from_bone, step);
-    const NormalStep there = compare(views, pose);
-    if (there.value > best.step.value) {
-      const double gained = (there.value - best.step.value) / std::max(predicted_gain(best.step, step), 1e-30);
-      damping = gained > 0.25 ? std::max(damping / 5, 1e-6) : 2 * damping;
-      best.world_from_bone = pose, best.step = there;
-    } else {
-      damping *= 8;
-    }
-  }
-  return best;
-}
+double sized(double sizing) { return std::clamp(sizing, kLeastSizing, kMostSizing); }
 
 // As many threads as there is work for; exceptions must not leave a parallel region. Within one, the renderer's own
 // loops stay on their thread.
 template <typename Work>
 void for_each(std::size_t count, const Work& work) {
   const int n = static_cast<int>(count), threads = std::min(n, omp_get_max_threads());
-  // One piece of work has all threads to itself.
-  const bool apart = threads > 1 && !omp_in_parallel();
+  // One piece of work has all threads to itself. A parallel region of one thread would not do: GCC's library starts new
+  // threads for every region within another.
+  if (threads == 1 || omp_in_parallel()) {
+    for (std::size_t i = 0; i < count; ++i) work(i);
+    return;
+  }
   std::exception_ptr failure;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (apart)
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
   for (int i = 0; i < n; ++i) {
     try {
       work(static_cast<std::size_t>(i));
@@ -96,6 +87,51 @@ void for_each(std::size_t count, const Work& work) {
     }
   }
   if (failure) std::rethrow_exception(failure);
+}
+
+// The mean over the views of their normal equations by (omega, v), see PoseDerivative.
+NormalStep compare(const std::vector<ComparedView>& views, const Affine3<double>& world_from_bone, Memory& memory) {
+  memory.resize(views.size());
+  std::vector<NormalStep> steps(views.size());
+  for_each(views.size(), [&](std::size_t i) { steps[i] = views[i].step(world_from_bone, memory[i]); });
+  NormalStep mean{};
+  const double share = 1.0 / static_cast<double>(views.size());
+  for (const NormalStep& one : steps) {
+    mean.value += share * one.value;
+    for (int i = 0; i < 6; ++i) {
+      mean.jtr[i] += share * one.jtr[i];
+      for (int j = 0; j < 6; ++j) mean.jtj[i][j] += share * one.jtj[i][j];
+    }
+  }
+  return mean;
+}
+
+LevenbergResult climb_one(const std::vector<ComparedView>& views, const Affine3<double>& start,
+                          const LevenbergSettings& settings) {
+  Memory memory;
+  LevenbergResult best{start, compare(views, start, memory), 0, false};
+  if (!std::isfinite(best.step.value)) return best;
+  double damping = settings.damping, sizing = sized(best.step.value);
+  while (best.tried < settings.iterations && damping < kMostDamping) {
+    const Vector6 step = damped_step(best.step, sizing, damping, settings);
+    if (motion_px(settings, step) < settings.tolerance_px) {
+      best.converged = true;
+      break;
+    }
+    ++best.tried;
+    const Affine3<double> pose = moved(best.world_from_bone, step);
+    const NormalStep there = compare(views, pose, memory);
+    if (there.value > best.step.value) {
+      const double predicted = -along(best.step, step) - 0.5 * sizing * bend(best.step, step);
+      const double gained = (there.value - best.step.value) / std::max(predicted, 1e-30);
+      damping = gained > 0.25 ? std::max(damping / 5, 1e-6) : 2 * damping;
+      sizing = sized((along(there, step) - along(best.step, step)) / std::max(bend(best.step, step), 1e-30));
+      best.world_from_bone = pose, best.step = there;
+    } else {
+      damping *= 8;
+    }
+  }
+  return best;
 }
 
 }  // namespace
@@ -114,36 +150,21 @@ const Renderer& ComparedView::renderer(const Affine3<double>& world_from_bone) c
   return *renderers[fitting];
 }
 
-NormalStep ComparedView::step(const Affine3<double>& world_from_bone) const {
+NormalStep ComparedView::step(const Affine3<double>& world_from_bone, std::vector<float>& memory) const {
   const std::size_t size = static_cast<std::size_t>(view.width) * view.height;
-  std::vector<float> images(7 * size);
-  float *line = images.data(), *jacobian = line + size;
-  renderer(world_from_bone)
-      .render_jacobian(view, world_from_bone, store_jacobian(view.width, view.height, line, jacobian));
-  if (veil > 0) {
-    for (std::size_t i = 0; i < size; ++i) {
-      if (!(line[i] > 0)) continue;  // where nothing is in the ray's way, nothing changes
-      const Shown tone = shown(line[i], veil);
-      line[i] = tone.attenuation;
-      for (int k = 0; k < 6; ++k) jacobian[static_cast<std::size_t>(k) * size + i] *= tone.slope;
+  memory.resize(7 * size);
+  float *line = memory.data(), *jacobian = line + size;
+  const JacobianSink plain = store_jacobian(view.width, view.height, line, jacobian);
+  const auto veiled = [&](const JacobianRow& row) {
+    const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(row.v) * view.width;
+    std::vector<float> slope(static_cast<std::size_t>(view.width));
+    show(row.line, view.width, veil, line + at, slope.data());
+    for (std::size_t k = 0; k < 6; ++k) {
+      std::transform(slope.begin(), slope.end(), row.pose[k], jacobian + k * size + at, std::multiplies<>());
     }
-  }
+  };
+  renderer(world_from_bone).render_jacobian(view, world_from_bone, veil > 0 ? JacobianSink(veiled) : plain);
   return similarity->step(line, jacobian);
-}
-
-NormalStep compare(const std::vector<ComparedView>& views, const Affine3<double>& world_from_bone) {
-  std::vector<NormalStep> steps(views.size());
-  for_each(views.size(), [&](std::size_t i) { steps[i] = views[i].step(world_from_bone); });
-  NormalStep mean{};
-  const double share = 1.0 / static_cast<double>(views.size());
-  for (const NormalStep& one : steps) {
-    mean.value += share * one.value;
-    for (int i = 0; i < 6; ++i) {
-      mean.jtr[i] += share * one.jtr[i];
-      for (int j = 0; j < 6; ++j) mean.jtj[i][j] += share * one.jtj[i][j];
-    }
-  }
-  return mean;
 }
 
 std::vector<LevenbergResult> climb(const std::vector<ComparedView>& views, const std::vector<Affine3<double>>& starts,

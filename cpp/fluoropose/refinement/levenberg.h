@@ -13,14 +13,15 @@ namespace fluoropose {
 struct ComparedView {
   View view;
   const GradientCorrelation* similarity;  // of the view's size
-  float veil;                             // see shown()
+  float veil;                             // see show()
   // Of the same bone, from fine to coarse, and the sides of their voxels.
   std::vector<const Renderer*> renderers;
   std::vector<double> spacings_mm;
 
   // The renderer whose voxels are about as large as the view's pixels at the bone's place.
   const Renderer& renderer(const Affine3<double>& world_from_bone) const;
-  NormalStep step(const Affine3<double>& world_from_bone) const;
+  // memory: for the image and its derivative, to be used again for the next step.
+  NormalStep step(const Affine3<double>& world_from_bone, std::vector<float>& memory) const;
 };
 
 struct LevenbergSettings {
@@ -39,11 +40,8 @@ struct LevenbergResult {
   bool converged;
 };
 
-// The mean over the views of their normal equations by (omega, v), see PoseDerivative. With all threads of OpenMP.
-NormalStep compare(const std::vector<ComparedView>& views, const Affine3<double>& world_from_bone);
-
 // Where it ends from each of the starts; at the start itself where nothing is better. Throws std::invalid_argument as
-// Renderer does.
+// Renderer does. With all threads of OpenMP.
 std::vector<LevenbergResult> climb(const std::vector<ComparedView>& views, const std::vector<Affine3<double>>& starts,
                                    const LevenbergSettings& settings);
 

@@ -17,11 +17,16 @@ from fluoropose.refinement.similarity import Step
 __all__ = ["LevenbergMarquardt"]
 
 _MOST_DAMPING = 1e4
+_LEAST_SIZING, _MOST_SIZING = 0.15, 1.5
 
 
 @dataclass(frozen=True)
 class LevenbergMarquardt:
     """Takes a step only where it makes the images more alike, and none further than the objective's reach.
+
+    J^T J is the curvature of the likeness where all that differs is the pose. Where the images differ in more, the true
+    one is weaker, about NCC times as strong, which is where the sizing of J^T J begins; then the change of the gradient
+    along each step tells (the sizing of Oren and Luenberger, Management Science 1974).
 
     Attributes
     ----------
@@ -38,7 +43,7 @@ class LevenbergMarquardt:
     """
 
     iterations: int = 20
-    tolerance_px: float = 0.03
+    tolerance_px: float = 0.05
     coarse_tolerance_px: float = 0.2
     damping: float = 1e-3
     robust_scale: float | None = None
@@ -79,16 +84,20 @@ class LevenbergMarquardt:
         here = self._reweighted(objective, pose)
         if not np.isfinite(here.value):
             return Outcome(start, here.value, 0, False)
+        sizing = _sized(here.value)
         while tried < self.iterations and damping < _MOST_DAMPING:
-            step = _damped_step(here, damping, objective)
+            step = _damped_step(here, sizing, damping, objective)
             if objective.motion_px(step) < tolerance_px:
                 converged = True
                 break
             tried += 1
             there = objective.step(moved(pose, step))
             if there.value > here.value:
-                gained = (there.value - here.value) / max(_predicted_gain(here, step), 1e-30)
+                bend = float(step @ here.jtj @ step)
+                predicted = -float(step @ here.jtr) - 0.5 * sizing * bend
+                gained = (there.value - here.value) / max(predicted, 1e-30)
                 damping = max(damping / 5, 1e-6) if gained > 0.25 else 2 * damping
+                sizing = _sized(float(step @ (there.jtr - here.jtr)) / max(bend, 1e-30))
                 pose = moved(pose, step)
                 here = there if self.robust_scale is None else self._reweighted(objective, pose)
             else:
@@ -104,15 +113,16 @@ class LevenbergMarquardt:
         return objective.step(pose)
 
 
-def _damped_step(here: Step, damping: float, objective: Objective) -> NDArray[np.float64]:
-    diagonal = np.diag(here.jtj)
-    damped = here.jtj + damping * np.diag(np.maximum(diagonal, 1e-9 * diagonal.max() + 1e-30))
+def _damped_step(here: Step, sizing: float, damping: float, objective: Objective) -> NDArray[np.float64]:
+    jtj = sizing * here.jtj
+    diagonal = np.diag(jtj)
+    damped = jtj + damping * np.diag(np.maximum(diagonal, 1e-9 * diagonal.max() + 1e-30))
     step = np.asarray(np.linalg.solve(damped, -here.jtr), dtype=np.float64)
     return step / max(objective.motion_px(step) / objective.reach_px, 1.0)
 
 
-def _predicted_gain(here: Step, step: NDArray[np.float64]) -> float:
-    return -float(step @ here.jtr + 0.5 * step @ here.jtj @ step)
+def _sized(sizing: float) -> float:
+    return min(max(sizing, _LEAST_SIZING), _MOST_SIZING)
 
 
 def _covariance(here: Step) -> NDArray[np.float64] | None:

@@ -54,8 +54,8 @@ class Objective:
         Poses that tell which pixels count: those within ``reach_px`` of the bone's shadow under any of them.
     reach_px
         How far the shadow may move.
-    tone
-        How dense matter shows. None: for each view the one of `TONES` that is most alike at the first of the poses.
+    tones
+        How dense matter shows in each view. None: the one of `TONES` that is most alike at the first of the poses.
     finer_follows
         Whether a finer level goes on where this one ends, so that it need not be exact.
 
@@ -72,11 +72,12 @@ class Objective:
         metric: Metric,
         around: Sequence[Pose],
         reach_px: float,
-        tone: Tone | None = None,
+        tones: Sequence[Tone] | None = None,
         finer_follows: bool = False,
     ) -> None:
         self._bone, self._metric, self.finer_follows = bone, metric, finer_follows
-        self._views = [self._compare(one, around, reach_px, tone) for one in fixed]
+        given = [None] * len(fixed) if tones is None else tones
+        self._views = [self._compare(one, around, reach_px, tone) for one, tone in zip(fixed, given, strict=True)]
         self.pixel_mm = min(pixel_at_bone_mm(one.view, around[0]) for one in fixed)
         self.reach_px, self.radius_mm = reach_px, bone.radius_mm
 
@@ -84,6 +85,10 @@ class Objective:
     def tones(self) -> tuple[Tone, ...]:
         """The tone of each view."""
         return tuple(view.tone for view in self._views)
+
+    def best_tones(self, pose: Pose) -> tuple[Tone, ...]:
+        """Return the one of `TONES` for each view that is most alike at a pose."""
+        return tuple(_best_tone(one.similarity, self._render(one.fixed, pose)) for one in self._views)
 
     @property
     def pixels(self) -> float:

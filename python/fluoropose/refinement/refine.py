@@ -174,10 +174,11 @@ def refine(
     metric = GradientCorrelation() if metric is None else metric
     optimiser = LevenbergMarquardt() if optimiser is None else optimiser
     schedule, starts = schedule or Schedule(), starts or Starts()
-    poses, kept, levels = starts.around(start), starts.kept, []
+    poses, kept, levels, tones = starts.around(start), starts.kept, [], None
     pyramid = _pyramid(fixed, schedule)
     for number, views in enumerate(pyramid):
-        objective = Objective(bone, views, metric, poses, schedule.reach_px, finer_follows=views is not pyramid[-1])
+        last = views is pyramid[-1]
+        objective = Objective(bone, views, metric, poses, schedule.reach_px, tones, finer_follows=not last)
         outcomes = sorted(climb_all(optimiser, objective, poses), key=_rank)
         if starts.turns and number == min(1, len(pyramid) - 1):
             turned = starts.turned(_apart(outcomes, objective)[:_TURNED], bone.middle_mm)
@@ -185,6 +186,8 @@ def refine(
         best = outcomes[0]
         levels.append(Level(views[0].view.width, best.value, sum(one.iterations for one in outcomes), best.converged))
         poses, kept = _apart(outcomes, objective)[:kept], max(1, kept // 3)
+        if not last:
+            tones = objective.best_tones(best.pose)
     return Refinement(best.pose, best.value, objective.value(start), best.covariance, tuple(levels))
 
 
