@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from fluoropose.drr import Renderer
 from fluoropose.geometry import Pose
 from fluoropose.refinement import Refiner
 from outline_edges import edge_distances
-from refinement_ledger import Ledger, Result, of_refinement, row
+from refinement_ledger import Ledger, Result, Stopwatch, of_refinement, row
 from refinement_trials import FAILURE_MM, HERE, OpenTrial
 
 __all__ = ["knee_rows"]
@@ -39,7 +38,7 @@ def knee_rows(trial: OpenTrial, data_dir: Path, ledger: Ledger, quick: bool) -> 
             start, truth = trial.landmark_poses.get(number), trial.truth[number]
             done["reference"].append(ledger.get(f"reference {number}", partial(_reference, trial, number)))
             done["landmarks"].append(ledger.get(f"landmarks {number}", partial(_landmarks, trial, number)))
-            after = of_refinement(None, truth, 0.0)
+            after = of_refinement(None, truth)
             if start is not None:
                 after = ledger.get(f"lm8 {number}", partial(_refined, trial, refiner, number, start))
             done["landmarks, then our LM, 8 starts"].append(after)
@@ -71,23 +70,23 @@ def _edges(trial: OpenTrial, number: int, frames: list[NDArray[np.float32]], pos
 
 def _reference(trial: OpenTrial, number: int) -> Result:
     truth = trial.truth[number]
-    return of_refinement(truth, truth, 0.0, **_edges(trial, number, trial.frames(number), truth))
+    return of_refinement(truth, truth, **_edges(trial, number, trial.frames(number), truth))
 
 
 def _landmarks(trial: OpenTrial, number: int) -> Result:
     pose = trial.landmark_poses.get(number)
     edges = {} if pose is None else _edges(trial, number, trial.frames(number), pose)
-    return of_refinement(pose, trial.truth[number], 0.0, **edges)
+    return of_refinement(pose, trial.truth[number], **edges)
 
 
 def _refined(trial: OpenTrial, refiner: Refiner, number: int, start: Pose) -> Result:
     frames = trial.frames(number)
-    began = time.perf_counter()
+    watch = Stopwatch()
     found = refiner.refine(frames, start)
-    seconds = time.perf_counter() - began
+    took = watch.read()
     kept = start if refiner.doubt(found, start) else found
     pose = kept if isinstance(kept, Pose) else kept.world_from_bone
-    return of_refinement(kept, trial.truth[number], seconds, **_edges(trial, number, frames, pose))
+    return of_refinement(kept, trial.truth[number], took, **_edges(trial, number, frames, pose))
 
 
 # --- simulated from the implant's surface -------------------------------------------------------------------------
@@ -100,16 +99,16 @@ def _simulated(trial: OpenTrial, data_dir: Path, refiner: Refiner, ledger: Ledge
     for number in track(numbers, "knee: simulated"):
         start, truth = trial.landmark_poses.get(number), trial.truth[number]
         if start is None:
-            results.append(of_refinement(None, truth, 0.0))
+            results.append(of_refinement(None, truth))
             continue
 
         def compute(n: int = number, s: Pose = start, t: Pose = truth) -> Result:
             if not renderer:
                 renderer.append(Renderer(_finer(trial.bone, data_dir).volume))
             frames = _draw(trial, renderer[0], t, n)
-            began = time.perf_counter()
+            watch = Stopwatch()
             found = refiner.refine(frames, s)
-            return of_refinement(found, t, time.perf_counter() - began)
+            return of_refinement(found, t, watch.read())
 
         results.append(ledger.get(f"simulated {number}", compute))
     method = "landmarks' poses, then our LM, 8 starts"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,16 +17,20 @@ from fluoropose.geometry import Pose
 from fluoropose.refinement import Refinement
 from fluoropose.registration.summary import summarise
 
-__all__ = ["Ledger", "Result", "failure_rate", "of_refinement", "row"]
+__all__ = ["Ledger", "Result", "Stopwatch", "failure_rate", "of_refinement", "row"]
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """One case done by one method: matrices (4, 4) as lists, None where there is no pose."""
+    """One case done by one method: matrices (4, 4) as lists, None where there is no pose.
+
+    ``cpu_seconds`` are the processor's, of all threads: they say more than the clock's where other work goes on.
+    """
 
     found: list[list[float]] | None
     truth: list[list[float]]
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     iterations: int = 0
     value: float = float("nan")
     extra: dict[str, float] = field(default_factory=dict)
@@ -41,15 +46,28 @@ class Result:
         return Pose.from_matrix(self.truth)
 
 
-def of_refinement(refinement: Refinement | Pose | None, truth: Pose, seconds: float, **extra: float) -> Result:
-    """Make a result of a refinement, or of a pose that stands for itself."""
+class Stopwatch:
+    """Begins when it is made."""
+
+    def __init__(self) -> None:
+        self._began, self._cpu_began = time.perf_counter(), time.process_time()
+
+    def read(self) -> tuple[float, float]:
+        """Return the seconds of the clock and of the processor since."""
+        return time.perf_counter() - self._began, time.process_time() - self._cpu_began
+
+
+def of_refinement(
+    refinement: Refinement | Pose | None, truth: Pose, took: tuple[float, float] = (0.0, 0.0), **extra: float
+) -> Result:
+    """Make a result of a refinement, or of a pose that stands for itself, that took seconds of clock and processor."""
     if refinement is None or isinstance(refinement, Pose):
         found = None if refinement is None else refinement.matrix.tolist()
-        return Result(found, truth.matrix.tolist(), seconds, extra=extra)
+        return Result(found, truth.matrix.tolist(), *took, extra=extra)
     return Result(
         refinement.world_from_bone.matrix.tolist(),
         truth.matrix.tolist(),
-        seconds,
+        *took,
         sum(level.iterations for level in refinement.levels),
         refinement.value,
         extra,
@@ -118,5 +136,6 @@ def row(
         "failure_rate": failure_rate(results, landmarks_mm, failure_mm),
         "failure_beyond_mtre_mm": failure_mm,
         "iterations": float(np.mean([r.iterations for r in results])) if results else None,
+        "cpu_seconds_per_pair": float(np.mean([r.cpu_seconds for r in results])) if results else None,
         **extra,
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +28,7 @@ from fluoropose.registration.trial import Checks, Trial
 from fluoropose.rig import Rig
 from lab_head import TRIALS, convert_world
 from lab_head_config import lab_head_calibration_toml
-from refinement_ledger import Ledger, Result, of_refinement, row
+from refinement_ledger import Ledger, Result, Stopwatch, of_refinement, row
 
 __all__ = ["FAILURE_MM", "HeadTrial", "OpenTrial", "capture_rows", "head_trials", "knee_trial", "two_view_rows"]
 
@@ -139,17 +138,17 @@ def _before_and_after(trial: OpenTrial, refiner: Refiner, number: int, ledger: L
 
     def refined() -> Result:
         if start is None:
-            return of_refinement(None, truth, 0.0)
+            return of_refinement(None, truth)
         frames = trial.frames(number)
-        began = time.perf_counter()
+        watch = Stopwatch()
         found = refiner.refine(frames, start)
-        seconds = time.perf_counter() - began
+        took = watch.read()
         kept = start if refiner.doubt(found, start) else found
         # As ``fluoropose register`` does: a bone that is nowhere in the frames has no pose.
-        return of_refinement(kept if found.value >= Checks().min_likeness else None, truth, seconds)
+        return of_refinement(kept if found.value >= Checks().min_likeness else None, truth, took)
 
     return [
-        ("landmarks", of_refinement(start, truth, 0.0)),
+        ("landmarks", of_refinement(start, truth)),
         ("landmarks, then our LM, 8 starts", ledger.get(f"{trial.name} {number} lm8", refined)),
     ]
 
@@ -196,9 +195,9 @@ def capture_rows(trial: OpenTrial, ledger: Ledger, quick: bool) -> Iterator[dict
 
 def _timed(trial: OpenTrial, refiner: Refiner, number: int, start: Pose) -> Result:
     frames = trial.frames(number)
-    began = time.perf_counter()
+    watch = Stopwatch()
     found = refiner.refine(frames, start)
-    return of_refinement(found, trial.truth[number], time.perf_counter() - began)
+    return of_refinement(found, trial.truth[number], watch.read())
 
 
 def _away(pose: Pose, turn_deg: float, shift_mm: float, seed: int) -> Pose:
