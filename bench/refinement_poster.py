@@ -160,7 +160,7 @@ def _methods() -> dict[str, Method]:
     for name, metric in metrics.items():
         whole = Schedule(3, reach_px=8.0)
         bounded = {"metric": metric, "optimiser": Lbfgs(Box(16.0, 36.0), evaluations=60), "schedule": whole}
-        methods[f"{name}, L-BFGS-B"] = Method((bounded,), 0.2)
+        methods[f"{name}, L-BFGS-B"] = Method((bounded,), 0.1)
     for name, metric in metrics.items():
         # Wide in small images, then ever closer: one box for all would begin at random again in every size.
         evolution = (
@@ -169,7 +169,7 @@ def _methods() -> dict[str, Method]:
             (CmaEs(Box(1.5, 4.0), evaluations=150), Schedule(1, reach_px=8.0)),
         )
         stages = tuple({"metric": metric, "optimiser": one, "schedule": schedule} for one, schedule in evolution)
-        methods[f"{name}, CMA-ES"] = Method(stages, 0.1)
+        methods[f"{name}, CMA-ES"] = Method(stages, 0.05)
     return methods
 
 

@@ -23,9 +23,9 @@ using Matrix6 = Eigen::Matrix<double, 6, 6, Eigen::RowMajor>;
 
 constexpr double kMostDamping = 1e4;
 // J^T J is the curvature where all that differs is the pose. Where the images differ in more, the true one is about NCC
-// times as strong, which is where the sizing begins; then each step's change of the gradient tells (Oren and
-// Luenberger, Manage. Sci. 1974).
-constexpr double kLeastSizing = 0.15, kMostSizing = 1.5;
+// times as strong. Once steps are short, the change of the gradient along the last one tells better (Oren and
+// Luenberger, Manage. Sci. 1974); further from the goal than edges are wide it tells of too little.
+constexpr double kLeastSizing = 0.15, kMostSizing = 1.5, kShort = 1.0;  // px
 constexpr double kFinest = 1.1;  // voxels up to this many pixels large are fine enough
 
 // Turned by step[0..2] (rad, world axes) about the bone's origin and shifted by step[3..5] mm.
@@ -121,15 +121,18 @@ LevenbergResult climb_one(const std::vector<ComparedView>& views, const Affine3<
     ++best.tried;
     const Affine3<double> pose = moved(best.world_from_bone, step);
     const NormalStep there = compare(views, pose, memory);
+    const double bent = std::max(bend(best.step, step), 1e-30);
+    const bool tells = motion_px(settings, step) < kShort && std::isfinite(there.value);
+    const double told = (along(there, step) - along(best.step, step)) / bent;
     if (there.value > best.step.value) {
-      const double predicted = -along(best.step, step) - 0.5 * sizing * bend(best.step, step);
+      const double predicted = -along(best.step, step) - 0.5 * sizing * bent;
       const double gained = (there.value - best.step.value) / std::max(predicted, 1e-30);
       damping = gained > 0.25 ? std::max(damping / 5, 1e-6) : 2 * damping;
-      sizing = sized((along(there, step) - along(best.step, step)) / std::max(bend(best.step, step), 1e-30));
       best.world_from_bone = pose, best.step = there;
     } else {
       damping *= 8;
     }
+    sizing = sized(tells ? told : best.step.value);
   }
   return best;
 }

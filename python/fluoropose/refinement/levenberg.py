@@ -18,6 +18,7 @@ __all__ = ["LevenbergMarquardt"]
 
 _MOST_DAMPING = 1e4
 _LEAST_SIZING, _MOST_SIZING = 0.15, 1.5
+_SHORT_PX = 1.0  # steps along which the change of the gradient tells of the curvature
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,9 @@ class LevenbergMarquardt:
     """Takes a step only where it makes the images more alike, and none further than the objective's reach.
 
     J^T J is the curvature of the likeness where all that differs is the pose. Where the images differ in more, the true
-    one is weaker, about NCC times as strong, which is where the sizing of J^T J begins; then the change of the gradient
-    along each step tells (the sizing of Oren and Luenberger, Management Science 1974).
+    one is about NCC times as strong. Once steps are short, the change of the gradient along the last one tells better
+    (the sizing of Oren and Luenberger, Management Science 1974); further from the goal than edges are wide it tells of
+    too little.
 
     Attributes
     ----------
@@ -92,16 +94,18 @@ class LevenbergMarquardt:
                 break
             tried += 1
             there = objective.step(moved(pose, step))
+            bend = max(float(step @ here.jtj @ step), 1e-30)
+            tells = objective.motion_px(step) < _SHORT_PX and np.isfinite(there.value)
+            told = float(step @ (there.jtr - here.jtr)) / bend
             if there.value > here.value:
-                bend = float(step @ here.jtj @ step)
                 predicted = -float(step @ here.jtr) - 0.5 * sizing * bend
                 gained = (there.value - here.value) / max(predicted, 1e-30)
                 damping = max(damping / 5, 1e-6) if gained > 0.25 else 2 * damping
-                sizing = _sized(float(step @ (there.jtr - here.jtr)) / max(bend, 1e-30))
                 pose = moved(pose, step)
                 here = there if self.robust_scale is None else self._reweighted(objective, pose)
             else:
                 damping *= 8
+            sizing = _sized(told if tells else here.value)
         return Outcome(pose, here.value, tried, converged, _covariance(here))
 
     def _tolerance_px(self, objective: Objective) -> float:
