@@ -70,13 +70,13 @@ def _edges(trial: OpenTrial, number: int, frames: list[NDArray[np.float32]], pos
 
 def _reference(trial: OpenTrial, number: int) -> Result:
     truth = trial.truth[number]
-    return of_refinement(truth, truth, **_edges(trial, number, trial.frames(number), truth))
+    return of_refinement(truth, truth, (0.0, 0.0), **_edges(trial, number, trial.frames(number), truth))
 
 
 def _landmarks(trial: OpenTrial, number: int) -> Result:
     pose = trial.landmark_poses.get(number)
     edges = {} if pose is None else _edges(trial, number, trial.frames(number), pose)
-    return of_refinement(pose, trial.truth[number], **edges)
+    return of_refinement(pose, trial.truth[number], (0.0, 0.0), **edges)
 
 
 def _refined(trial: OpenTrial, refiner: Refiner, number: int, start: Pose) -> Result:
