@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from fluoropose import _core
+
+if TYPE_CHECKING:
+    from trial_laboratory import Laboratory
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,3 +37,11 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data folder not found at {folder}; set FLUOROPOSE_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
+    """The small laboratory; its files are not to be changed."""
+    from trial_laboratory import build
+
+    return build(tmp_path_factory.mktemp("laboratory"))

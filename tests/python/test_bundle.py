@@ -1,17 +1,16 @@
+"""Bundles: what is put in comes out, networks join, bones and rigs must fit."""
+
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from typer.testing import CliRunner
 
@@ -20,11 +19,8 @@ from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import Pose, View
 from fluoropose.learning.bundle import (
     Bundle,
-    LandmarkFacts,
     Owner,
     RigFacts,
-    SegmentFacts,
-    StyleFacts,
     add_networks,
     require_room,
 )
@@ -32,48 +28,23 @@ from fluoropose.learning.coordinates import px_from_normalised
 from fluoropose.learning.landmark_net import LandmarkNet
 from fluoropose.learning.preprocess import Preprocessing
 from fluoropose.rig import CircularField, Fluoroscope, Rig
+from toy_bundle import FACTS, MASKS, SIZE, STYLES, N, Scaled, crops, toy_network, toy_owner, turned_rig, write_bundle
 from toy_learning import toy_bone, toy_rig
-from trial_laboratory import owner_of
-
-N, SIZE = 7, 64
-FACTS = LandmarkFacts(
-    size=SIZE, preprocessing=Preprocessing(floor=0.05), crop_margin=1.3, training={"test_log10_mse": -2.5}
-)
-MASKS = SegmentFacts(size=SIZE, preprocessing=Preprocessing(), training={"test_iou": 0.9})
-STYLES = StyleFacts(size=SIZE, preprocessing=Preprocessing(), training={})
-
-
-class Scaled(nn.Module):
-    """Stands for a network from picture to picture."""
-
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = nn.Parameter(torch.tensor(factor))
-
-    def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        return crops * self.factor
 
 
 @pytest.fixture(scope="module")
 def owner() -> Owner:
-    return owner_of(toy_bone(), toy_rig())
+    return toy_owner()
 
 
 @pytest.fixture(scope="module")
 def network() -> LandmarkNet:
-    torch.manual_seed(3)
-    return LandmarkNet(N, 2, SIZE, width=16).eval()
+    return toy_network()
 
 
 @pytest.fixture(scope="module")
-def bundle_path(tmp_path_factory: pytest.TempPathFactory, network: LandmarkNet, owner: Owner) -> Path:
-    path = tmp_path_factory.mktemp("bundle") / "toy.fpbundle"
-    add_networks(path, owner, {"landmarks": (network, FACTS)})
-    return path
-
-
-def crops(count: int) -> NDArray[np.float32]:
-    return np.random.default_rng(1).uniform(-1, 1, (count, SIZE, SIZE)).astype(np.float32)
+def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 def test_round_trip(bundle_path: Path, network: LandmarkNet, owner: Owner) -> None:
@@ -132,7 +103,7 @@ def test_standard_deviations_are_in_pixels(owner: Owner, tmp_path: Path) -> None
     np.testing.assert_allclose(found.sd_px, np.exp(-3) * SIZE / 2, rtol=1e-6)
 
 
-# --- several networks in one file -----------------------------------------------------------------------------------
+# --- several networks in one file -------------------------------------------------------------------------------------
 
 
 def test_networks_join_and_replace_each_other(bundle_path: Path, owner: Owner, tmp_path: Path) -> None:
@@ -218,25 +189,7 @@ def test_a_network_of_another_bone_or_rig_cannot_join(bundle_path: Path, owner: 
     assert Bundle.load(path).manifest.bone_name == "other"
 
 
-# --- bones and rigs that do not fit ---------------------------------------------------------------------------------
-
-
-def turned_rig(degrees: float, grown: float = 1.0) -> Rig:
-    """The toy rig with its second view turned about the bone's usual place, and wider fields."""
-    first, second = toy_rig().fluoroscopes
-    turn = Pose.from_euler_zyx_deg([0, degrees, 0], [0, 0, 0]).rotation
-    place = np.array([0, 0, -400.0])
-    view = second.view
-    moved = replace(
-        view,
-        origin=place + turn @ (view.origin - place),
-        source=place + turn @ (view.source - place),
-        u_step=turn @ view.u_step,
-        v_step=turn @ view.v_step,
-    )
-    assert first.field is not None
-    field = CircularField(first.field.u, first.field.v, first.field.radius * grown)
-    return Rig((replace(first, field=field), replace(second, view=moved)))
+# --- bones and rigs that do not fit -----------------------------------------------------------------------------------
 
 
 def test_another_bone_is_refused(bundle_path: Path) -> None:
@@ -301,113 +254,3 @@ def test_the_world_and_the_pixels_do_not_matter_to_a_network() -> None:
         assert b.field == pytest.approx(a.field, rel=1e-9)
         np.testing.assert_allclose(b.first_from_view, a.first_from_view, atol=1e-9)
         np.testing.assert_allclose(b.source_mm, a.source_mm, atol=1e-6)
-
-
-# --- damage ---------------------------------------------------------------------------------------------------------
-
-
-def test_bad_crops_are_refused(bundle_path: Path) -> None:
-    network = Bundle.load(bundle_path).landmarks
-    with pytest.raises(InputError, match=r"\(b, 64, 64\)"):
-        network.predict(np.zeros((1, 32, 32), np.float32), [0])
-    with pytest.raises(InputError, match="finite"):
-        network.predict(np.full((1, SIZE, SIZE), np.nan, np.float32), [0])
-    with pytest.raises(InputError, match=r"\[-1, 1\]"):
-        network.predict(np.full((1, SIZE, SIZE), 200, np.float32), [0])
-    for views in ([2], [-1], [0, 1]):
-        with pytest.raises(InputError, match="views"):
-            network.predict(crops(1), views)
-
-
-def rewritten(path: Path, out: Path, **changed: bytes) -> Path:
-    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(out, "w") as copy:
-        for name in archive.namelist():
-            copy.writestr(name, changed.get(Path(name).stem, archive.read(name)))
-    return out
-
-
-def test_altered_weights_are_refused(bundle_path: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(bundle_path) as archive:
-        weights = bytearray(archive.read("landmarks.pt"))
-    weights[len(weights) // 2] ^= 1
-    bad = rewritten(bundle_path, tmp_path / "bad.fpbundle", landmarks=bytes(weights))
-    with pytest.raises(FileFormatError, match=r"landmarks\.pt: SHA-256"):
-        Bundle.load(bad)
-
-
-def test_a_manifest_with_a_wrong_field_is_refused(bundle_path: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(bundle_path) as archive:
-        manifest = json.loads(archive.read("manifest.json"))
-    for key, value in (("version", 3), ("views", "many"), ("surprise", 1), ("format", "other")):
-        text = json.dumps({**manifest, key: value}).encode()
-        bad = rewritten(bundle_path, tmp_path / f"{key}.fpbundle", manifest=text)
-        with pytest.raises(FileFormatError, match=key):
-            Bundle.load(bad)
-    manifest["networks"]["landmarks"]["size"] = -3
-    bad = rewritten(bundle_path, tmp_path / "size.fpbundle", manifest=json.dumps(manifest).encode())
-    with pytest.raises(FileFormatError, match=r"networks\.landmarks\.size"):
-        Bundle.load(bad)
-
-
-def test_a_bundle_without_one_of_its_files_is_refused(bundle_path: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(bundle_path) as archive, zipfile.ZipFile(tmp_path / "less.fpbundle", "w") as copy:
-        copy.writestr("manifest.json", archive.read("manifest.json"))
-    with pytest.raises(FileFormatError, match=r"landmarks\.pt"):
-        Bundle.load(tmp_path / "less.fpbundle")
-
-
-@pytest.mark.parametrize("keep", [0, 100, 5000])
-def test_a_truncated_file_is_refused(bundle_path: Path, owner: Owner, tmp_path: Path, keep: int) -> None:
-    bad = tmp_path / "cut.fpbundle"
-    bad.write_bytes(bundle_path.read_bytes()[:keep])
-    with pytest.raises(FileFormatError, match=r"cut\.fpbundle"):
-        Bundle.load(bad)
-    with pytest.raises(FileFormatError, match=r"cut\.fpbundle"):  # nor is it overwritten
-        require_room(bad, owner, {"segment"})
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileFormatError, match="nowhere"):
-        Bundle.load(tmp_path / "nowhere.fpbundle")
-
-
-# --- bundles of version 1 -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def old_path(bundle_path: Path, tmp_path: Path) -> Path:
-    """The same network as version 1 kept it."""
-    with zipfile.ZipFile(bundle_path) as archive:
-        manifest = json.loads(archive.read("manifest.json"))
-        weights = archive.read("landmarks.pt")
-    facts = manifest["networks"]["landmarks"]
-    kept = ("size", "preprocessing", "coordinates", "crop_margin", "training", "sha256")
-    old = {name: facts[name] for name in kept} | {
-        name: manifest[name] for name in ("bone_name", "bone_fingerprint", "landmark_names", "views")
-    }
-    with zipfile.ZipFile(tmp_path / "old.fpbundle", "w") as archive:
-        archive.writestr("manifest.json", json.dumps({"format": "fluoropose-landmarks", "version": 1, **old}))
-        archive.writestr("network.pt", weights)
-    return tmp_path / "old.fpbundle"
-
-
-def test_a_bundle_of_version_1_is_read_and_added_to(old_path: Path, bundle_path: Path, owner: Owner) -> None:
-    def predicted() -> NDArray[np.float64]:
-        bundle = Bundle.load(old_path)
-        bundle.require(toy_bone(), turned_rig(40.0))  # it does not know better
-        return bundle.landmarks.predict(crops(2), [0, 1]).px
-
-    expected = Bundle.load(bundle_path).landmarks.predict(crops(2), [0, 1]).px
-    np.testing.assert_array_equal(predicted(), expected)
-    with pytest.raises(InputError, match="trained for 2 views"):
-        Bundle.load(old_path).require(toy_bone(), Rig(toy_rig().fluoroscopes[:1]))
-    add_networks(old_path, owner, {"segment": (nn.Sigmoid(), MASKS)})
-    assert Bundle.load(old_path).segment is not None
-    assert Bundle.load(old_path).manifest.version == 2
-    assert Bundle.load(old_path).manifest.rig == owner.rig
-
-
-def test_an_altered_bundle_of_version_1_is_refused(old_path: Path, tmp_path: Path) -> None:
-    bad = rewritten(old_path, tmp_path / "bad.fpbundle", network=b"something else")
-    with pytest.raises(FileFormatError, match=r"network\.pt: SHA-256"):
-        Bundle.load(bad)

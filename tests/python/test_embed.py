@@ -26,7 +26,7 @@ from fluoropose.streaming.ring import RingReader, frame_ring
 from fluoropose.streaming.run import open_service
 from fluoropose.streaming.statistics import StreamSummary
 from test_sinks import OUTPUTS, POSES, wait_until
-from trial_laboratory import SIDE, Laboratory, build
+from trial_laboratory import SIDE, Laboratory
 
 ROOT = Path(__file__).resolve().parents[2]
 EMBED, EXAMPLES = ROOT / "cpp" / "fluoropose" / "embed", ROOT / "cpp" / "examples"
@@ -45,11 +45,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(COMPILER, *FLAGS, "-shared", "-fPIC", "-fvisibility=hidden", *sources, "-o", library)
     run(COMPILER, *FLAGS, EXAMPLES / "live.cc", library, f"-Wl,-rpath,{folder}", "-pthread", "-o", folder / "live")
     return folder
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
-    return build(tmp_path_factory.mktemp("laboratory"))
 
 
 @pytest.fixture(scope="module")

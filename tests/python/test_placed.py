@@ -19,16 +19,11 @@ from fluoropose.streaming.stream import Stream
 from fluoropose.tracking import Phase, Tracker
 from fluoropose.tracking.stored import Attenuating
 from test_stream import Cameras, errors
-from trial_laboratory import Laboratory, build
+from trial_laboratory import Laboratory
 
 # PyTorch's device "meta" takes networks and tensors and never gives anything back: it fails at every result, as a GPU
 # does that was lost.
 LOST = torch.device("meta")
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
-    return build(tmp_path_factory.mktemp("laboratory"))
 
 
 class Doubling(nn.Module):

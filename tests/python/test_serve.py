@@ -27,12 +27,7 @@ from fluoropose.streaming.run import open_service
 from fluoropose.streaming.statistics import StreamSummary
 from fluoropose.streaming.stream import Stream
 from test_sinks import wait_until
-from trial_laboratory import SIDE, Laboratory, build
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
-    return build(tmp_path_factory.mktemp("laboratory"))
+from trial_laboratory import SIDE, Laboratory
 
 
 @pytest.fixture(scope="module")

@@ -27,14 +27,9 @@ from fluoropose.streaming.statistics import StreamSummary
 from fluoropose.streaming.stream import Stream
 from fluoropose.tracking import Phase, Tracker
 from fluoropose.tracking.stored import Attenuating
-from trial_laboratory import SIDE, Laboratory, build
+from trial_laboratory import SIDE, Laboratory
 
 BLACK = np.zeros((SIDE, SIDE), np.uint16)
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
-    return build(tmp_path_factory.mktemp("laboratory"))
 
 
 class Cameras:

@@ -23,12 +23,7 @@ from fluoropose.streaming.endpoint import Token
 from fluoropose.streaming.ring import RingWriter
 from fluoropose.streaming.sinks.named import open_sink
 from fluoropose.tracking.kalman import Motion
-from trial_laboratory import SIDE, Laboratory, build
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
-    return build(tmp_path_factory.mktemp("laboratory"))
+from trial_laboratory import SIDE, Laboratory
 
 
 def run(lab: Laboratory, folder: Path, *arguments: str) -> Result:

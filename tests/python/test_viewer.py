@@ -28,12 +28,7 @@ from fluoropose.tracking import Tracker
 from fluoropose.tracking.stored import Attenuating
 from test_sinks import OUTPUTS, POSES
 from test_stream import Cameras
-from trial_laboratory import Laboratory, build
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
-    return build(tmp_path_factory.mktemp("laboratory"))
+from trial_laboratory import Laboratory
 
 
 def run(lab: Laboratory, viewer: object, pairs: int = 45) -> tuple[list[Output], Stream]:

@@ -21,6 +21,7 @@ from fluoropose.geometry import Pose, View
 from fluoropose.learning.bundle import LandmarkFacts, Owner, RigFacts, add_networks
 from fluoropose.learning.preprocess import Preprocessing, crop_frame, lit_pixels
 from fluoropose.registration.locate import whole_field
+from fluoropose.registration.poses_file import PoseRow
 from fluoropose.registration.trial import Trial
 from fluoropose.rig import CircularField, Fluoroscope, Rig
 from fluoropose.volume import Volume
@@ -183,3 +184,13 @@ def owner_of(bone: Bone, rig: Rig) -> Owner:
         views=len(rig.fluoroscopes),
         rig=RigFacts.of(rig),
     )
+
+
+def errors(lab: Laboratory, rows: tuple[PoseRow, ...]) -> np.ndarray:
+    """Angles (degrees) and distances (mm) to the truth, (n, 2); every row must have a pose."""
+    found = []
+    for row, truth in zip(rows, lab.truth, strict=True):
+        assert row.world_from_bone is not None, row.reason
+        shift = row.world_from_bone.translation_mm - truth.translation_mm
+        found.append((np.degrees(truth.angle_to(row.world_from_bone)), np.linalg.norm(shift)))
+    return np.array(found)

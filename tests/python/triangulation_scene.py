@@ -49,6 +49,13 @@ def predict(rig: Rig, pose: Pose, landmarks: Array, rng: np.random.Generator, no
     ]
 
 
+def scene(seed: int) -> tuple[np.random.Generator, Rig, Array, Pose, list[Array]]:
+    """Return a rig, a head of landmarks, where it truly is, and what is predicted within 1 mm."""
+    rng, rig = np.random.default_rng(seed), make_rig()
+    landmarks, truth = make_head(rng), random_pose(rng)
+    return rng, rig, landmarks, truth, predict(rig, truth, landmarks, rng, noise_mm=1.0)
+
+
 def exchange(predicted: list[Array], views: tuple[bool, ...]) -> list[Array]:
     """Return the predictions with left and right confused in the given views."""
     swap = np.arange(2 * N_PAIRS + N_MIDLINE)
