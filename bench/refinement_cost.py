@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,19 @@ from fluoropose.bone import Bone
 from fluoropose.drr import Renderer
 from fluoropose.evaluation import pose_errors
 from fluoropose.geometry import Pose, View
-from fluoropose.refinement import GradientCorrelation, Objective, Refinement, Refiner, Schedule, Starts, moved
+from fluoropose.refinement import (
+    FixedView,
+    GradientCorrelation,
+    LevenbergMarquardt,
+    MovingBone,
+    Objective,
+    Refinement,
+    Refiner,
+    Schedule,
+    Starts,
+    bone_alone,
+    moved,
+)
 from fluoropose.rig import Fluoroscope, Rig
 from fluoropose.simulate.phantom import head
 from fluoropose.simulate.solids import Grid
@@ -32,7 +44,10 @@ def cost_rows() -> Iterator[dict[str, Any]]:
         whole, skull = _phantom(size)
         rig = _rig()
         renderer = Renderer(whole.volume)
-        frames = [(1 - 0.9 * np.exp(-renderer.render(view, _TRUTH))).astype(np.float32) for view in rig.views]
+        moving = MovingBone(bone_alone(skull))
+        frames = [
+            _exposed(renderer.render(view, _TRUTH), moving.renderers[0].render(view, _TRUTH)) for view in rig.views
+        ]
         setting = f"two {size} x {size} views, {size}^3 volume"
         methods = {
             "our LM, 1 start": Refiner(rig, skull, most_px=size, starts=Starts(1)),
@@ -41,9 +56,22 @@ def cost_rows() -> Iterator[dict[str, Any]]:
                 rig, skull, most_px=size, starts=Starts(1), schedule=Schedule(skipped=1)
             ),
         }
+        methods |= {
+            f"live: {side} px, 3 steps": Refiner(
+                rig, skull, most_px=side, optimiser=LevenbergMarquardt(3), schedule=Schedule(1), starts=Starts(1)
+            )
+            for side in (128, 96, 64)
+            if size == 256
+        }
         for name, refiner in methods.items():
             yield _whole(name, setting, refiner, frames)
         yield from _iterations(setting, methods["our LM, 1 start"], frames)
+
+
+def _exposed(line: NDArray[np.float32], bone: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a frame of line integrals (h, w), as automatic exposure makes it: half of white behind the bone."""
+    behind = float(np.median(line[bone > 0]))
+    return (1 - np.clip(0.5 * np.exp(behind - line), 0, 1)).astype(np.float32)
 
 
 def _phantom(size: int) -> tuple[Bone, Bone]:
@@ -121,19 +149,29 @@ def _iterations(setting: str, refiner: Refiner, frames: list[NDArray[np.float32]
         "seconds_per_pair": cut,
     }
     while windows[0].view.width >= 32:
-        objective = Objective(refiner.moving, windows, GradientCorrelation(), [_TRUTH], 5.0)
-        times = []
-        for seed in range(_REPEATS):
-            pose = _start(seed)
-            began = time.perf_counter()
-            objective.step(pose)
-            times.append(time.perf_counter() - began)
-        yield {
-            "table": "cost",
-            "method": f"one iteration at {windows[0].view.width} px",
-            "device": "cpu",
-            "setting": setting,
-            "seconds_per_pair": float(np.median(times)),
-            "fastest_seconds": float(min(times)),
-        }
+        near = [_start(seed) for seed in range(_REPEATS)]
+        prepared = [_seconds(_objective, refiner, windows, pose) for pose in near]
+        steps = LevenbergMarquardt(4, tolerance_px=1e-9)  # and the look at the start
+        objectives = [_objective(refiner, windows, pose) for pose in near]
+        climbed = [_seconds(steps.climb, *pair) / 5 for pair in zip(objectives, near, strict=True)]
+        times = {"preparing": prepared, "one iteration": climbed}
+        for what, seconds in times.items():
+            yield {
+                "table": "cost",
+                "method": f"{what} at {windows[0].view.width} px",
+                "device": "cpu",
+                "setting": setting,
+                "seconds_per_pair": float(np.median(seconds)),
+                "fastest_seconds": float(min(seconds)),
+            }
         windows = [window.halved() for window in windows]
+
+
+def _objective(refiner: Refiner, windows: Sequence[FixedView], near: Pose) -> Objective:
+    return Objective(refiner.moving, windows, GradientCorrelation(), [near], 5.0)
+
+
+def _seconds(run: Callable[..., Any], *arguments: Any) -> float:
+    began = time.perf_counter()
+    run(*arguments)
+    return time.perf_counter() - began

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -189,11 +190,13 @@ class View:
         """(width, height)."""
         return self.width, self.height
 
-    @property
+    @cached_property
     def normal(self) -> NDArray[np.float64]:
         """(3,) unit normal u x v of the plane; it points away from the source unless the image is mirrored."""
         n = np.cross(self.u_step, self.v_step)
-        return np.asarray(n / np.linalg.norm(n))
+        n /= np.linalg.norm(n)
+        n.flags.writeable = False
+        return np.asarray(n)
 
     @property
     def sdd_mm(self) -> float:

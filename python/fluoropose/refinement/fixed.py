@@ -95,8 +95,8 @@ def fixed_view(
     size = window.width
     # Samples no further apart than the frame's pixels, then means: nothing aliases.
     fine = max(1, round(float(np.linalg.norm(window.u_step) / np.linalg.norm(view.u_step))))
-    # Many small pixels become fewer larger ones first, which is quicker than many samples.
-    block = max(1, fine // 2)
+    # Many small pixels become fewer larger ones first, which is quicker than many samples: two a side are enough.
+    block = -(-fine // 2)
     fine = -(-fine // block)
     recorded = _recorded(fluoroscope, window.resized((size * fine, size * fine)))
     u, v = np.ascontiguousarray(recorded[..., 0]), np.ascontiguousarray(recorded[..., 1])
@@ -115,7 +115,8 @@ def _attenuation(
     """Return the attenuation (h, w) at places (u, v) (h, w) of a frame, between means over blocks of so many pixels."""
     # Only of what is looked at: logarithms take their time.
     rows, columns = (_span(float(c.min()), float(c.max()), n, block) for c, n in zip((v, u), frame.shape, strict=True))
-    signal = np.maximum(1 - frame[rows, columns], 0) + np.float32(_FLOOR)
+    signal = np.float32(1 + _FLOOR) - frame[rows, columns]
+    np.maximum(signal, np.float32(_FLOOR), out=signal)
     attenuation = -np.asarray(cv2.log(signal), dtype=np.float32)
     if block > 1:
         attenuation = _means(attenuation, (attenuation.shape[1] // block, attenuation.shape[0] // block))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from fluoropose.refinement.moving import MovingBone, bone_alone
 from fluoropose.refinement.optimiser import Optimiser
 from fluoropose.refinement.refine import Refinement, Schedule, Starts, refine
 from fluoropose.refinement.similarity import Metric
-from fluoropose.rig import Fluoroscope, Rig
+from fluoropose.rig import Rig
 
 __all__ = ["Refiner"]
 
@@ -61,12 +60,8 @@ class Refiner:
         if len(frames) != len(self._rig.fluoroscopes):
             raise InputError(f"frames: expected one per view ({len(self._rig.fluoroscopes)}), found {len(frames)}")
         points, multiple = near.apply(self._surface), 2 ** (self._schedule.levels - 1)
-
-        def cut(scope: Fluoroscope, frame: NDArray[np.float32]) -> FixedView:
-            return fixed_view(scope, frame, points, self._most_px, multiple=multiple)
-
-        with ThreadPoolExecutor(len(frames)) as pool:
-            return list(pool.map(cut, self._rig.fluoroscopes, frames))
+        views = zip(self._rig.fluoroscopes, frames, strict=True)
+        return [fixed_view(scope, frame, points, self._most_px, multiple=multiple) for scope, frame in views]
 
     def refine(self, frames: Sequence[NDArray[np.float32]], start: Pose) -> Refinement:
         """Refine ``start`` to the frames; see ``refine`` and ``windows``.
