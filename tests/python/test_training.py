@@ -139,7 +139,7 @@ def test_a_network_learns_how_sure_it_is(set_path: Path, tmp_path: Path) -> None
     before = Bundle.load(out).landmarks
     config = radiographs.config
     quick = config.uncertainty.model_copy(
-        update={"epochs": 12, "batch": 8, "learning_rate": 5e-3, "precision": "32-true", "patience": 12}
+        update={"epochs": 36, "batch": 8, "learning_rate": 5e-3, "precision": "32-true", "patience": 36}
     )
     for _ in range(2):  # the second time begins with a network that tells its deviations, and adds nothing
         train_uncertainty(set_path, out, config.model_copy(update={"uncertainty": quick}))
@@ -149,7 +149,7 @@ def test_a_network_learns_how_sure_it_is(set_path: Path, tmp_path: Path) -> None
         assert np.isfinite(after.predict(crops, [0, 1, 0]).sd_px).all()
         training = after.facts.training
         assert training["test_mse"] == 0.5
-        # An untrained network is off by about a third of the picture, everywhere alike; measured factors 0.8 to 1.2.
+        # Few pictures to learn from, and eight to check on; measured factors 0.58 to 1.06.
         for k in range(1, 6):
             assert 0.5 < training[f"sd_actual_px_{k}"] / training[f"sd_predicted_px_{k}"] < 2
 

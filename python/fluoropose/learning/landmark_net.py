@@ -1,23 +1,42 @@
-"""The landmark network: a ResNet-18 of 11.8 million parameters, two outputs per landmark (Zhou et al. 2021, 2.1)."""
+"""The landmark network: a ResNet-18 of 12 million parameters (Zhou et al. 2021, 2.1) that also maps landmarks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from monai.networks.nets.resnet import ResNet
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, interpolate
 
-__all__ = ["LandmarkNet", "UncertainLandmarkNet"]
+__all__ = ["Features", "LandmarkNet", "UncertainLandmarkNet"]
+
+
+class Features(NamedTuple):
+    """What the heads rest on.
+
+    Attributes
+    ----------
+    flat
+        (b, f) the coarsest map, whole: it knows where the bone is as a whole.
+    fine
+        (b, c, size / 8, size / 8) all scales together: it knows what is where.
+    """
+
+    flat: Tensor
+    fine: Tensor
 
 
 class LandmarkNet(nn.Module):
     """Predicts where every landmark lies in a crop.
 
-    Three things differ from a classifier's ResNet. A second channel, made inside from the first, shows local contrast.
-    The last 4 x 4 feature map is not averaged, since an average forgets where things are. And each view of the rig has
-    its own linear head: the views see the bone from sides that one picture alone may not tell apart.
+    Four things differ from a classifier's ResNet. A second channel, made inside from the first, shows local contrast.
+    The last 4 x 4 feature map is not averaged, since an average forgets where things are. Each view of the rig has
+    heads of its own: the views see the bone from sides that one picture alone may not tell apart. And a landmark is
+    found twice: as two numbers that a linear head reads off the coarsest map, as in the paper, which can also lie
+    outside the picture; and as the mean place of a map of where it may be (integral regression: Sun et al., ECCV 2018),
+    which is finer where the landmark shows. A third number says how much of each.
 
     Parameters
     ----------
@@ -46,13 +65,18 @@ class LandmarkNet(nn.Module):
         self.squeeze = nn.Sequential(
             nn.Conv2d(8 * width, kept, 1, bias=False), nn.BatchNorm2d(kept), nn.ReLU(inplace=True)
         )
+        self.lateral = nn.ModuleList(nn.Conv2d(channels, kept, 1) for channels in planes[1:])
+        self.smooth = nn.Sequential(
+            nn.Conv2d(kept, kept, 3, padding=1, bias=False), nn.BatchNorm2d(kept), nn.ReLU(inplace=True)
+        )
+        self.maps = nn.Conv2d(kept, views * landmarks, 1)
         side = size // 32
-        self.head = nn.Linear(kept * side * side, views * landmarks * 2)
+        self.head = nn.Linear(kept * side * side, views * landmarks * 3)
 
     @classmethod
     def of_weights(cls, weights: Mapping[str, Tensor], views: int, size: int) -> LandmarkNet:
         """Build the network that exported weights belong to; raises KeyError or RuntimeError where they are none."""
-        net = cls(weights["head.weight"].shape[0] // (2 * views), views, size, weights["body.0.weight"].shape[0])
+        net = cls(weights["maps.weight"].shape[0] // views, views, size, weights["body.0.weight"].shape[0])
         net.load_state_dict(weights)
         return net
 
@@ -60,23 +84,49 @@ class LandmarkNet(nn.Module):
         """Predict (b, n, 2), normalised to [-1, 1], from crops (b, 1, h, w) in [-1, 1] and view indices (b,)."""
         return self.positions(self.features(crops), views)
 
-    def features(self, crops: Tensor) -> Tensor:
-        """Return what the heads rest on, (b, f)."""
+    def features(self, crops: Tensor) -> Features:
+        """Return what the heads rest on."""
         mean = self._local_mean(crops)
         square = self._local_mean(crops * crops)
         contrast = (crops - mean) / (3 * (square - mean * mean).clamp_min(0.0).sqrt() + 0.05)
-        return torch.flatten(self.squeeze(self.body(torch.cat([crops, contrast], 1))), 1)
+        eighth = self.body[:6](torch.cat([crops, contrast], 1))
+        sixteenth = self.body[6](eighth)
+        last = self.body[7](sixteenth)
+        fine = self.lateral[2](last)
+        fine = interpolate(fine, scale_factor=2.0) + self.lateral[1](sixteenth)
+        fine = interpolate(fine, scale_factor=2.0) + self.lateral[0](eighth)
+        return Features(torch.flatten(self.squeeze(last), 1), self.smooth(fine))
 
-    def positions(self, features: Tensor, views: Tensor) -> Tensor:
-        """Predict (b, n, 2) from features (b, f) and view indices (b,)."""
-        every: Tensor = self.head(features).view(features.shape[0], -1, self.landmarks, 2)
-        index = views[:, None, None, None].expand(-1, 1, self.landmarks, 2)
-        return every.gather(1, index)[:, 0]
+    def positions(self, features: Features, views: Tensor) -> Tensor:
+        """Predict (b, n, 2) from features and view indices (b,)."""
+        read, mapped, share = self.candidates(features, views)
+        return torch.lerp(read, mapped, share)
+
+    def candidates(self, features: Features, views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return positions (b, n, 2) as read off, as mapped, and the share (b, n, 1) of the latter, in [0, 1]."""
+        b, _, h, w = features.fine.shape
+        numbers = _of_view(self.head(features.flat).view(b, -1, self.landmarks, 3), views).float()
+        maps = _of_view(self.maps(features.fine).view(b, -1, self.landmarks, h, w), views).float()
+        return numbers[..., :2], _mean_place(maps), torch.sigmoid(numbers[..., 2:])
 
     def _local_mean(self, images: Tensor) -> Tensor:
         w = self.window
         rows = avg_pool2d(images, (1, w), (1, 1), (0, w // 2), count_include_pad=False)
         return avg_pool2d(rows, (w, 1), (1, 1), (w // 2, 0), count_include_pad=False)
+
+
+def _of_view(every: Tensor, views: Tensor) -> Tensor:
+    """Pick from (b, all views, n, ...) what belongs to each picture's own view, (b, n, ...)."""
+    index = views.reshape(-1, *[1] * (every.ndim - 1)).expand(-1, 1, *every.shape[2:])
+    return every.gather(1, index)[:, 0]
+
+
+def _mean_place(maps: Tensor) -> Tensor:
+    """Return the mean place (b, n, 2), normalised, under the softmax of maps (b, n, h, w)."""
+    b, n, h, w = maps.shape
+    share = torch.softmax(maps.reshape(b, n, h * w), 2).reshape(b, n, h, w)
+    u, v = ((2 * torch.arange(k, device=maps.device) + 1) / k - 1 for k in (w, h))
+    return torch.stack([(share.sum(2) * u).sum(2), (share.sum(3) * v).sum(2)], 2)
 
 
 class UncertainLandmarkNet(nn.Module):
@@ -103,10 +153,9 @@ class UncertainLandmarkNet(nn.Module):
     def forward(self, crops: Tensor, views: Tensor) -> Tensor:
         """Predict (b, n, 3): as ``LandmarkNet``, and the logarithm of the standard deviation per axis."""
         features = self.net.features(crops)
-        log_sd = self.log_spread(features, views) + self.log_factor
+        log_sd = self.log_spread(features.flat, views) + self.log_factor
         return torch.cat([self.net.positions(features, views), log_sd[..., None]], 2)
 
-    def log_spread(self, features: Tensor, views: Tensor) -> Tensor:
+    def log_spread(self, flat: Tensor, views: Tensor) -> Tensor:
         """Return (b, n), the logarithm of the standard deviation but for a common factor."""
-        every: Tensor = self.spread(features).view(features.shape[0], -1, self.net.landmarks)
-        return every.gather(1, views[:, None, None].expand(-1, 1, self.net.landmarks))[:, 0]
+        return _of_view(self.spread(flat).view(flat.shape[0], -1, self.net.landmarks), views)

@@ -75,8 +75,17 @@ class LandmarkTraining(SetTraining):
         return loss
 
     def loss(self, batch: tuple[Tensor, int]) -> Tensor:
-        """Return the loss of one batch."""
-        return landmark_loss(*self._predict(*batch), self.config.training)
+        """Return the loss of one batch: of the positions, and half that of what they are mixed from.
+
+        Without the latter, whichever finds landmarks first would keep the other from learning.
+        """
+        rows, seed = batch
+        crops, labels = self.shown(rows, seed)
+        views, config = self.radiographs.view[rows], self.config.training
+        read, mapped, share = self.net.candidates(self.net.features(crops), views)
+        on_map = (labels.abs() < 1).all(-1, keepdim=True)  # no map reaches past the picture
+        parts = landmark_loss(read, labels, config) + landmark_loss(torch.where(on_map, mapped, labels), labels, config)
+        return landmark_loss(torch.lerp(read, mapped, share), labels, config) + parts / 2
 
     def validation_step(self, batch: tuple[Tensor, int], index: int, dataloader_idx: int = 0) -> None:
         """Log loss, MSE (all landmarks, and those inside the picture) and the median error in pixels."""

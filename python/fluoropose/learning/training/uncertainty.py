@@ -138,11 +138,12 @@ class UncertaintyTraining(SetTraining):
         crops, labels = self.shown(rows, seed)
         views = self.radiographs.view[rows]
         with torch.no_grad():
-            features = self.net.net.features(crops).float()
-            predicted = self.net.net.positions(features, views).float()
+            features = self.net.net.features(crops)
+            predicted = self.net.net.positions(features, views)
+            flat = features.flat.float()
         distance = (predicted - labels).norm(dim=-1)
         inside = (predicted.abs() < 1).all(-1)
-        return distance[inside], self.net.log_spread(features, views).float()[inside]
+        return distance[inside], self.net.log_spread(flat, views).float()[inside]
 
     def export(self, out: Path) -> None:
         """Put the network, as it is, in place of the landmark network it rests on."""
