@@ -10,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
+from fluoropose.bone import Bone
 from fluoropose.bone_model.build import build_bone, read_bone_config
 from fluoropose.calibration import PlateCalibration, RigCalibration, calibrate
 from fluoropose.geometry import Pose
 from fluoropose.registration.trial import Trial
+from fluoropose.rig import Rig
 from lab_head_config import lab_head_calibration_toml
 from lab_head_truth import calibration_errors
+from scenario import Scenario
 from trial_bench import Arguments, console, registered, trained, write_results
 
 HERE = Path(__file__).parent
@@ -26,7 +29,7 @@ def main() -> None:
     arguments = Arguments.parse(__doc__.splitlines()[0])
     laboratory, folder = arguments.data / "lab_head", arguments.work / "head"
     calibration = ready_laboratory(arguments.data, folder)
-    bundle = trained(arguments, HERE / "configs/head_train.toml", folder, folder / "skull.h5", folder / "rig.json")
+    bundle = trained(arguments, HERE / "configs/head_train.toml", folder)
     truth = laboratory / "truth"
     world_from_truth = convert_world(calibration.plates[0], truth / "rig.json")
     summaries = {}
@@ -52,6 +55,13 @@ def ready_laboratory(data: Path, folder: Path) -> RigCalibration:
     console.print("building the skull")
     build_bone(read_bone_config(HERE / "configs/skull_bone.toml", data)).save(folder / "skull.h5")
     return calibration
+
+
+def lab_scenario(data: Path, name: str, span: str | None, rig: Rig, bone: Bone, world_from_truth: Pose) -> Scenario:
+    """Read the pairs "A:B" of one of ``TRIALS`` with the truth."""
+    laboratory = data / "lab_head"
+    frames = [laboratory / "trials" / name / view for view in ("view1", "view2")]
+    return Scenario.load(frames, laboratory / "truth" / name / "world_from_ct.csv", span, rig, bone, world_from_truth)
 
 
 def convert_world(plate: PlateCalibration, truth_rig: Path) -> Pose:

@@ -14,7 +14,6 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -27,31 +26,18 @@ from rich.console import Console
 from fluoropose._files import write_text
 from fluoropose.bone import Bone
 from fluoropose.calibration import calibrate
-from fluoropose.evaluation import iou, pose_errors
-from fluoropose.geometry import Pose
-from fluoropose.io.frames import attenuating, frame_range, open_frames
+from fluoropose.evaluation import iou
 from fluoropose.learning.bundle import Bundle
-from fluoropose.registration.evaluate import read_reference
 from fluoropose.registration.locate import whole_field
 from fluoropose.registration.registrar import Registrar
-from fluoropose.registration.summary import Environment, summarise
-from fluoropose.rig import Rig
-from fluoropose.silhouette import field_mask, silhouette
-from lab_head import TRIALS, convert_world
+from fluoropose.registration.summary import Environment
+from lab_head import TRIALS, convert_world, lab_scenario
 from lab_head_config import lab_head_calibration_toml
+from scenario import Scenario, landmark_row
 
 BATCH = 6  # pairs
 BINS = 5
 console = Console()
-
-
-@dataclass(frozen=True, eq=False)
-class Scenario:
-    """Frame pairs (bright = attenuating), where the skull truly was, and its shadows (h, w) inside the field."""
-
-    pairs: list[list[NDArray[np.float32]]]
-    truth: list[Pose]
-    masks: list[list[NDArray[np.bool_]]]
 
 
 def main() -> None:
@@ -76,7 +62,7 @@ def main() -> None:
     registrar = Registrar(rig, bone, bundle, segmenter=segments.segment)
     rows, masks, deviations = [], {}, []
     for name in TRIALS:
-        scenario = load(arguments.data, name, arguments.frames, rig, bone, world_from_truth)
+        scenario = lab_scenario(arguments.data, name, arguments.frames, rig, bone, world_from_truth)
         if registrar.segmenter is not None:
             masks[name] = mask_overlap(registrar, scenario)
             console.print(name, masks[name])
@@ -93,20 +79,6 @@ def main() -> None:
     }
     write_text(arguments.out, json.dumps(document, indent=1) + "\n")
     console.print(f"written: {arguments.out}")
-
-
-def load(data: Path, name: str, frames: str | None, rig: Rig, bone: Bone, world_from_truth: Pose) -> Scenario:
-    folder = data / "lab_head" / "trials" / name
-    sources = [open_frames(folder / f"view{k + 1}") for k in range(len(rig.fluoroscopes))]
-    reference = read_reference(data / "lab_head/truth" / name / "world_from_ct.csv")
-    found = Scenario([], [], [])
-    for i in frame_range(frames, len(sources[0])):
-        pose = world_from_truth * reference[int(sources[0].name(i))] * bone.bone_from_source.inverse()
-        placed = pose.apply(bone.vertices)
-        found.pairs.append([attenuating(source.read(i), source.bits, "bright_air") for source in sources])
-        found.truth.append(pose)
-        found.masks.append([silhouette(s, placed, bone.faces) & field_mask(s) for s in rig.fluoroscopes])
-    return found
 
 
 def told(bundle: Bundle) -> dict[str, Any]:
@@ -182,14 +154,8 @@ def pose_rows(trial: str, registrar: Registrar, scenario: Scenario) -> Iterator[
     for segmentation, weighted in product(segmentations, (False, True) if deviations else (False,)):
         segmenter = registrar.segmenter if segmentation == "predicted" else None
         one = Registrar(registrar.rig, registrar.bone, registrar.bundle, segmenter=segmenter, weighted=weighted)
-        poses: list[Pose | None] = []
-        for i in range(0, len(scenario.pairs), BATCH):
-            masks = scenario.masks[i : i + BATCH] if segmentation == "true" else None
-            poses += [found.world_from_bone for found in one.register(scenario.pairs[i : i + BATCH], masks=masks)]
-        errors = pose_errors(poses, scenario.truth, registrar.bone.landmarks_mm)
-        summary = summarise(len(poses), int(errors.failed.sum()), errors=errors)
         row = {"trial": trial, "segmentation": segmentation, "weights": "deviations" if weighted else "equal"}
-        yield row | summary.model_dump(exclude={"environment", "seconds", "seconds_per_pair", "iou"})
+        yield row | landmark_row(one, scenario, segmentation == "true")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,16 @@
 """The real knee: geometry proved, then 150 frame pairs registered without a start pose, and compared.
 
 python bench/real_knee.py --data DIR --out bench/results/real_knee.json [--frames A:B] [--bundle FILE] [--quick]
+                          [--styles [--small]]
+
+The tibial tray is then searched below the femoral component. --styles: also what triangulated landmarks alone reach,
+in every style of bench/figure10.py; the CycleGAN's X-rays are frames 0 to 99 (configs/knee_style.toml), so that with
+--frames 100:150 no network has seen what is measured on. --small: trainings that two processor cores can bear.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +18,24 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from rich.progress import track
 
 from fluoropose.bone import Bone
 from fluoropose.bone_model.build import build_bone, read_bone_config
 from fluoropose.calibration.field import with_fields
 from fluoropose.evaluation import iou
-from fluoropose.io.frames import frame_range, open_frames
+from fluoropose.io.frames import attenuating, frame_range, open_frames
 from fluoropose.io.mayacam import read_mayacam_rig
+from fluoropose.learning.config import Moving, load_config
 from fluoropose.registration.evaluate import read_reference
+from fluoropose.registration.poses_file import read_poses
+from fluoropose.registration.registrar import Registrar
 from fluoropose.registration.trial import Trial
 from fluoropose.rig import Fluoroscope, Rig
 from fluoropose.silhouette import silhouette
+from knee_tray import Tray, overlap
+from scenario import Scenario, landmark_row, line
+from style_networks import Networks, ready_networks
 from trial_bench import Arguments, console, registered, trained, write_results
 
 HERE = Path(__file__).parent
@@ -41,16 +54,53 @@ def main() -> None:
         build_bone(read_bone_config(HERE / f"configs/knee_{name}_bone.toml", arguments.data)).save(
             folder / f"{name}.h5"
         )
-    geometry = prove_geometry(knee, rig, Bone.load(folder / "femur.h5"), arguments.frames)
+    femur, tray = Bone.load(folder / "femur.h5"), Bone.load(folder / "tibia.h5")
+    geometry = prove_geometry(knee, rig, femur, arguments.frames)
+    config = HERE / "configs/knee_train.toml"
+    rows: list[dict[str, Any]] = []
+    reference = knee / "world_from_femur.csv"
+    trained_by_style = ready_networks(arguments, folder, "knee") if arguments.styles else None
+    bundle = folder / "landmarks.fpbundle" if arguments.styles else trained(arguments, config, folder)
+    if trained_by_style is not None:
+        scenario = Scenario.load(frames, reference, arguments.frames, rig, femur)
+        rows = list(landmark_rows(trained_by_style, scenario, rig, femur))
     trial = Trial(
-        rig=folder / "rig.json",
-        bone=folder / "femur.h5",
-        bundle=trained(arguments, HERE / "configs/knee_train.toml", folder, folder / "femur.h5", folder / "rig.json"),
-        frames=frames,
-        out=folder / "flexion",
+        rig=folder / "rig.json", bone=folder / "femur.h5", bundle=bundle, frames=frames, out=folder / "flexion"
     )
-    summary = registered(trial, arguments, knee / "world_from_femur.csv")
-    write_results(arguments.out, "Real knee, femoral component", {"flexion": summary}, {"geometry": geometry})
+    summary = registered(trial, arguments, reference)
+    write_results(
+        arguments.out,
+        "Real knee, femoral component",
+        {"flexion": summary},
+        {"geometry": geometry},
+        tibial_tray=tray_overlap(trial, rig, tray, load_config(config).dataset.moving[0], knee),
+        landmarks_alone={"trained": trained_by_style.told if trained_by_style else {}, "rows": rows},
+    )
+
+
+def landmark_rows(networks: Networks, scenario: Scenario, rig: Rig, bone: Bone) -> Iterator[dict[str, Any]]:
+    """Triangulate landmarks alone in every style, with every segmentation; yields the rows."""
+    for style, (bundle, translator) in networks.styles.items():
+        for segmentation in ("none", "predicted", "true"):
+            segmenter = networks.segmenter if segmentation == "predicted" else None
+            registrar = Registrar(rig, bone, bundle, segmenter=segmenter, translator=translator)
+            row: dict[str, Any] = {"style": style, "segmentation": segmentation}
+            row |= landmark_row(registrar, scenario, segmentation == "true")
+            yield row
+            console.print(line(row, "style", "segmentation"), markup=False, highlight=False, soft_wrap=True)
+
+
+def tray_overlap(trial: Trial, rig: Rig, tray: Bone, joint: Moving, knee: Path) -> dict[str, Any]:
+    """Find the tibial tray below every femoral component that was found, and compare its shadow with the masks."""
+    search = Tray(rig, tray, joint)
+    sources = [open_frames(path) for path in trial.frames]
+    found, numbers = [], []
+    for row in track(read_poses(trial.out / "poses.csv"), "the tibial tray", console=console):
+        pair = [attenuating(source.read(row.frame), source.bits, trial.polarity) for source in sources]
+        refined = None if row.world_from_bone is None else search.found(pair, row.world_from_bone)
+        found.append(None if refined is None else refined.world_from_bone)
+        numbers.append(row.frame)
+    return overlap(rig, tray, found, [knee / f"cam{k}_tibia_mask" for k in (1, 2)], numbers)
 
 
 def prove_geometry(knee: Path, rig: Rig, bone: Bone, frames: str | None) -> dict[str, Any]:

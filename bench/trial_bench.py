@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from fluoropose._files import write_text
 from fluoropose.geometry import Pose
-from fluoropose.learning.config import load_config
+from fluoropose.learning.config import DatasetConfig, load_config
 from fluoropose.registration.register import register_trial
 from fluoropose.registration.summary import Statistics, Summary
 from fluoropose.registration.trial import Trial
@@ -33,6 +33,7 @@ class Arguments:
     bundle: Path | None
     quick: bool
     small: bool
+    styles: bool
     work: Path
 
     @classmethod
@@ -45,26 +46,30 @@ class Arguments:
         parser.add_argument("--bundle", type=Path, help="use this network instead of training one")
         parser.add_argument("--quick", action="store_true", help="ten pairs; a short training on few samples")
         parser.add_argument(
-            "--small", action="store_true", help="figure10.py, parallel_beam.py: less to learn, for two cores"
+            "--small", action="store_true", help="for comparisons of networks: less to learn, for two cores"
         )
+        parser.add_argument("--styles", action="store_true", help="real_knee.py: train and compare styles as well")
         parser.add_argument("--work", type=Path, default=Path("out"), help="folder for bones, rigs, sets and reports")
         found = parser.parse_args()
         frames = found.frames or ("0:10" if found.quick else None)
-        return cls(found.data, found.out, frames, found.bundle, found.quick, found.small, found.work)
+        return cls(found.data, found.out, frames, found.bundle, found.quick, found.small, found.styles, found.work)
 
 
-def trained(arguments: Arguments, config_path: Path, folder: Path, bone: Path, rig: Path) -> Path:
-    """Return the bundle: the given one, or one trained as ``config_path`` says on ``bone`` and ``rig``."""
+def placed_files(dataset: DatasetConfig, folder: Path) -> dict[str, Any]:
+    """Return what of a set's configuration names files, with all of them in ``folder``."""
+    moving = tuple(m if m.bone is None else m.model_copy(update={"bone": folder / m.bone.name}) for m in dataset.moving)
+    return {"bone": folder / dataset.bone.name, "rig": folder / dataset.rig.name, "moving": moving}
+
+
+def trained(arguments: Arguments, config_path: Path, folder: Path) -> Path:
+    """Return the bundle: the given one, or one trained as ``config_path`` says on the bones and the rig of a folder."""
     if arguments.bundle is not None:
         return arguments.bundle
     from fluoropose.learning.dataset import make_dataset
     from fluoropose.learning.training.landmarks import train_landmarks
 
     config = load_config(config_path)
-    moving = tuple(
-        m if m.bone is None else m.model_copy(update={"bone": folder / m.bone.name}) for m in config.dataset.moving
-    )
-    changes: dict[str, Any] = {"bone": bone, "rig": rig, "moving": moving}
+    changes = placed_files(config.dataset, folder)
     name = "landmarks"
     if arguments.quick:
         name = "landmarks_quick"
@@ -92,10 +97,12 @@ def registered(
     return compare_trial(trial, reference, source_frame=True, world_from_reference=world_from_reference)
 
 
-def write_results(out: Path, title: str, summaries: Mapping[str, Summary], notes: Mapping[str, Any]) -> None:
-    """Write the first summary with its notes, and the others under "trials", as JSON; and all of them as a table."""
+def write_results(
+    out: Path, title: str, summaries: Mapping[str, Summary], notes: Mapping[str, Any], **more: Any
+) -> None:
+    """Write the first summary with its notes and more, and the others under "trials", as JSON; and all as a table."""
     first = next(iter(summaries.values()))
-    document: dict[str, Any] = first.model_dump() | dict(notes)
+    document: dict[str, Any] = first.model_dump() | dict(notes) | more
     if len(summaries) > 1:
         document["trials"] = {name: one.model_dump(exclude={"environment"}) for name, one in summaries.items()}
     write_text(out, json.dumps(document, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""The networks that bench/figure10.py compares; what is missing is trained."""
+"""The networks whose styles figure10.py and real_knee.py compare; what is missing is trained."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from fluoropose.learning.translation.config import (
 )
 from fluoropose.learning.translation.distil import distil_style
 from fluoropose.learning.translation.train import train_style
-from trial_bench import Arguments
+from trial_bench import Arguments, placed_files
 
 __all__ = ["Networks", "ready_networks"]
 
@@ -50,7 +50,7 @@ class Networks:
     styles
         By name.
     segmenter
-        Finds the skull.
+        Finds the bone.
     facts
         What crops the networks take.
     told
@@ -63,28 +63,31 @@ class Networks:
     told: dict[str, dict[str, float]]
 
 
-def ready_networks(arguments: Arguments, folder: Path) -> Networks:
-    """Load the networks of a folder that has rig and skull; train those that are not there.
+def ready_networks(arguments: Arguments, folder: Path, subject: str) -> Networks:
+    """Load the networks of a folder that has rig and bones; make the sets and train the networks that are not there.
 
-    "landmarks.fpbundle" holds those trained on random styles, "plain.fpbundle" those for plain radiographs.
+    "landmarks.h5" and "landmarks.fpbundle" are in random styles, "plain.h5" and "plain.fpbundle" plain radiographs.
+    ``subject``, "head" or "knee", names the configurations.
     """
-    learning = placed(load_config(CONFIGS / "head_train.toml"), folder, arguments)
-    plain = placed(load_config(CONFIGS / "head_plain.toml"), folder, arguments)
-    samples, random_styles, plain_style = (folder / n for n in ("landmarks.h5", "landmarks.fpbundle", "plain.fpbundle"))
-    if not samples.exists():
-        make_dataset(learning, samples)
+    learning = placed(load_config(CONFIGS / f"{subject}_train.toml"), folder, arguments)
+    plain = placed(load_config(CONFIGS / f"{subject}_plain.toml"), folder, arguments)
+    samples, plain_samples = folder / "landmarks.h5", folder / "plain.h5"
+    random_styles, plain_style = (one.with_suffix(".fpbundle") for one in (samples, plain_samples))
+    for config, path in ((learning, samples), (plain, plain_samples)):
+        if not path.exists():
+            make_dataset(config, path)
     if "landmarks" not in held(random_styles):
         train_landmarks(samples, random_styles, learning)
     if "segment" not in held(random_styles):
         train_segment(samples, random_styles, learning)
     if "landmarks" not in held(plain_style):
-        train_landmarks(samples, plain_style, plain)
-    style = style_config(arguments, folder, samples)
+        train_landmarks(plain_samples, plain_style, plain)
+    style = style_config(arguments, folder, CONFIGS / f"{subject}_style.toml", plain_samples)
     if "translate" not in held(plain_style):
         train_style(style, plain_style)
     if "translate_small" not in held(plain_style):
         distil_style(style, plain_style)
-    return loaded(Bundle.load(random_styles), Bundle.load(plain_style), RadiographSet.load(samples))
+    return loaded(Bundle.load(random_styles), Bundle.load(plain_style), RadiographSet.load(plain_samples))
 
 
 def held(bundle: Path) -> set[str]:
@@ -93,15 +96,15 @@ def held(bundle: Path) -> set[str]:
 
 
 def placed(config: LearningConfig, folder: Path, arguments: Arguments) -> LearningConfig:
-    """Take bone and rig from ``folder``, and what is asked for: less to learn, or next to nothing."""
-    data: dict[str, Any] = {"bone": folder / "skull.h5", "rig": folder / "rig.json"}
+    """Take bones and rig from ``folder``, and what is asked for: less to learn, or next to nothing."""
+    data: dict[str, Any] = placed_files(config.dataset, folder)
     training: dict[str, Any] = {}
     if arguments.small:
-        training = {"epochs": 6, "width": 16, "batch": 32}
+        training = {"epochs": 6, "width": 32}
     if arguments.quick:
         data |= {"count": 200, "test_count": 20}
         training = {"epochs": 1, "width": 8}
-    segmentation = {"epochs": 1} if arguments.quick else {}
+    segmentation = {"epochs": 1} if arguments.quick else {"epochs": 4} if arguments.small else {}
     return config.model_copy(
         update={
             "dataset": config.dataset.model_copy(update=data),
@@ -111,9 +114,9 @@ def placed(config: LearningConfig, folder: Path, arguments: Arguments) -> Learni
     )
 
 
-def style_config(arguments: Arguments, folder: Path, samples: Path) -> TranslationConfig:
+def style_config(arguments: Arguments, folder: Path, toml: Path, samples: Path) -> TranslationConfig:
     """Return the style training, as large as asked for."""
-    config = load_translation_config(CONFIGS / "head_style.toml", arguments.data)
+    config = load_translation_config(toml, arguments.data)
     config = config.model_copy(update={"set": samples, "rig": folder / "rig.json"})
     if not (arguments.small or arguments.quick):
         return config
