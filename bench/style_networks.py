@@ -104,7 +104,7 @@ def placed(config: LearningConfig, folder: Path, arguments: Arguments) -> Learni
     if arguments.quick:
         data |= {"count": 200, "test_count": 20}
         training = {"epochs": 1, "width": 8}
-    segmentation = {"epochs": 1} if arguments.quick else {"epochs": 4} if arguments.small else {}
+    segmentation = {"epochs": 1} if arguments.quick else {"epochs": 2} if arguments.small else {}
     return config.model_copy(
         update={
             "dataset": config.dataset.model_copy(update=data),
@@ -120,13 +120,13 @@ def style_config(arguments: Arguments, folder: Path, toml: Path, samples: Path) 
     config = config.model_copy(update={"set": samples, "rig": folder / "rig.json"})
     if not (arguments.small or arguments.quick):
         return config
-    less = {"epochs": 1 if arguments.quick else 4, "discriminator_width": 12}
+    less = {"epochs": 1 if arguments.quick else 6, "discriminator_width": 16}
     distil = {"generator": SmallGenerator(width=8, blocks=2), "epochs": 1 if arguments.quick else 6}
     return config.model_copy(
         update={
             "crops_per_frame": 1 if arguments.quick else 3,
             "count": 50 if arguments.quick else 600,
-            "generator": GeneratorConfig(width=12, blocks=4),
+            "generator": GeneratorConfig(width=16, blocks=6),
             "training": config.training.model_copy(update=less),
             "distil": config.distil.model_copy(update=distil),
         }
