@@ -66,8 +66,9 @@ class Networks:
 def ready_networks(arguments: Arguments, folder: Path, subject: str) -> Networks:
     """Load the networks of a folder that has rig and bones; make the sets and train the networks that are not there.
 
-    "landmarks.h5" and "landmarks.fpbundle" are in random styles, "plain.h5" and "plain.fpbundle" plain radiographs.
-    ``subject``, "head" or "knee", names the configurations.
+    "landmarks.h5" and "landmarks.fpbundle" are in random styles, "plain.h5" and "plain.fpbundle" plain radiographs; a
+    small run's segmentation learns on the smaller set, in random styles. ``subject``, "head" or "knee", names the
+    configurations.
     """
     learning = placed(load_config(CONFIGS / f"{subject}_train.toml"), folder, arguments)
     plain = placed(load_config(CONFIGS / f"{subject}_plain.toml"), folder, arguments)
@@ -79,7 +80,7 @@ def ready_networks(arguments: Arguments, folder: Path, subject: str) -> Networks
     if "landmarks" not in held(random_styles):
         train_landmarks(samples, random_styles, learning)
     if "segment" not in held(random_styles):
-        train_segment(samples, random_styles, learning)
+        train_segment(plain_samples if arguments.small else samples, random_styles, learning)
     if "landmarks" not in held(plain_style):
         train_landmarks(plain_samples, plain_style, plain)
     style = style_config(arguments, folder, CONFIGS / f"{subject}_style.toml", plain_samples)
@@ -104,7 +105,7 @@ def placed(config: LearningConfig, folder: Path, arguments: Arguments) -> Learni
     if arguments.quick:
         data |= {"count": 200, "test_count": 20}
         training = {"epochs": 1, "width": 8}
-    segmentation = {"epochs": 1} if arguments.quick else {"epochs": 2} if arguments.small else {}
+    segmentation = {"epochs": 1} if arguments.quick else {"epochs": 4} if arguments.small else {}
     return config.model_copy(
         update={
             "dataset": config.dataset.model_copy(update=data),
