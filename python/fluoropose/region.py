@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from fluoropose._checks import finite_array, positive
 from fluoropose.errors import InputError
@@ -97,18 +98,31 @@ class Region:
         """
         if frame.ndim != 2:
             raise InputError(f"frame: expected shape (h, w), found {frame.shape}")
-        # Bilinear samples on a grid no coarser than the frame's, then their means: area averaging for any window.
-        fine = max(1, int(np.ceil(self.side_px / size)))
-        step = self.side_px / (size * fine)
-        shift = (0.5 * step - 0.5) + np.array([self.left_px, self.top_px])
-        matrix = np.array([[step, 0.0, shift[0]], [0.0, step, shift[1]]])
-        samples = cv2.warpAffine(
-            np.ascontiguousarray(frame, dtype=np.float32),
-            matrix,
-            (size * fine, size * fine),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=outside,
-        )
-        # By a whole factor this is the plain mean over fine x fine samples, ten times as fast as NumPy's.
-        return np.asarray(cv2.resize(samples, (size, size), interpolation=cv2.INTER_AREA), dtype=np.float32)
+        # Bilinear samples on a grid no coarser than the frame's, then their means: area averaging for any window. Both
+        # are separable: what every row (and column) of the frame weighs in each of the window's.
+        (height, width), (top, left) = frame.shape, (self.top_px, self.left_px)
+        rows, columns = _weights(top, self.side_px, size, height), _weights(left, self.side_px, size, width)
+        resampled = cv2.transpose(columns @ cv2.transpose(rows @ frame.astype(np.float32, copy=False)))
+        if outside:
+            resampled += np.float32(outside) * (1 - np.outer(rows.sum(axis=1), columns.sum(axis=1)))
+        return np.asarray(resampled)
+
+
+def _weights(first: float, side: float, size: int, length: int) -> csr_array:
+    """Return (size, length): how much each of ``length`` frame pixels counts in each of ``size`` window pixels.
+
+    The window begins at pixel ``first`` and is ``side`` pixels wide; a row's sum falls short of 1 where it leaves the
+    frame.
+    """
+    fine = max(1, int(np.ceil(side / size)))
+    step = side / (size * fine)
+    samples = first - 0.5 + step * (np.arange(size * fine) + 0.5)
+    before = np.floor(samples)
+    share = (samples - before).astype(np.float32)
+    pixels = before.astype(np.int32)[:, None] + np.arange(2, dtype=np.int32)
+    weights = np.stack([1 - share, share], axis=1) / np.float32(fine)
+    weights[(pixels < 0) | (pixels >= length)] = 0
+    ends = np.arange(0, 2 * size * fine + 1, 2 * fine, dtype=np.int32)
+    made = csr_array((weights.ravel(), pixels.clip(0, length - 1).ravel(), ends), shape=(size, length))
+    made.sum_duplicates()
+    return made
