@@ -9,7 +9,7 @@ Both bones carry an anatomical frame: x to the subject's right, y forward (anter
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -191,22 +191,64 @@ class Joint:
             finite_array("proximal_covariance", proximal_covariance, (6, 6)),
             finite_array("distal_covariance", distal_covariance, (6, 6)),
         )
-        variance = np.zeros(6)
-        for bone, covariance in enumerate(covariances):
-            slopes = np.column_stack([self._slope(world_from_proximal, world_from_distal, bone, k) for k in range(6)])
-            variance += np.diag(slopes @ covariance @ slopes.T)
+        slopes = self.derivatives(world_from_proximal, world_from_distal)
+        variance = sum(np.diag(part @ each @ part.T) for part, each in zip(slopes, covariances, strict=True))
         return JointMotion(*np.sqrt(np.maximum(variance, 0.0)).tolist())
 
-    def _slope(self, world_from_proximal: Pose, world_from_distal: Pose, bone: int, axis: int) -> NDArray[np.float64]:
-        """Differentiate the six numbers by one coordinate of one bone's error (central differences)."""
-        step, poses = 1e-5, (world_from_proximal, world_from_distal)
-        ends = []
-        for sign in (1.0, -1.0):
-            error = np.zeros(6)
-            error[axis] = sign * step
-            turn = Pose.exp(error[:3], np.zeros(3)).rotation
-            moved = Pose(turn @ poses[bone].rotation, poses[bone].translation_mm + error[3:])
-            ends.append(astuple(self.motion(*(moved if k == bone else pose for k, pose in enumerate(poses)))))
-        change = np.subtract(*ends)
-        change[:3] = (change[:3] + 180.0) % 360.0 - 180.0
-        return np.asarray(change / (2 * step))
+    def derivatives(self, world_from_proximal: Pose, world_from_distal: Pose) -> NDArray[np.float64]:
+        """Return (2, 6, 6): what errors of the proximal and of the distal pose, columns as ``deviations`` says, change.
+
+        Rows are the numbers of ``motion`` in their order, degrees and mm; columns rad and mm.
+        """
+        proximal, distal = self.proximal_from_anatomical, self.distal_from_anatomical
+        (e1, forward, up), (i, j, e3) = (
+            (world_from_proximal.rotation @ proximal.rotation).T,
+            (world_from_distal.rotation @ distal.rotation).T,
+        )
+        arm_proximal = world_from_proximal.rotation @ proximal.translation_mm
+        arm_distal = world_from_distal.rotation @ distal.translation_mm
+        between = arm_distal + world_from_distal.translation_mm - arm_proximal - world_from_proximal.translation_mm
+        # How each vector changes, (3, 12): with the error of the proximal pose, then with that of the distal one.
+        d_e1, d_forward, d_up = (_attached(vector, 0) for vector in (e1, forward, up))
+        d_i, d_j, d_e3 = (_attached(vector, 1) for vector in (i, j, e3))
+        d_between = _attached(arm_distal, 1) - _attached(arm_proximal, 0)
+        d_between[:, 3:6] -= np.eye(3)
+        d_between[:, 9:12] += np.eye(3)
+        normal = np.cross(e3, e1)
+        sine = float(np.linalg.norm(normal))
+        e2 = normal / sine
+        d_normal = _cross(e3) @ d_e1 - _cross(e1) @ d_e3
+        d_e2 = (d_normal - np.outer(e2, e2 @ d_normal)) / sine
+        flexion = _turned(-e2 @ up, e2 @ forward, -up @ d_e2 - e2 @ d_up, forward @ d_e2 + e2 @ d_forward)
+        external = _turned(-e2 @ i, e2 @ j, -i @ d_e2 - e2 @ d_i, j @ d_e2 + e2 @ d_j)
+        adduction = (e3 @ d_e1 + e1 @ d_e3) / sine
+        mirror = 1.0 if self.side == "right" else -1.0
+        slopes = [
+            np.degrees(flexion),
+            mirror * np.degrees(adduction),
+            mirror * np.degrees(external),
+            mirror * (e1 @ d_between + between @ d_e1),
+            e2 @ d_between + between @ d_e2,
+            -(e3 @ d_between + between @ d_e3),
+        ]
+        return np.stack(np.split(np.array(slopes), 2, axis=1))
+
+
+def _attached(vector: NDArray[np.float64], bone: int) -> NDArray[np.float64]:
+    """Return (3, 12): how a vector that turns with the proximal (0) or distal bone (1) changes with their errors."""
+    change = np.zeros((3, 12))
+    change[:, 6 * bone : 6 * bone + 3] = -_cross(vector)
+    return change
+
+
+def _cross(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the matrix (3, 3) of the product ``vector`` x."""
+    x, y, z = vector
+    return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+
+
+def _turned(
+    sine: float, cosine: float, d_sine: NDArray[np.float64], d_cosine: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the derivative of atan2(sine, cosine), whose squares add up to one."""
+    return np.asarray(cosine * d_sine - sine * d_cosine)
