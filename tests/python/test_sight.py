@@ -135,10 +135,11 @@ def test_frames_that_show_nothing_have_no_bone_and_no_landmarks(value: float) ->
     through = sight(network, segmenter=Segmenting(0), translator=Negative(0))
     nothing = np.full(FRAME.shape, value, np.float32)
     look = through.look([[nothing, FRAME]], [FIELDS])
-    assert look.blank.tolist() == [True, False]
+    assert [bool(why) for why in look.blank] == [True, False]
     assert look.masks is not None
     assert not look.masks[0].any()
     (seen,) = through.see(look)
+    assert seen.blank == look.blank
     assert np.isnan(seen.px[0]).all()
     assert np.isfinite(seen.px[1]).all()
     assert np.isfinite(look.crops).all()
@@ -206,6 +207,18 @@ def test_a_right_pose_needs_no_mask_and_a_mask_elsewhere_hides_the_bone(knowing:
     (lost,) = registrar(knowing, closer_looks=0).register([PAIR], masks=[[corner, corner]])
     assert not lost.ok
     assert lost.reason.startswith("too few points")
+
+
+def test_a_single_damaged_pixel_is_named(knowing: KnowingNetwork) -> None:
+    damaged = FRAME.copy()
+    damaged[101, 103] = np.nan
+    through = sight(Marking(np.full((len(knowing.bone.landmarks_mm), 2), 64.0)))
+    with pytest.MonkeyPatch.context() as unpatched:
+        unpatched.setattr("fluoropose.registration.sight.crop_frame", crop_frame)
+        (seen,) = through.see(through.look([[FRAME, damaged]], [FIELDS]))
+    lost = registrar(knowing).solve(seen, None)
+    assert not lost.ok
+    assert lost.reason == "view 2: frame: expected finite numbers, found NaN or infinity"
 
 
 def test_landmarks_weigh_by_what_the_network_tells(knowing: KnowingNetwork) -> None:

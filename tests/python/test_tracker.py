@@ -127,9 +127,9 @@ def test_every_stage_is_timed(knowing: KnowingNetwork) -> None:
     follower = tracker(knowing)
     first, second = push(follower, knowing, 0).stages, push(follower, knowing, 1).stages
     assert first.search > 0
-    assert (first.crop, first.network, first.solve) == (0, 0, 0)
+    assert (first.crop, first.landmarks, first.solve) == (0, 0, 0)
     assert second.search == 0
-    assert min(second.check, second.crop, second.network, second.solve, second.filter) > 0
+    assert min(second.check, second.crop, second.landmarks, second.solve, second.filter) > 0
     assert second.total == pytest.approx(sum(getattr(second, one.name) for one in fields(second)))
 
 

@@ -143,7 +143,10 @@ class Registrar:
         ideal = [scope.ideal_from_recorded(one) for scope, one in zip(scopes, px, strict=True)]
         pairs = self.bone.symmetric_pairs if mirrored is None else ()
         found = triangulate(self.bone.landmarks_mm, ideal, self.rig, pairs, start=start, weights=weights)
-        return found if mirrored is None else replace(found, mirrored=tuple(mirrored))
+        if mirrored is not None:
+            found = replace(found, mirrored=tuple(mirrored))
+        nothing = "; ".join(f"view {k}: {why}" for k, why in enumerate(seen.blank, start=1) if why)
+        return replace(found, reason=nothing) if nothing and not found.ok else found
 
     def _weights(self, seen: Seen) -> NDArray[np.float64]:
         """Return (views, n) weights of squared distances on the image planes, 1 for the median standard deviation."""

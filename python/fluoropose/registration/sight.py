@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -37,8 +37,10 @@ class Look:
         (pairs * views * looks, size, size), as the network takes them.
     windows
         Where each crop lies in its frame.
+    lit
+        (pairs * views * looks, size, size) bool, which pixels carry signal.
     blank
-        Per crop, whether there was nothing to be seen in its window.
+        Per crop, why there was nothing to be seen in its window; "" where there was.
     masks
         (pairs * views * looks, size, size) bool, the bone in each crop; None without segmentation.
     pairs, looks
@@ -47,7 +49,8 @@ class Look:
 
     crops: NDArray[np.float32]
     windows: tuple[Region, ...]
-    blank: NDArray[np.bool_]
+    lit: NDArray[np.bool_]
+    blank: tuple[str, ...]
     masks: NDArray[np.bool_] | None
     pairs: int
     looks: int
@@ -65,11 +68,14 @@ class Seen:
         (views, n) standard deviation per axis, recorded px; NaN where it is not known.
     outlines
         Per view the corners (4, 2) of the mask's box, recorded px; None where there is no mask or it is empty.
+    blank
+        Per view, why there was nothing to be seen; "" where there was.
     """
 
     px: NDArray[np.float64]
     sd_px: NDArray[np.float64]
     outlines: tuple[NDArray[np.float64] | None, ...]
+    blank: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +124,10 @@ class Sight:
 
         ``masks``: per pair and view (h, w) bool, the bone in the frame; None: what the segmenter finds.
         """
+        return self.translated(self.segmented(self.cropped(pairs, regions, looks), masks))
+
+    def cropped(self, pairs: Sequence[Frames], regions: Sequence[Sequence[Region]], looks: int = 1) -> Look:
+        """Begin a look: crop and normalise."""
         facts = self.bundle.landmarks.facts
         size, normalise = facts.size, facts.preprocessing.apply
         windows = tuple(look for of_pair in regions for region in of_pair for look in jittered(region, looks))
@@ -125,26 +135,40 @@ class Sight:
         scopes = [scope for _ in pairs for scope in self.rig.fluoroscopes for _ in range(looks)]
         crops = np.zeros((len(windows), size, size), np.float32)
         lit = np.zeros(crops.shape, bool)
-        blank = np.zeros(len(windows), bool)
+        blank = []
         for k, (image, window, scope) in enumerate(zip(images, windows, scopes, strict=True)):
             lit[k] = lit_pixels(scope, window, size)
             try:
                 crops[k] = normalise(crop_frame(image, window, size), lit[k])
-            except InputError:  # nothing to be seen in this window
-                blank[k] = True
-        found = None
+                blank.append("")
+            except InputError as error:  # nothing to be seen in this window
+                blank.append(str(error))
+        return Look(crops, windows, lit, tuple(blank), None, len(pairs), looks)
+
+    def segmented(self, look: Look, masks: Sequence[Masks] | None = None) -> Look:
+        """Go on with a look that is ``cropped``: find the bone in it, or where masks are given take those."""
+        size = self.bundle.landmarks.facts.size
         if masks is not None:
-            drawn = [mask for of_pair in masks for mask in of_pair for _ in range(looks)]
-            found = np.stack([w.crop(m.astype(np.float32), size) for w, m in zip(windows, drawn, strict=True)]) > 0.5
+            drawn = [mask for of_pair in masks for mask in of_pair for _ in range(look.looks)]
+            windows = zip(look.windows, drawn, strict=True)
+            found = np.stack([window.crop(mask.astype(np.float32), size) for window, mask in windows]) > 0.5
         elif self.segmenter is not None:
-            found = self.segmenter.predict(crops) > 0.5
+            found = self.segmenter.predict(look.crops) > 0.5
+        else:
+            return look
+        found &= look.lit
+        found[np.array(look.blank) != ""] = False
+        return replace(look, masks=found)
+
+    def translated(self, look: Look) -> Look:
+        """End a look that is ``segmented``: make radiographs of the crops, and show the masked part alone."""
+        crops = look.crops
         if self.translator is not None:
-            crops = np.where(lit, self.translator.translate(crops), np.float32(1))  # as in plain radiographs
-        if found is not None:
-            found &= lit
-            found[blank] = False
-            crops = facts.preprocessing.cut_out(torch.from_numpy(crops), torch.from_numpy(found)).numpy()
-        return Look(crops, windows, blank, found, len(pairs), looks)
+            crops = np.where(look.lit, self.translator.translate(crops), np.float32(1))  # as in plain radiographs
+        if look.masks is not None:
+            cut_out = self.bundle.landmarks.facts.preprocessing.cut_out
+            crops = cut_out(torch.from_numpy(crops), torch.from_numpy(look.masks)).numpy()
+        return replace(look, crops=crops)
 
     def see(self, look: Look) -> list[Seen]:
         """Find the landmarks, per pair; of several looks the mean."""
@@ -152,7 +176,7 @@ class Sight:
         index = np.tile(np.repeat(np.arange(views), look.looks), look.pairs).tolist()
         found = self.bundle.landmarks.predict(look.crops, index)
         inside = ((found.px >= -0.5) & (found.px < size - 0.5)).all(axis=2)  # beyond it the network only guesses
-        inside &= ~look.blank[:, None]
+        inside &= (np.array(look.blank) == "")[:, None]
         if look.masks is not None:
             inside &= _on(look.masks, found.px, inside)
         px = [window.to_frame(one, size) for one, window in zip(found.px, look.windows, strict=True)]
@@ -161,18 +185,15 @@ class Sight:
         kept = inside.reshape(by_look)
         places = _mean(np.stack(px).reshape(*by_look, 2), kept[..., None])
         deviations = np.sqrt(_mean((found.sd_px * scales[:, None]).reshape(by_look) ** 2, kept))
-        outlines = self._outlines(look)
-        return [Seen(*one) for one in zip(places, deviations, outlines, strict=True)]
-
-    def _outlines(self, look: Look) -> list[tuple[NDArray[np.float64] | None, ...]]:
-        """Return per pair and view the corners of the box round the first look's mask."""
-        views = len(self.rig.fluoroscopes)
-        size = self.bundle.landmarks.facts.size
-        corners = [
-            None if look.masks is None else _box(look.masks[k], look.windows[k], size)
-            for k in range(0, len(look.windows), look.looks)
+        # Of the first look alone: the box round the mask, and why it is blank.
+        first = range(0, len(look.windows), look.looks)
+        boxes = [None if look.masks is None else _box(look.masks[k], look.windows[k], size) for k in first]
+        blank = [look.blank[k] for k in first]
+        of_pair = [slice(k, k + views) for k in range(0, len(boxes), views)]
+        return [
+            Seen(px, sd_px, tuple(boxes[one]), tuple(blank[one]))
+            for px, sd_px, one in zip(places, deviations, of_pair, strict=True)
         ]
-        return [tuple(corners[k : k + views]) for k in range(0, len(corners), views)]
 
 
 def _on(masks: NDArray[np.bool_], px: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDArray[np.bool_]:

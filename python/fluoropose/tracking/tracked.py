@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -31,11 +31,13 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Stages:
-    """Milliseconds spent on one pair; ``search`` is the whole-field path, which replaces crop, network and solve."""
+    """Milliseconds spent on one pair; ``search`` is the whole-field path, which replaces those from crop to solve."""
 
     check: float = 0.0
     crop: float = 0.0
-    network: float = 0.0
+    segment: float = 0.0
+    translate: float = 0.0
+    landmarks: float = 0.0
     solve: float = 0.0
     refine: float = 0.0
     search: float = 0.0
@@ -44,7 +46,7 @@ class Stages:
     @property
     def total(self) -> float:
         """All of them."""
-        return self.check + self.crop + self.network + self.solve + self.refine + self.search + self.filter
+        return float(sum(astuple(self)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -229,11 +229,15 @@ class Tracker:
         return found, distance
 
     def _looked(self, expected: Belief, frames: Frames, looks: int, clock: Clock) -> tuple[Registration, float]:
-        near = expected.world_from_bone
-        look = self._registrar.sight.look([frames], [self._registrar.regions(near)], looks)
+        sight = self._registrar.sight
+        look = sight.cropped([frames], [self._registrar.regions(expected.world_from_bone)], looks)
         clock.lap("crop")
-        (seen,) = self._registrar.sight.see(look)
-        clock.lap("network")
+        look = sight.segmented(look)
+        clock.lap("segment")
+        look = sight.translated(look)
+        clock.lap("translate")
+        (seen,) = sight.see(look)
+        clock.lap("landmarks")
         best, distance = self._solved(seen, expected, expected)
         if any(self.rig.offsets_s) and best.world_from_bone is not None and best.covariance is not None:
             # Once more, with the rate that this very pair speaks for.
