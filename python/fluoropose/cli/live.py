@@ -2,46 +2,84 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from inspect import Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fluoropose.cli.app import TrialFile, app, console, errors_console
 from fluoropose.errors import InputError
+from fluoropose.streaming.options import LiveOptions
 
 if TYPE_CHECKING:
     from fluoropose.registration.trial import Trial
+    from fluoropose.streaming.queues import Policy
     from fluoropose.streaming.stream import Stream
 
-Tolerance = Annotated[
-    float | None, typer.Option(help="pair frames by time within this tolerance", show_default="by number")
-]
-Looks = Annotated[int, typer.Option(help="looks at each frame: more are more accurate and slower")]
-RefineMs = Annotated[
-    float | None,
-    typer.Option(help="time per pair to refine poses by the images, at the scale it allows", show_default="none"),
-]
-TokenOption = Annotated[
-    str,
-    typer.Option(
-        envvar="FLUOROPOSE_TOKEN",
-        show_default=False,
-        help="what programs must know where other machines can reach this",
-    ),
-]
-Device = Annotated[str, typer.Option(help="where the networks run: cpu, cuda or cuda:N; cpu where that fails")]
-View = Annotated[bool, typer.Option("--view", help="show frames and poses on the screen (extra view)")]
-Record = Annotated[
-    Path | None, typer.Option(help="record frames and poses to FILE.rrd for rerun (extra view)", show_default=False)
-]
 _SINKS = (
     "FILE.csv, .parquet, .c3d, .mot, .sto or .tra; xmalab:FILE.csv, smooth:FILE.csv, ring:FILE, zmq:tcp://HOST:PORT, "
     "igtl:[HOST:]PORT, lsl[:NAME]"
 )
 
 
+def _live_options(
+    tolerance_ms: Annotated[
+        float | None, typer.Option(help="pair frames by time within this tolerance", show_default="by number")
+    ] = None,
+    looks: Annotated[int, typer.Option(help="looks at each frame: more are more accurate and slower")] = 1,
+    refine_ms: Annotated[
+        float | None,
+        typer.Option(help="time per pair to refine poses by the images, at the scale it allows", show_default="none"),
+    ] = None,
+    token: Annotated[
+        str,
+        typer.Option(
+            envvar="FLUOROPOSE_TOKEN",
+            show_default=False,
+            help="what programs must know where other machines can reach this",
+        ),
+    ] = "",
+    view: Annotated[bool, typer.Option("--view", help="show frames and poses on the screen (extra view)")] = False,
+    record: Annotated[
+        Path | None, typer.Option(help="record frames and poses to FILE.rrd for rerun (extra view)", show_default=False)
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="where the networks run: cpu, cuda or cuda:N; cpu where that fails")
+    ] = "cpu",
+) -> LiveOptions:
+    """Make of the options that both commands have what ``open_stream`` takes."""
+    if view and record is not None:
+        raise InputError("view, record: expected one of them; a recording can be watched with rerun afterwards")
+    return LiveOptions(
+        tolerance_s=None if tolerance_ms is None else tolerance_ms / 1e3,
+        looks=looks,
+        refine_ms=refine_ms,
+        token=token,
+        view="" if view else None if record is None else str(record),
+        device=device,
+    )
+
+
+def _with_live_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of ``_live_options`` in place of its last parameter, which gets what that returns."""
+    own, shared = (list(signature(one, eval_str=True).parameters.values()) for one in (command, _live_options))
+    names = {one.name for one in shared}
+
+    @wraps(command)
+    def taking(**given: Any) -> None:
+        options = _live_options(**{name: value for name, value in given.items() if name in names})
+        command(**{name: value for name, value in given.items() if name not in names}, live=options)
+
+    taking.__signature__ = Signature(own[:-1] + shared)  # type: ignore[attr-defined]
+    taking.__annotations__ = {one.name: one.annotation for one in own[:-1] + shared}
+    return taking
+
+
 @app.command()
+@_with_live_options
 def stream(
     trial: TrialFile,
     source: Annotated[
@@ -53,16 +91,11 @@ def stream(
     sink: Annotated[list[str] | None, typer.Option(help=_SINKS, show_default="poses.csv in the folder out")] = None,
     every: Annotated[bool, typer.Option("--every", help="drop nothing; the source waits for the tracker")] = False,
     fast: Annotated[bool, typer.Option("--fast", help="replay as fast as possible, not at the trial's rate")] = False,
-    tolerance_ms: Tolerance = None,
-    looks: Looks = 1,
-    refine_ms: RefineMs = None,
-    token: TokenOption = "",
-    view: View = False,
-    record: Record = None,
-    device: Device = "cpu",
     resume: Annotated[
         bool, typer.Option("--resume", help="go on where an earlier run was stopped: keep its rows, replay the rest")
     ] = False,
+    *,
+    live: LiveOptions,
 ) -> None:
     """Follow the bone through frames as they arrive: a trial's own, replayed, or those that a camera writes.
 
@@ -75,37 +108,21 @@ def stream(
     from fluoropose.streaming.run import open_stream
 
     loaded = load_trial(trial)
-    opened = open_stream(
-        loaded,
-        source,
-        sink or (),
-        policy="every" if every else "latest",
-        speed=None if fast else 1.0,
-        tolerance_s=None if tolerance_ms is None else tolerance_ms / 1e3,
-        looks=looks,
-        refine_ms=refine_ms,
-        token=token,
-        view=_viewer(view, record),
-        device=device,
-        resume=resume,
-    )
+    policy: Policy = "every" if every else "latest"
+    opened = open_stream(loaded, source, sink or (), live, policy=policy, speed=None if fast else 1.0, resume=resume)
     _watch(opened, loaded)
 
 
 @app.command()
+@_with_live_options
 def serve(
     trial: TrialFile,
     source: Annotated[
         str, typer.Option(help="where programs bring frames: ring:FILE, zmq:tcp://HOST:PORT or igtl:[HOST:]PORT")
     ] = "ring:/dev/shm/fluoropose.frames",
     sink: Annotated[list[str] | None, typer.Option(help=_SINKS, show_default="ring:/dev/shm/fluoropose.poses")] = None,
-    tolerance_ms: Tolerance = None,
-    looks: Looks = 1,
-    refine_ms: RefineMs = None,
-    token: TokenOption = "",
-    view: View = False,
-    record: Record = None,
-    device: Device = "cpu",
+    *,
+    live: LiveOptions,
 ) -> None:
     """Follow the bone for other programs: they bring frames and take poses, come and go, until this is told to stop.
 
@@ -117,28 +134,11 @@ def serve(
     from fluoropose.streaming.run import open_service
 
     loaded = load_trial(trial)
-    opened = open_service(
-        loaded,
-        source,
-        sink or ["ring:/dev/shm/fluoropose.poses"],
-        tolerance_s=None if tolerance_ms is None else tolerance_ms / 1e3,
-        looks=looks,
-        refine_ms=refine_ms,
-        token=token,
-        view=_viewer(view, record),
-        device=device,
-    )
+    opened = open_service(loaded, source, sink or ["ring:/dev/shm/fluoropose.poses"], live)
     console.print(f"frames: {opened.source_name}", highlight=False, soft_wrap=True)
     for report in opened.summary().sinks:
         console.print(f"poses: {report.name}", highlight=False, soft_wrap=True)
     _watch(opened, loaded)
-
-
-def _viewer(view: bool, record: Path | None) -> str | None:
-    """Return what ``open_stream`` calls it."""
-    if view and record is not None:
-        raise InputError("view, record: expected one of them; a recording can be watched with rerun afterwards")
-    return "" if view else None if record is None else str(record)
 
 
 def _watch(opened: Stream, loaded: Trial) -> None:
