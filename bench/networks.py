@@ -86,7 +86,7 @@ def told(bundle: Bundle) -> dict[str, Any]:
     found: dict[str, Any] = {}
     torch.set_num_threads(1)
     for name, facts in bundle.manifest.networks.named().items():
-        module = getattr(bundle, name).module
+        module = bundle.module(name)
         crops = torch.zeros(2, 1, facts.size, facts.size)
         inputs = (crops, torch.tensor([0, 1])) if name == "landmarks" else (crops,)
         times = []
@@ -95,9 +95,8 @@ def told(bundle: Bundle) -> dict[str, Any]:
                 begun = time.process_time()
                 module(*inputs)
                 times.append((time.process_time() - begun) * 1e3 / 2)
-        count = sum(p.numel() for p in module.parameters())
         found[name] = {
-            "parameters": count,
+            "parameters": bundle.parameters[name],
             "processor_ms_per_view": float(np.median(times)),
             "training": facts.training,
         }

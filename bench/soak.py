@@ -3,101 +3,91 @@
     python bench/soak.py --minutes 10 --out bench/results/soak.json
 
 Another process plays the acquisition software: it writes frames of 1,024 x 1,024 pixels of 16 bits into a ring in
-shared memory, at 30 pairs a second, and this one follows them as ``fluoropose stream`` does. The latency counts from
-before the frame's copy into the ring to after the filter. The loop of 91 pairs (three strides, all different) is
-simulated and its rig calibrated once, with the demo's laboratory, skull and network, and kept in the folder --work.
+shared memory, at 30 pairs a second, and this one follows them as ``fluoropose stream`` does: segmentation, translation,
+landmarks, four hypotheses, filter. The latency counts from before the frame's copy into the ring to after the filter.
+Afterwards, without a clock, the same loop is followed with fewer networks, to tell what each does to the accuracy, and
+once under Python's profiler.
 """
 
 from __future__ import annotations
 
 import argparse
+import cProfile
 import json
 import multiprocessing
 import os
+import pstats
 import tempfile
 import time
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.live import Live
 
-from fluoropose._files import atomic_path, write_text
-from fluoropose.bone import Bone
-from fluoropose.calibration import calibrate
-from fluoropose.demo.run import BUNDLE, calibration_toml
-from fluoropose.demo.skull import Geometry, demo_bone
-from fluoropose.demo.truth import compare_calibration
+from fluoropose._files import write_text
+from fluoropose.demo.run import BUNDLE
 from fluoropose.geometry import Pose
-from fluoropose.io.frames import open_frames
-from fluoropose.learning.bundle import Bundle
-from fluoropose.rig import Rig
-from fluoropose.simulate.folder import write_calibration, write_trial
-from fluoropose.simulate.laboratory import Laboratory, Nominal, install
-from fluoropose.simulate.motion import Walking
-from fluoropose.simulate.phantom import head
-from fluoropose.simulate.truth import FILE_FROM_WORLD
+from fluoropose.learning.bundle import Bundle, fastest_precision
 from fluoropose.streaming.frame import Output
 from fluoropose.streaming.ring import RingReader, RingWriter
 from fluoropose.streaming.statistics import StreamSummary
 from fluoropose.streaming.stream import Stream
 from fluoropose.streaming.watch import Watch
-from fluoropose.tracking import Tracker
+from fluoropose.tracking import Tracked, Tracker
 from fluoropose.tracking.stored import Attenuating
+from walking_loop import PAIRS, RATE_HZ, SIZE_PX, Loop, simulated
 
-PAIRS, STRIDES, RATE_HZ, SIZE_PX = 91, 3, 30.0, 1024  # 91 and 3 share no factor: no two pairs are alike
-SEED = 2021
-
-
-@dataclass
-class Loop:
-    """What is played again and again."""
-
-    rig: Rig
-    bone: Bone
-    truth: tuple[Pose, ...]
-    frames: Path  # (pairs, views, h, w) uint16
+SLOTS = 16
 
 
-def simulated(work: Path, console: Console) -> Loop:
-    """Return the loop; made in ``work`` where it is not there yet."""
-    laboratory = install(Nominal(image_size_px=SIZE_PX), seed=SEED)
-    x, y, z = (float(v) for v in laboratory.nominal.isocentre)
-    walking = Walking(centre_mm=(x, y, z), strides_per_s=STRIDES * RATE_HZ / PAIRS)
-    poses = [walking.world_from_head(k / RATE_HZ) for k in range(PAIRS)]
-    frames = work / "frames.npy"
-    if not frames.exists():
-        _simulate(work, laboratory, poses, console)
-    rig, bone = Rig.load(work / "rig.json"), Bone.load(work / "bone.h5")
-    world = compare_calibration(rig, laboratory).world_from_files * FILE_FROM_WORLD
-    return Loop(rig, bone, tuple(world * pose * bone.bone_from_source.inverse() for pose in poses), frames)
+@dataclass(frozen=True)
+class Follower:
+    """How the bone is followed.
 
+    Attributes
+    ----------
+    segmented, translated
+        Whether these networks are on the way.
+    looks
+        Crops per frame.
+    refine_ms
+        Time for the images to refine a pair's pose; None: none.
+    """
 
-def _simulate(work: Path, laboratory: Laboratory, poses: list[Pose], console: Console) -> None:
-    rng, drawn = np.random.default_rng(SEED), head()
-    with console.status("calibration"):
-        write_calibration(work, laboratory, rng)
-        write_text(work / "calibration.toml", calibration_toml(laboratory))
-        calibrate(work / "calibration.toml", work / "rig.json")
-    demo_bone(drawn, Geometry.shipped()).save(work / "bone.h5")
-    write_trial(work, "loop", laboratory, drawn, [k / RATE_HZ for k in range(PAIRS)], poses, rng, console)
-    views = [open_frames(work / "trials" / "loop" / f"view{k}") for k in (1, 2)]
-    stored = np.array([[view.read(k) for view in views] for k in range(PAIRS)])
-    # Whatever depth the simulated camera has, its frames travel as 16 bits.
-    bits = views[0].bits or 16
-    with atomic_path(work / "frames.npy") as temporary:
-        np.save(temporary, stored.astype(np.uint16) << (16 - bits))
+    segmented: bool = True
+    translated: bool = True
+    looks: int = 1
+    refine_ms: float | None = None
+
+    def tracker(self, loop: Loop, bundle: Bundle) -> Tracker:
+        """Make it for a loop."""
+        segmenter, translator = bundle.asked(self.segmented, self.translated, small=True)
+        with warnings.catch_warnings():  # on purpose: the demo's networks were trained for the rig on paper
+            warnings.filterwarnings("ignore", message=".*trained for another calibration")
+            return Tracker(
+                loop.bone,
+                loop.rig,
+                bundle,
+                looks=self.looks,
+                refine_ms=self.refine_ms,
+                segmenter=segmenter,
+                translator=translator,
+            )
 
 
 def acquire(ring: Path, frames: Path, pairs: int, start: Any) -> None:
     """Play the acquisition software, in a process of its own."""
     loop = np.load(frames)
-    with RingWriter(ring, (SIZE_PX, SIZE_PX), 16, slots=16) as writer:
+    with RingWriter(ring, (SIZE_PX, SIZE_PX), 16, slots=SLOTS) as writer:
         start.wait()
         begin = time.monotonic() + 0.5
         for k in range(pairs):
@@ -118,17 +108,21 @@ class Record:
         self.sides: list[int] = []
 
     def __call__(self, output: Output) -> None:
+        """Compare a pose of the stream with the truth."""
+        self.compare(output.number, output.tracked)
+        if output.number % int(RATE_HZ) == 0:
+            pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+            self.resident.append(pages * os.sysconf("SC_PAGE_SIZE"))
+
+    def compare(self, number: int, tracked: Tracked) -> None:
         """Compare a pose with the truth."""
-        self.sides.append(output.tracked.refined_px)
-        truth, pose = self.truth[output.number % PAIRS], output.tracked.world_from_bone
+        self.sides.append(tracked.refined_px)
+        truth, pose = self.truth[number % PAIRS], tracked.world_from_bone
         if pose is None:
             self.errors.append((float("nan"), float("nan")))
         else:
             shift = float(np.linalg.norm(pose.translation_mm - truth.translation_mm))
             self.errors.append((float(np.degrees(truth.angle_to(pose))), shift))
-        if output.number % int(RATE_HZ) == 0:
-            pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-            self.resident.append(pages * os.sysconf("SC_PAGE_SIZE"))
 
     @property
     def growth(self) -> float:
@@ -162,23 +156,17 @@ def _spread(values: NDArray[np.float64]) -> dict[str, float]:
     }
 
 
-def soak(
-    loop: Loop, bundle: Bundle, minutes: float, looks: int, refine_ms: float | None, console: Console
-) -> tuple[StreamSummary, Record]:
+def soak(loop: Loop, tracker: Tracker, minutes: float, console: Console) -> tuple[StreamSummary, Record]:
     """Follow the loop for so many minutes."""
     ring = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)) / "ring"
-    RingWriter(ring, (SIZE_PX, SIZE_PX), 16, slots=16).abandon()
+    RingWriter(ring, (SIZE_PX, SIZE_PX), 16, slots=SLOTS).abandon()
     context = multiprocessing.get_context("spawn")
     start = context.Event()
     writer = context.Process(target=acquire, args=(ring, loop.frames, round(60 * minutes * RATE_HZ), start))
     writer.start()
     record = Record(loop.truth)
     try:
-        stream = Stream(
-            RingReader(ring),
-            Tracker(loop.bone, loop.rig, bundle, looks=looks, refine_ms=refine_ms),
-            Attenuating(loop.rig, 16),
-        )
+        stream = Stream(RingReader(ring), tracker, Attenuating(loop.rig, 16))
         start.set()
         with Live(Watch(stream), console=console, refresh_per_second=1):
             return stream.run(record), record
@@ -189,39 +177,105 @@ def soak(
         ring.parent.rmdir()
 
 
+def followed(loop: Loop, tracker: Tracker, rounds: int = 1) -> Iterator[tuple[int, Tracked]]:
+    """Follow the loop without a clock."""
+    attenuating, frames = Attenuating(loop.rig, 16), np.load(loop.frames, mmap_mode="r")
+    for k in range(rounds * PAIRS):
+        first, second = (attenuating(np.asarray(frames[k % PAIRS, view]), view) for view in (0, 1))
+        yield k, tracker.push(first, second, k / RATE_HZ)
+
+
+def accuracies(loop: Loop, bundle: Bundle) -> dict[str, Any]:
+    """Return the accuracy over one loop with each choice of networks before that of the landmarks."""
+    found = {}
+    for name, segmented, translated in (
+        ("landmarks alone", False, False),
+        ("segmentation", True, False),
+        ("translation", False, True),
+        ("segmentation and translation", True, True),
+    ):
+        record = Record(loop.truth)
+        for number, tracked in followed(loop, Follower(segmented, translated).tracker(loop, bundle)):
+            record.compare(number, tracked)
+        found[name] = record.accuracy()
+    return found
+
+
+def python_share(loop: Loop, tracker: Tracker) -> float:
+    """Return which share of the time is spent in functions written in Python, not in what they call; at most.
+
+    The profiler counts its own time as theirs.
+    """
+    profile = cProfile.Profile()
+    steps = followed(loop, tracker, rounds=2)
+    for _ in range(PAIRS):
+        next(steps)
+    profile.enable()
+    for _ in range(PAIRS):
+        next(steps)
+    profile.disable()
+    own = {function[0]: 0.0 for function in pstats.Stats(profile).stats}  # type: ignore[attr-defined]  # not listed
+    for (file, _, _), (_, _, spent, _, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
+        own[file] += spent
+    return 1 - own.get("~", 0.0) / sum(own.values())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--looks", type=int, default=1, help="crops per frame")
     parser.add_argument("--refine-ms", type=float, help="time for the images to refine a pair's pose; none by default")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the networks")
+    parser.add_argument("--landmarks-alone", action="store_true", help="without segmentation and translation")
     parser.add_argument("--bundle", type=Path, help="another network for the demo's skull")
     parser.add_argument("--work", type=Path, default=Path("out/soak"), help="where the loop is kept")
     arguments = parser.parse_args()
     console = Console()
+    torch.set_num_threads(arguments.threads)
+    cv2.setNumThreads(1)
     loop = simulated(arguments.work, console)
     with as_file(files("fluoropose") / "data" / BUNDLE) as shipped:
-        bundle = Bundle.load(arguments.bundle or shipped)
-    summary, record = soak(loop, bundle, arguments.minutes, arguments.looks, arguments.refine_ms, console)
+        bundle = Bundle.load(arguments.bundle or shipped, precision=fastest_precision())
+    networks = not arguments.landmarks_alone
+    follower = Follower(networks, networks, arguments.looks, arguments.refine_ms)
+    summary, record = soak(loop, follower.tracker(loop, bundle), arguments.minutes, console)
     document = {
-        "device": f"cpu, {torch.get_num_threads()} threads",
+        "device": f"cpu, {arguments.threads} threads, {bundle.precision}",
         "minutes": arguments.minutes,
         "frame": f"{SIZE_PX} x {SIZE_PX}, 16 bits",
         "distinct_pairs": PAIRS,
+        "segmentation": networks,
+        "translation": networks,
         "looks": arguments.looks,
         "refine_ms": arguments.refine_ms,
         "refined_px": record.scales(),
-        "network": {
-            "name": bundle.path.name,
-            "parameters": sum(p.numel() for p in bundle.landmarks.module.parameters()),
-            "sha256": bundle.landmarks.facts.sha256,
-        },
+        "bundle": bundle.path.name,
+        "networks": _networks(bundle),
         "memory_growth": record.growth,
         "accuracy": record.accuracy(),
         **summary.model_dump(mode="json"),
+        "between_stages_share": _between(summary),
+        "python_share": python_share(loop, follower.tracker(loop, bundle)),
+        "accuracy_of_one_loop": accuracies(loop, bundle) if networks else {},
     }
     write_text(arguments.out, json.dumps(document, indent=1) + "\n")
     console.print(f"{arguments.out}: {summary.pairs} pairs, {summary.dropped} dropped, latency {summary.latency_ms} ms")
+
+
+def _networks(bundle: Bundle) -> dict[str, Any]:
+    """Return what is known of each network."""
+    counts = bundle.parameters
+    return {
+        name: {"parameters": counts[name], "training": facts.training, "sha256": facts.sha256}
+        for name, facts in bundle.manifest.networks.named().items()
+    }
+
+
+def _between(summary: StreamSummary) -> float:
+    """Return which share of the mean latency is none of the stages': conversion, queue, handing over."""
+    assert summary.latency_ms is not None
+    return 1 - sum(summary.stages_ms.values()) / summary.latency_ms.mean
 
 
 if __name__ == "__main__":

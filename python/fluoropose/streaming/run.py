@@ -11,10 +11,12 @@ from types import FrameType
 
 from fluoropose.bone import Bone
 from fluoropose.errors import InputError
-from fluoropose.learning.bundle import Bundle
+from fluoropose.learning.bundle import Bundle, fastest_precision
 from fluoropose.registration.trial import Trial
 from fluoropose.rig import Rig
 from fluoropose.streaming.endpoint import Token
+from fluoropose.streaming.frame import Source
+from fluoropose.streaming.options import LiveOptions
 from fluoropose.streaming.pairing import Pairer
 from fluoropose.streaming.queues import Policy
 from fluoropose.streaming.sinks.named import open_sink
@@ -29,19 +31,17 @@ from fluoropose.tracking.stored import Attenuating
 __all__ = ["open_service", "open_stream", "run_stream"]
 
 
+_DEFAULT = LiveOptions()
+
+
 def open_stream(
     trial: Trial,
     source: str = "frames",
     sinks: Sequence[str] = (),
+    options: LiveOptions = _DEFAULT,
     *,
     policy: Policy = "latest",
     speed: float | None = 1.0,
-    tolerance_s: float | None = None,
-    looks: int = 1,
-    refine_ms: float | None = None,
-    token: str = "",
-    view: str | None = None,
-    device: str = "cpu",
     resume: bool = False,
 ) -> Stream:
     """Make the stream of a trial.
@@ -49,27 +49,18 @@ def open_stream(
     Parameters
     ----------
     trial
-        Names rig, bone and bundle, the polarity and the checks; and the frames, for the source "frames".
+        Names rig, bone and bundle, the polarity, the checks and whether to segment and translate; and the frames, for
+        the source "frames".
     source
         Where frames come from, see ``open_source``.
     sinks
         Where poses go, see ``open_sink``; by default to poses.csv in the trial's folder "out".
+    options
+        How the bone is followed.
     policy
         "latest" drops what the tracker cannot keep up with, "every" makes the source wait.
     speed
         Of the replay; None: as fast as it can be read.
-    tolerance_s
-        Frames that are taken within this time, but for the rig's own offset, are a pair; None: those of equal number.
-    looks
-        Crops per frame in the steady state; more are more accurate and slower.
-    refine_ms
-        Time per pair to refine poses by the images, at the scale that it allows; None: they are the landmarks'.
-    token
-        What other programs must know; needed where other machines can reach a source or a sink.
-    view
-        "" shows frames and poses on the screen, a file (.rrd) records them; None does neither.
-    device
-        Where the networks run: "cpu", "cuda" or "cuda:N"; see ``Bundle.load``.
     resume
         Go on where an earlier run was stopped: files keep its rows, and a replayed trial begins behind the last pair
         of poses.csv.
@@ -79,45 +70,42 @@ def open_stream(
     FileFormatError, InputError
         If an input is missing or does not fit the others.
     """
-    rig, secret = Rig.load(trial.rig), Token(token)
-    pairer = _pairer(tolerance_s, rig)
-    tracker = _tracker(trial, rig, looks, refine_ms, device)
-    trial.out.mkdir(parents=True, exist_ok=True)
+    parts = _Parts(trial, options)
     named = list(sinks) or [str(trial.out / "poses.csv")]
     after = _last_frame(named) if resume and source == "frames" else None
-    opened = open_source(source, trial, rig, speed, secret, after)
-    bits = trial.bit_depth or opened.bits
-    attenuating = Attenuating(rig, bits, trial.polarity)
-    outlets = [open_sink(name, tracker.bone, tracker.motion, secret, resume=resume) for name in named]
-    viewer = None if view is None else Viewer(trial.rig, trial.bone, bits, Path(view) if view else None)
-    return Stream(opened, tracker, attenuating, outlets, pairer=pairer, policy=policy, viewer=viewer)
+    opened = open_source(source, trial, parts.rig, speed, parts.token, after)
+    return parts.stream(opened, trial.bit_depth or opened.bits, named, policy=policy, resume=resume)
 
 
-def open_service(
-    trial: Trial,
-    source: str,
-    sinks: Sequence[str],
-    *,
-    tolerance_s: float | None = None,
-    looks: int = 1,
-    refine_ms: float | None = None,
-    token: str = "",
-    view: str | None = None,
-    device: str = "cpu",
-) -> Stream:
+def open_service(trial: Trial, source: str, sinks: Sequence[str], options: LiveOptions = _DEFAULT) -> Stream:
     """Make a stream for whoever sends frames, one program after the other, until it is stopped; see ``listen``.
 
     Parameters and errors are those of ``open_stream``. What the tracker cannot keep up with is dropped.
     """
-    rig, secret = Rig.load(trial.rig), Token(token)
-    pairer = _pairer(tolerance_s, rig)
-    tracker = _tracker(trial, rig, looks, refine_ms, device)
-    trial.out.mkdir(parents=True, exist_ok=True)
-    opened = listen(source, trial, rig, secret)
-    attenuating = Attenuating(rig, opened.bits, trial.polarity)
-    outlets = [open_sink(name, tracker.bone, tracker.motion, secret) for name in sinks]
-    viewer = None if view is None else Viewer(trial.rig, trial.bone, opened.bits, Path(view) if view else None)
-    return Stream(opened, tracker, attenuating, outlets, pairer=pairer, viewer=viewer)
+    parts = _Parts(trial, options)
+    opened = listen(source, trial, parts.rig, parts.token)
+    return parts.stream(opened, opened.bits, sinks)
+
+
+class _Parts:
+    """What every stream of a trial needs."""
+
+    def __init__(self, trial: Trial, options: LiveOptions) -> None:
+        self._trial, self._options = trial, options
+        self.rig, self.token = Rig.load(trial.rig), Token(options.token)
+        self._pairer = _pairer(options.tolerance_s, self.rig)
+        self._tracker = _tracker(trial, self.rig, options)
+        trial.out.mkdir(parents=True, exist_ok=True)
+
+    def stream(
+        self, source: Source, bits: int | None, sinks: Sequence[str], *, policy: Policy = "latest", resume: bool = False
+    ) -> Stream:
+        """Join them with an open source."""
+        trial, view, tracker = self._trial, self._options.view, self._tracker
+        attenuating = Attenuating(self.rig, bits, trial.polarity)
+        outlets = [open_sink(name, tracker.bone, tracker.motion, self.token, resume=resume) for name in sinks]
+        viewer = None if view is None else Viewer(trial.rig, trial.bone, bits, Path(view) if view else None)
+        return Stream(source, tracker, attenuating, outlets, pairer=self._pairer, policy=policy, viewer=viewer)
 
 
 def _last_frame(sinks: Sequence[str]) -> int | None:
@@ -128,20 +116,20 @@ def _last_frame(sinks: Sequence[str]) -> int | None:
     return found.pop()
 
 
-def _tracker(trial: Trial, rig: Rig, looks: int, refine_ms: float | None, device: str) -> Tracker:
+def _tracker(trial: Trial, rig: Rig, options: LiveOptions) -> Tracker:
     if trial.segmentation == "given":
         raise InputError('segmentation: expected "none" or "predicted" for a stream, found "given"')
-    bone, bundle = Bone.load(trial.bone), Bundle.load(trial.bundle, device)
+    bone, bundle = Bone.load(trial.bone), Bundle.load(trial.bundle, options.device, fastest_precision())
     segmenter, translator = bundle.asked(trial.segmentation == "predicted", trial.translation, small=True)
     return Tracker(
         bone,
         rig,
         bundle,
         trial.checks,
-        looks=looks,
+        looks=options.looks,
         segmenter=segmenter,
         translator=translator,
-        refine_ms=refine_ms,
+        refine_ms=options.refine_ms,
     )
 
 

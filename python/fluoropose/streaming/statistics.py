@@ -29,6 +29,7 @@ class _Model(BaseModel):
 class Latency(_Model):
     """Milliseconds from the last byte in to the pose out."""
 
+    mean: float
     p50: float
     p99: float
     max: float
@@ -122,8 +123,9 @@ class Progress:
         """Percentiles over the last pairs, the largest of all."""
         if not self.pairs:
             return None
-        p50, p99 = np.percentile(self._latencies[: self.pairs], [50, 99])
-        return Latency(p50=float(p50), p99=float(p99), max=self._largest)
+        last = self._latencies[: self.pairs]
+        p50, p99 = np.percentile(last, [50, 99])
+        return Latency(mean=float(last.mean()), p50=float(p50), p99=float(p99), max=self._largest)
 
     def summary(
         self,

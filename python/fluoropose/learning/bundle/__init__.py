@@ -17,6 +17,7 @@ from fluoropose.learning.bundle.manifest import (
     StyleFacts,
 )
 from fluoropose.learning.bundle.networks import LandmarkNetwork, Landmarks, SegmentNetwork, StyleNetwork
+from fluoropose.learning.bundle.precision import Precision, fastest_precision
 from fluoropose.learning.bundle.rig_facts import RigFacts
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "NetworkFacts",
     "NetworkName",
     "Owner",
+    "Precision",
     "RigFacts",
     "SegmentFacts",
     "SegmentNetwork",
@@ -36,5 +38,6 @@ __all__ = [
     "StyleNetwork",
     "add_networks",
     "copy_networks",
+    "fastest_precision",
     "require_room",
 ]

@@ -10,7 +10,7 @@ import json
 import os
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from fluoropose._files import atomic_path
 from fluoropose.errors import FileFormatError
 from fluoropose.learning.bundle.manifest import (
+    NETWORKS,
     LandmarkFacts,
     Manifest,
     ManifestV1,
@@ -69,10 +70,14 @@ def add_networks(
     _put(Path(path), owner, exported)
 
 
-def copy_networks(source: str | Path, path: str | Path) -> None:
-    """Put all networks of one bundle into another; raises FileFormatError as ``add_networks`` does."""
+def copy_networks(source: str | Path, path: str | Path, names: Collection[NetworkName] = NETWORKS) -> None:
+    """Put networks of one bundle into another, all that it has by default.
+
+    Raises FileFormatError as ``add_networks`` does.
+    """
     manifest, weights = read_archive(Path(source))
-    _put(Path(path), manifest.owner, {n: (weights[n], facts) for n, facts in manifest.networks.named().items()})
+    named = {name: facts for name, facts in manifest.networks.named().items() if name in names}
+    _put(Path(path), manifest.owner, {name: (weights[name], facts) for name, facts in named.items()})
 
 
 def _put(path: Path, owner: Owner, networks: Mapping[NetworkName, tuple[bytes, NetworkFacts]]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 
@@ -17,6 +17,7 @@ from fluoropose.learning.bundle.archive import quiet, read_archive
 from fluoropose.learning.bundle.manifest import Manifest, NetworkName, StyleFacts
 from fluoropose.learning.bundle.networks import LandmarkNetwork, SegmentNetwork, StyleNetwork
 from fluoropose.learning.bundle.placed import Placed, device_named
+from fluoropose.learning.bundle.precision import OnProcessor, Precision
 from fluoropose.learning.bundle.rig_facts import TOLERANCE_DEG, TOLERANCE_SHARE, RigFacts
 
 if TYPE_CHECKING:
@@ -40,16 +41,19 @@ class Bundle:
         Their TorchScript files.
     device
         Where they run.
+    precision
+        In which they compute on the processor.
     """
 
     manifest: Manifest
     path: Path
     weights: Mapping[NetworkName, bytes]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: Precision = "float32"
     _placed: list[Placed] = field(default_factory=list)
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "cpu") -> Bundle:
+    def load(cls, path: str | Path, device: str = "cpu", precision: Precision = "float32") -> Bundle:
         """Read a bundle and check all weights against its manifest.
 
         Parameters
@@ -58,17 +62,21 @@ class Bundle:
             The file.
         device
             Where its networks run: "cpu", "cuda" or "cuda:N". One that fails there goes on on the processor.
+        precision
+            In which they compute on a processor, see ``OnProcessor``; on other devices it is "float32".
 
         Raises
         ------
         FileFormatError
             If the file is missing, cut short, altered, or no bundle.
         InputError
-            If there is no such device.
+            If there is no such device or precision.
         """
         path, place = Path(path), device_named(device)
+        if precision not in get_args(Precision):
+            raise InputError(f"precision: expected one of {', '.join(get_args(Precision))}, found {precision!r}")
         manifest, weights = read_archive(path)
-        return cls(manifest, path, weights, place)
+        return cls(manifest, path, weights, place, precision)
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -78,8 +86,9 @@ class Bundle:
     def require(self, bone: Bone, rig: Rig) -> None:
         """Raise InputError unless the networks were trained for this very bone and such a rig.
 
-        A rig that was calibrated anew since is warned of; one that differs by more than 5 degrees between views or by
-        10 % in the fields or the sources' places is refused. Bundles of version 1 know the number of views only.
+        A rig that was calibrated anew since is warned of where it differs by more than 0.05 degrees or a thousandth;
+        one that differs by more than 5 degrees between views or by 10 % in the fields or the sources' places is
+        refused. Bundles of version 1 know the number of views only.
         """
         owner = self.manifest
         if owner.bone_fingerprint != bone.fingerprint:
@@ -105,7 +114,7 @@ class Bundle:
         if facts is None:
             found = ", ".join(self.manifest.networks.named()) or "nothing"
             raise InputError(f"{self.path}: expected a landmark network, found {found}; fluoropose train landmarks")
-        return LandmarkNetwork(facts, self.manifest.views, self._module("landmarks"))
+        return LandmarkNetwork(facts, self.manifest.views, self._ready("landmarks"))
 
     def asked(
         self, segmentation: bool, translation: bool, small: bool = False
@@ -130,7 +139,7 @@ class Bundle:
     def segment(self) -> SegmentNetwork | None:
         """The segmentation network, if any."""
         facts = self.manifest.networks.segment
-        return None if facts is None else SegmentNetwork(facts, self._module("segment"))
+        return None if facts is None else SegmentNetwork(facts, self._ready("segment"))
 
     @cached_property
     def translate(self) -> StyleNetwork | None:
@@ -147,20 +156,26 @@ class Bundle:
         """The network that makes X-rays of radiographs, if any."""
         return self._style("untranslate", self.manifest.networks.untranslate)
 
-    def _style(self, name: NetworkName, facts: StyleFacts | None) -> StyleNetwork | None:
-        return None if facts is None else StyleNetwork(facts, self._module(name))
+    @property
+    def parameters(self) -> dict[NetworkName, int]:
+        """How many weights each network has."""
+        return {name: sum(one.numel() for one in self.module(name).parameters()) for name in self.weights}
 
-    def _module(self, name: NetworkName) -> Any:
-        if self.device.type == "cpu":
-            return self._on_processor(name)
-        placed = Placed(partial(self._on_processor, name), self.device, f"{self.path.name}: {name}")
-        self._placed.append(placed)
-        return placed
-
-    def _on_processor(self, name: NetworkName) -> Any:
+    def module(self, name: NetworkName) -> Any:
+        """Load a network anew, as TorchScript in float32 on the processor; FileFormatError where it is none."""
         try:
             with quiet():
                 module = torch.jit.load(io.BytesIO(self.weights[name]), map_location="cpu")  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             raise FileFormatError(f"{self.path}: {name}: not a TorchScript network: {error}") from error
         return module.float().eval()
+
+    def _style(self, name: NetworkName, facts: StyleFacts | None) -> StyleNetwork | None:
+        return None if facts is None else StyleNetwork(facts, self._ready(name))
+
+    def _ready(self, name: NetworkName) -> Any:
+        if self.device.type == "cpu":
+            return OnProcessor(self.module(name), self.precision)
+        placed = Placed(partial(self.module, name), self.device, f"{self.path.name}: {name}")
+        self._placed.append(placed)
+        return placed

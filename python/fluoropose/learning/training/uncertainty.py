@@ -59,7 +59,7 @@ def train_uncertainty(
 
 def _base(bundle: Bundle) -> LandmarkNet:
     """Rebuild the landmark network from its export, without the standard deviations it may already tell."""
-    weights = {k: v.float() for k, v in bundle.landmarks.module.state_dict().items()}
+    weights = {k: v.float() for k, v in bundle.module("landmarks").state_dict().items()}
     if bundle.landmarks.facts.deviations:
         weights = {k.removeprefix("net."): v for k, v in weights.items() if k.startswith("net.")}
     for name, value in weights.items():
