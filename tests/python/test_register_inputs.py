@@ -49,6 +49,14 @@ def test_a_rig_calibrated_anew_is_warned_of_in_one_line(lab: Laboratory, tmp_pat
     assert "trained for another calibration: view 1: field 0.5% wider" in said[0]
 
 
+def test_tubes_that_fire_in_turn_are_warned_of(lab: Laboratory, tmp_path: Path) -> None:
+    first, second = lab.rig.fluoroscopes
+    Rig((first, replace(second, pulse_offset_s=-0.008))).save(tmp_path / "rig.json")
+    trial = lab.trial(tmp_path / "out", rig=tmp_path / "rig.json", refine=False)
+    with pytest.warns(UserWarning, match=r"rig\.json: its tubes fire up to 8 ms apart, and pairs are registered as if"):
+        register_trial(trial, "0:1")
+
+
 def with_masks(lab: Laboratory, folder: Path, name: str = "mask_{:04d}") -> tuple[Path, Path]:
     """Masks of all frames: where the beam does not go through freely, inside the field."""
     folders = folder / "masks1", folder / "masks2"

@@ -87,16 +87,15 @@ def test_opensim_reads_angles_and_metres(tmp_path: Path, suffix: str) -> None:
     assert lines[:6] == [
         "head",
         "version=1",
-        "nRows=4",
+        "nRows=3",  # the third of four pairs has no pose
         "nColumns=7",
         f"inDegrees={'yes' if degrees else 'no'}",
         "endheader",
     ]
     assert lines[6].split("\t") == ["time", *(f"left_skull_{c}" for c in ("rx", "ry", "rz", "tx", "ty", "tz"))]
     values = np.array([[float(cell) for cell in line.split("\t")] for line in lines[7:]])
-    np.testing.assert_allclose(values[:, 0], [0, 1 / 30, 0.1, 4 / 30])
-    assert np.isnan(values[2, 1:]).all()
-    for row, pose in zip(values[[0, 1, 3]], POSES, strict=True):
+    np.testing.assert_allclose(values[:, 0], [0, 1 / 30, 4 / 30])
+    for row, pose in zip(values, POSES, strict=True):
         # Body-fixed XYZ: SciPy's intrinsic "XYZ".
         rotation = Rotation.from_euler("XYZ", row[1:4], degrees=degrees).as_matrix()
         np.testing.assert_allclose(rotation, pose.rotation, atol=1e-9)
@@ -215,7 +214,7 @@ def test_a_table_goes_on_where_an_earlier_run_stopped(tmp_path: Path, name: str,
     for one in OUTPUTS[:2]:
         first.write(one)
     if killed:
-        first._file.write(first.line(OUTPUTS[2].row)[:7])  # cut off in the middle of a row
+        first._file.write(first.line(OUTPUTS[3].row)[:7])  # cut off in the middle of a row
         first._file.close()
     else:
         first.close()
@@ -332,7 +331,10 @@ def test_lab_streaming_layer_carries_poses() -> None:
     outlet.close()
 
 
-def wait_until(condition: object, seconds: float = 5.0) -> None:
+PATIENCE_S = 60.0  # of every wait for what should come at once: other programs may hold the processor for long
+
+
+def wait_until(condition: object, seconds: float = PATIENCE_S) -> None:
     assert callable(condition)
     end = time.monotonic() + seconds
     while not condition():

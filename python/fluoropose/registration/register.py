@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -112,6 +113,13 @@ def register_trial(
 
 def _open(trial: Trial) -> _Inputs:
     rig, bone, bundle = Rig.load(trial.rig), Bone.load(trial.bone), Bundle.load(trial.bundle)
+    if any(rig.offsets_s):
+        apart = max(map(abs, rig.offsets_s))
+        warnings.warn(
+            f"{trial.rig}: its tubes fire up to {1e3 * apart:g} ms apart, and pairs are registered as if at once; "
+            "fluoropose stream TRIAL --every --fast takes that into account",
+            stacklevel=3,
+        )
     if len(trial.frames) != len(rig.fluoroscopes):
         raise FileFormatError(
             f"frames: expected one source of frames for each of the {len(rig.fluoroscopes)} views of {trial.rig}, "

@@ -94,8 +94,8 @@ class OpenSimTable(Table):
     """A motion (.mot, degrees) or storage (.sto, radians) file of OpenSim.
 
     Columns time, NAME_rx, NAME_ry, NAME_rz, NAME_tx, NAME_ty, NAME_tz: rotations about the body's own x, then y, then z
-    axis (R = Rx Ry Rz, OpenSim's body-fixed XYZ), translations in METRES, as OpenSim counts; "nan" where there is no
-    pose.
+    axis (R = Rx Ry Rz, OpenSim's body-fixed XYZ), translations in METRES, as OpenSim counts. Pairs without a pose have
+    no row: OpenSim takes uneven times, but its older reader, which its window uses, stops at the first "nan".
     """
 
     def __init__(self, path: str | Path, bone: str, *, resume: bool = False) -> None:
@@ -116,13 +116,17 @@ class OpenSimTable(Table):
         )
         return "\n".join(fields) + "\n" + "\t".join(columns) + "\n"
 
+    def write(self, output: Output) -> None:
+        """Add a line where there is a pose."""
+        if output.tracked.ok:
+            super().write(output)
+
     def line(self, row: PoseRow) -> str:
         """Return time, angles and metres."""
-        angles, shift = np.full(3, _NAN), np.full(3, _NAN)
-        if row.world_from_bone is not None:
-            angles, shift = row.world_from_bone.euler_zyx_deg, row.world_from_bone.translation_mm / 1e3
-            angles = angles if self._degrees else np.radians(angles)
-        return "\t".join(_number(value) for value in (row.time_s, *angles, *shift))
+        assert row.world_from_bone is not None  # see write
+        angles_deg, shift_m = row.world_from_bone.euler_zyx_deg, row.world_from_bone.translation_mm / 1e3
+        angles = angles_deg if self._degrees else np.radians(angles_deg)
+        return "\t".join(_number(value) for value in (row.time_s, *angles, *shift_m))
 
 
 class AutoscoperTable(Table):
