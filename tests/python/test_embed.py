@@ -25,7 +25,7 @@ from fluoropose.streaming.pose_ring import POSE, PoseRing, PoseRingReader
 from fluoropose.streaming.ring import RingReader, frame_ring
 from fluoropose.streaming.run import open_service
 from fluoropose.streaming.statistics import StreamSummary
-from test_sinks import OUTPUTS, POSES, wait_until
+from test_sinks import OUTPUTS, PATIENCE_S, POSES, wait_until
 from trial_laboratory import SIDE, Laboratory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,7 +73,7 @@ def service(lab: Laboratory, folder: Path) -> Iterator[tuple[Path, Path, list[St
         yield frames, poses, ended
     finally:
         opened.stop()
-        thread.join(timeout=20)
+        thread.join(PATIENCE_S)
     assert len(ended) == 1
 
 
@@ -210,7 +210,7 @@ def test_a_program_that_is_killed_while_it_writes_leaves_no_torn_frame(built: Pa
         writer.write(1, 0, 0.0, np.full((SIDE, SIDE), 2, np.uint16))
     wait_until(lambda: len(found) + reader.overtaken == 8)
     reader.stop()
-    thread.join(timeout=5)
+    thread.join(PATIENCE_S)
     assert [(one.number, one.view, one.session) for one in found[-2:]] == [(0, 0, 2), (0, 1, 2)]
     for one in found:
         assert one.pixels is not None
@@ -232,10 +232,10 @@ def poses_in(text: str) -> dict[int, Pose]:
 
 def assert_right(lab: Laboratory, text: str, summary: StreamSummary) -> None:
     found = poses_in(text)
-    # The service is not slower than 20 pairs a second anywhere; what it dropped on a busy machine has no pose.
-    assert len(found) >= 15
-    assert 19 in found
+    # What a busy machine dropped has no pose, but the last pair waits for nobody; every other pair's pose arrived.
     assert summary.pairs + summary.dropped == 20
+    assert len(found) == summary.pairs >= 4
+    assert 19 in found
     assert summary.malformed == summary.overtaken == 0
     for number, pose in found.items():
         assert np.degrees(lab.truth[number].angle_to(pose)) < 2.0
@@ -277,7 +277,7 @@ def test_a_service_that_starts_again_is_found_by_programs_that_stayed(lab: Labor
             black = np.zeros((SIDE, SIDE), np.uint16)
             for view in (0, 1):
                 writer.write(view, session, session / 30, black)
-            slot = stayed.next(10.0)
+            slot = stayed.next(PATIENCE_S)
             assert slot is not None
             assert (int(slot["number"]), int(slot["phase"])) == (session, 0)
     writer.close()
