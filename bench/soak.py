@@ -21,8 +21,9 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import as_file, files
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -185,19 +186,17 @@ def followed(loop: Loop, tracker: Tracker, rounds: int = 1) -> Iterator[tuple[in
         yield k, tracker.push(first, second, k / RATE_HZ)
 
 
-def accuracies(loop: Loop, bundle: Bundle) -> dict[str, Any]:
-    """Return the accuracy over one loop with each choice of networks before that of the landmarks."""
+def accuracies(loop: Loop, bundle: Bundle, most: Follower) -> dict[str, Any]:
+    """Return the accuracy over one loop with each choice of the networks before that of the landmarks."""
     found = {}
-    for name, segmented, translated in (
-        ("landmarks alone", False, False),
-        ("segmentation", True, False),
-        ("translation", False, True),
-        ("segmentation and translation", True, True),
-    ):
-        record = Record(loop.truth)
-        for number, tracked in followed(loop, Follower(segmented, translated).tracker(loop, bundle)):
+    for segmented, translated in product((False, True), repeat=2):
+        if segmented > most.segmented or translated > most.translated:
+            continue
+        names = [name for name, used in (("segmentation", segmented), ("translation", translated)) if used]
+        record, follower = Record(loop.truth), replace(most, segmented=segmented, translated=translated)
+        for number, tracked in followed(loop, follower.tracker(loop, bundle)):
             record.compare(number, tracked)
-        found[name] = record.accuracy()
+        found[" and ".join(names) or "landmarks alone"] = record.accuracy()
     return found
 
 
@@ -237,18 +236,20 @@ def main() -> None:
     loop = simulated(arguments.work, console)
     with as_file(files("fluoropose") / "data" / BUNDLE) as shipped:
         bundle = Bundle.load(arguments.bundle or shipped, precision=fastest_precision())
-    networks = not arguments.landmarks_alone
-    follower = Follower(networks, networks, arguments.looks, arguments.refine_ms)
+    all_of_it = not arguments.landmarks_alone
+    follower = Follower(
+        all_of_it and bundle.segment is not None,
+        all_of_it and (bundle.translate_small or bundle.translate) is not None,
+        arguments.looks,
+        arguments.refine_ms,
+    )
     summary, record = soak(loop, follower.tracker(loop, bundle), arguments.minutes, console)
     document = {
         "device": f"cpu, {arguments.threads} threads, {bundle.precision}",
         "minutes": arguments.minutes,
         "frame": f"{SIZE_PX} x {SIZE_PX}, 16 bits",
         "distinct_pairs": PAIRS,
-        "segmentation": networks,
-        "translation": networks,
-        "looks": arguments.looks,
-        "refine_ms": arguments.refine_ms,
+        **asdict(follower),
         "refined_px": record.scales(),
         "bundle": bundle.path.name,
         "networks": _networks(bundle),
@@ -257,7 +258,7 @@ def main() -> None:
         **summary.model_dump(mode="json"),
         "between_stages_share": _between(summary),
         "python_share": python_share(loop, follower.tracker(loop, bundle)),
-        "accuracy_of_one_loop": accuracies(loop, bundle) if networks else {},
+        "accuracy_of_one_loop": accuracies(loop, bundle, follower),
     }
     write_text(arguments.out, json.dumps(document, indent=1) + "\n")
     console.print(f"{arguments.out}: {summary.pairs} pairs, {summary.dropped} dropped, latency {summary.latency_ms} ms")

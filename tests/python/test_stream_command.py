@@ -126,7 +126,7 @@ def test_sinks_with_wrong_names_are_refused(lab: Laboratory, text: str) -> None:
 def test_a_rerun_continues_what_sigterm_stopped(lab: Laboratory, tmp_path: Path) -> None:
     trial, partial = lab.toml(tmp_path / "trial.toml", tmp_path / "out"), tmp_path / "out" / ".partial.poses.csv"
     sinks = ["--sink", str(tmp_path / "out" / "poses.csv"), "--sink", str(tmp_path / "out" / "poses.mot")]
-    command = [sys.executable, "-c", "from fluoropose.cli import app; app()", "stream", str(trial), *sinks]
+    command = [sys.executable, "-c", "from fluoropose.cli import app; app()", "stream", str(trial), "--every", *sinks]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     end = time.monotonic() + 120
     while not (partial.exists() and len(partial.read_text().splitlines()) >= 4):

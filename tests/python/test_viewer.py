@@ -31,7 +31,7 @@ from test_stream import Cameras
 from trial_laboratory import Laboratory
 
 
-PAIRS, RATE_HZ = 20, 8.0  # as fast as a processor keeps up that many other programs use
+PAIRS, RATE_HZ = 12, 4.0  # as fast as a processor keeps up that many other programs use
 
 
 def run(lab: Laboratory, viewer: object) -> tuple[list[Output], Stream]:

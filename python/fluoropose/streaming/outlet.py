@@ -12,7 +12,8 @@ from fluoropose.streaming.sinks.sink import Takes
 
 __all__ = ["Outlet", "SinkReport"]
 
-_PATIENCE_S = 10.0
+_PATIENCE_S = 10.0  # for one output
+_TO_FINISH_S = 30.0
 T = TypeVar("T")
 
 
@@ -62,7 +63,7 @@ class Outlet(Generic[T]):
             self._skipped += 1
             self._error = f"took nothing for {timeout_s:g} s"
 
-    def close(self, timeout_s: float = _PATIENCE_S) -> None:
+    def close(self, timeout_s: float = _TO_FINISH_S) -> None:
         """Let the sink write what waits and finish; one that takes longer than ``timeout_s`` is left behind."""
         self._queue.close()
         self._thread.join(0.0 if self._error.startswith("took nothing") else timeout_s)

@@ -21,7 +21,7 @@ from fluoropose.streaming.viewer.picture import Picture, Setting
 __all__ = ["Shown", "Viewer"]
 
 _LARGEST_PX = 512
-_PATIENCE_S = 10.0
+_PATIENCE_S = 25.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
