@@ -159,6 +159,58 @@ def live() -> Iterator[str]:
     yield f"1,024 x 1,024 frames of 16 bits, the demo's network, without refinement. Measured {places}."
 
 
+def tracking() -> Iterator[str]:
+    """Yield what following does to the poses, and how soon a bone is found again."""
+    document = load("tracking")
+    if document is None:
+        return
+    yield "| | by itself | followed | smoothed | right after a cold start, and after 1 s out of view |"
+    yield "|---|---|---|---|---|"
+    for name, scene in document["scenes"].items():
+        for looks in ("1 look", "4 looks"):
+            cells = []
+            for how in ("frame by frame", "followed", "smoothed"):
+                found = scene["accuracy"][f"{how}, {looks}"]
+                angle, shift = (found[key] for key in ("geodesic_error_deg", "translation_norm_mm"))
+                missing = f", {found['without_pose']} failed" if found["without_pose"] else ""
+                cells.append(f"{angle['mean']:.2f}°, {shift['mean']:.2f} mm{missing}")
+            again = (
+                "" if looks != "1 look" else "; ".join(_again(scene[key]) for key in ("cold_start", "out_of_view_1_s"))
+            )
+            yield f"| {name}, {looks} | {' | '.join(cells)} | {again} |"
+    yield ""
+    yield (
+        "Mean errors of the landmarks' poses, without refinement; right: within 5 degrees and 5 mm after at most 3 "
+        f"pairs. Measured on {where(document)}."
+    )
+
+
+def _again(found: dict[str, Any]) -> str:
+    return f"{round(found['within_3_pairs'] * found['times'])} of {found['times']}"
+
+
+def joints() -> Iterator[str]:
+    """Yield what is left of landmarks' errors in the motion of one bone against another."""
+    document = load("joints")
+    if document is None:
+        return
+    yield "| two bones followed at once | relative rotation, degrees | relative translation, mm |"
+    yield "|---|---|---|"
+    share, motions = max(document["noise"].items(), key=lambda item: float(item[0]))
+    for name, found in motions.items():
+        cells = []
+        for key in ("relative_rotation_deg", "relative_translation_mm"):
+            spread = found["filtered"][key]
+            cells.append(f"{spread['median']:.2f} ({spread['p95']:.2f})")
+        yield f"| {name.replace('_', ' ')} | {' | '.join(cells)} |"
+    yield ""
+    yield (
+        "Filtered poses of simulated motions against the truth, median (95th percentile). No network: landmarks are "
+        f"the truth's, with independent normal errors of {float(share):.1%} of the crop's side per axis. Measured on "
+        f"{where(document)}."
+    )
+
+
 def where(document: dict[str, Any]) -> str:
     place = document["environment"]
     return f"{place['cpu']}, {place['date'][:10]}, commit {place['commit']}"
@@ -170,6 +222,8 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "rendering": rendering,
     "peers": peers,
     "live": live,
+    "tracking": tracking,
+    "joints": joints,
 }
 
 
