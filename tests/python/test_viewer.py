@@ -30,7 +30,6 @@ from test_sinks import OUTPUTS, POSES
 from test_stream import Cameras
 from trial_laboratory import Laboratory
 
-
 PAIRS, RATE_HZ = 12, 4.0  # as fast as a processor keeps up that many other programs use
 
 
