@@ -286,8 +286,10 @@ def test_at_twice_the_rate_live_drops_and_offline_waits(lab: Laboratory, policy:
         assert summary.dropped == 0
     else:
         assert summary.dropped > 15
-        # Three pairs wait at most, so the pose is never older than they take, and the last pair is among the tracked.
-        assert summary.latency_ms.max < 500
+        # Three pairs wait at most, so the pose is never older than they and itself take, however busy the machine is,
+        # and the last pair is among the tracked.
+        slowest_ms = max(20 + one.tracked.stages.total for one in found)
+        assert summary.latency_ms.max < 4 * slowest_ms + 100
         assert found[-1].number == 59
         assert errors(lab, found)[:, 0].max() < 4.0
 
