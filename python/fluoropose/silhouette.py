@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fluoropose._checks import finite_array
+from fluoropose._checks import finite_array, whole_positive
 from fluoropose.errors import InputError
 from fluoropose.rig import Fluoroscope
 
@@ -15,7 +15,9 @@ __all__ = ["field_mask", "outline", "silhouette"]
 _POINTS = 50_000  # tested at once: more leave the processor's cache
 
 
-def silhouette(fluoroscope: Fluoroscope, vertices_world_mm: ArrayLike, faces: ArrayLike) -> NDArray[np.bool_]:
+def silhouette(
+    fluoroscope: Fluoroscope, vertices_world_mm: ArrayLike, faces: ArrayLike, step: int = 1
+) -> NDArray[np.bool_]:
     """Rasterise the shadow of a surface in recorded pixels.
 
     Parameters
@@ -26,6 +28,8 @@ def silhouette(fluoroscope: Fluoroscope, vertices_world_mm: ArrayLike, faces: Ar
         (v, 3) mm, world frame.
     faces
         (f, 3) indices into the vertices.
+    step
+        Only every so many-th row and column of the pixels, from the first on; the time falls with its square.
 
     Returns
     -------
@@ -42,12 +46,12 @@ def silhouette(fluoroscope: Fluoroscope, vertices_world_mm: ArrayLike, faces: Ar
         raise InputError(f"faces: expected whole numbers of shape (f, 3), found {triangles.shape} {triangles.dtype}")
     if triangles.size and (triangles.min() < 0 or triangles.max() >= len(vertices)):
         raise InputError(f"faces: expected indices of {len(vertices)} vertices, found up to {triangles.max()}")
-    view = fluoroscope.view
-    mask = np.zeros((view.height, view.width), dtype=bool)
-    corners = fluoroscope.project(vertices)[triangles]
+    every, (width, height) = whole_positive("step", step), fluoroscope.view.size_px
+    mask = np.zeros((-(-height // every), -(-width // every)), dtype=bool)
+    corners = fluoroscope.project(vertices)[triangles] / every
     corners = corners[np.isfinite(corners).all(axis=(1, 2))]
     first = np.ceil(np.clip(corners.min(axis=1), 0, None))
-    last = np.floor(np.minimum(corners.max(axis=1), [view.width - 1, view.height - 1]))
+    last = np.floor(np.minimum(corners.max(axis=1), np.array(mask.shape[::-1]) - 1))
     size = (last - first).max(axis=1, initial=-1) + 1
     covers = ((last - first) >= 0).all(axis=1)  # some pixel centres, inside the image
     corners, first, size = corners[covers], first[covers], size[covers]

@@ -45,6 +45,15 @@ def test_large_and_small_triangles_agree() -> None:
     np.testing.assert_array_equal(coarse, silhouette(SCOPE, fine.vertices, fine.faces))
 
 
+@pytest.mark.parametrize("step", [2, 3, 7])
+def test_every_so_many_th_pixel_is_that_of_the_whole(step: int) -> None:
+    ball = trimesh.creation.icosphere(subdivisions=3, radius=20.0)
+    vertices = ball.vertices + np.array([15.0, -50.0, -400.0])  # partly above the picture
+    whole = silhouette(SCOPE, vertices, ball.faces)
+    assert whole.any()
+    np.testing.assert_array_equal(silhouette(SCOPE, vertices, ball.faces, step), whole[::step, ::step])
+
+
 def test_outline_follows_the_rim_and_the_hole() -> None:
     mask = np.zeros((30, 40), bool)
     mask[5:25, 10:30] = True

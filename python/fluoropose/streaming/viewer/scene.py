@@ -78,6 +78,7 @@ class Scene:
         if picture.world_from_bone is None:
             return rr.Clear(recursive=False)
         placed = self._bone.vertices @ picture.world_from_bone[:3, :3].T + picture.world_from_bone[:3, 3]
-        rings: list[NDArray[np.float64]] = outline(silhouette(self._rig.fluoroscopes[view], placed, self._bone.faces))
-        strips = [np.vstack([ring, ring[:1]]) / step for ring in rings if len(ring) > 8]
+        shadow = silhouette(self._rig.fluoroscopes[view], placed, self._bone.faces, step)
+        rings: list[NDArray[np.float64]] = outline(shadow)
+        strips = [np.vstack([ring, ring[:1]]) for ring in rings if len(ring) > 8]
         return rr.LineStrips2D(strips, colors=[_COLOURS[picture.phase]], draw_order=10.0)
