@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup demo picture demo-bundle test test-cpp test-sanitized test-python bench bench-peers lint stub tables format \
+.PHONY: setup demo picture demo-bundle demo-live test test-cpp test-sanitized test-python bench bench-peers lint stub tables format \
   cuda gpu clean
 
 PYTHON ?= python3
@@ -38,6 +38,10 @@ picture: demo
 # The network that ships with the package: trained anew, about ten minutes on two cores.
 demo-bundle: setup
 	$(BIN)/python -m fluoropose.demo.train --out python/fluoropose/data --work out/demo-bundle
+
+# What bench/soak.py needs beside it; takes the landmarks that are installed.
+demo-live: setup
+	$(BIN)/python -m fluoropose.demo.train_live --bundle python/fluoropose/data/demo.fpbundle --work out/demo-live
 
 test: test-cpp test-sanitized test-python
 

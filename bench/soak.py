@@ -3,20 +3,18 @@
     python bench/soak.py --minutes 10 --out bench/results/soak.json
 
 Another process plays the acquisition software: it writes frames of 1,024 x 1,024 pixels of 16 bits into a ring in
-shared memory, at 30 pairs a second, and this one follows them as ``fluoropose stream`` does: segmentation, translation,
-landmarks, four hypotheses, filter. The latency counts from before the frame's copy into the ring to after the filter.
-Afterwards, without a clock, the same loop is followed with fewer networks, to tell what each does to the accuracy, and
-once under Python's profiler.
+shared memory, at 30 pairs a second, and this one follows them as ``fluoropose stream`` does: segmentation and
+translation as far as the bundle has networks for them, landmarks, four hypotheses, filter. The latency counts from
+before the frame's copy into the ring to after the filter. Afterwards, without a clock, the same loop is followed with
+fewer networks, to tell what each does to the accuracy.
 """
 
 from __future__ import annotations
 
 import argparse
-import cProfile
 import json
 import multiprocessing
 import os
-import pstats
 import tempfile
 import time
 import warnings
@@ -178,11 +176,11 @@ def soak(loop: Loop, tracker: Tracker, minutes: float, console: Console) -> tupl
         ring.parent.rmdir()
 
 
-def followed(loop: Loop, tracker: Tracker, rounds: int = 1) -> Iterator[tuple[int, Tracked]]:
-    """Follow the loop without a clock."""
+def followed(loop: Loop, tracker: Tracker) -> Iterator[tuple[int, Tracked]]:
+    """Follow the loop once, without a clock."""
     attenuating, frames = Attenuating(loop.rig, 16), np.load(loop.frames, mmap_mode="r")
-    for k in range(rounds * PAIRS):
-        first, second = (attenuating(np.asarray(frames[k % PAIRS, view]), view) for view in (0, 1))
+    for k in range(PAIRS):
+        first, second = (attenuating(np.asarray(frames[k, view]), view) for view in (0, 1))
         yield k, tracker.push(first, second, k / RATE_HZ)
 
 
@@ -198,25 +196,6 @@ def accuracies(loop: Loop, bundle: Bundle, most: Follower) -> dict[str, Any]:
             record.compare(number, tracked)
         found[" and ".join(names) or "landmarks alone"] = record.accuracy()
     return found
-
-
-def python_share(loop: Loop, tracker: Tracker) -> float:
-    """Return which share of the time is spent in functions written in Python, not in what they call; at most.
-
-    The profiler counts its own time as theirs.
-    """
-    profile = cProfile.Profile()
-    steps = followed(loop, tracker, rounds=2)
-    for _ in range(PAIRS):
-        next(steps)
-    profile.enable()
-    for _ in range(PAIRS):
-        next(steps)
-    profile.disable()
-    own = {function[0]: 0.0 for function in pstats.Stats(profile).stats}  # type: ignore[attr-defined]  # not listed
-    for (file, _, _), (_, _, spent, _, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
-        own[file] += spent
-    return 1 - own.get("~", 0.0) / sum(own.values())
 
 
 def main() -> None:
@@ -257,7 +236,6 @@ def main() -> None:
         "accuracy": record.accuracy(),
         **summary.model_dump(mode="json"),
         "between_stages_share": _between(summary),
-        "python_share": python_share(loop, follower.tracker(loop, bundle)),
         "accuracy_of_one_loop": accuracies(loop, bundle, follower),
     }
     write_text(arguments.out, json.dumps(document, indent=1) + "\n")

@@ -1,8 +1,10 @@
-"""Add to the shipped network those that ``bench/soak.py`` follows a head with; ten minutes of one core.
+"""Add to the shipped network those that ``bench/soak.py`` follows a head with, where the bundle has them.
+
+    python -m fluoropose.demo.train_live --bundle demo.fpbundle
 
 They find the skull in a crop (segment) and make a radiograph of it (translate_small, distilled from a CycleGAN of twice
-its width, which is not shipped). The X-rays that the translation learns from are of another simulated laboratory than
-the demo's, and of a head that moves about more than one that walks.
+its width, which is not kept). The X-rays that the translation learns from are of another simulated laboratory than the
+demo's, and of a head that moves about more than one that walks.
 """
 
 from __future__ import annotations
