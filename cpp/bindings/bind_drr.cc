@@ -1,51 +1,66 @@
+#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <tuple>
 #include <vector>
 
 #include "bindings.h"
 #include "dlpack.h"
 #include "fluoropose/drr/jacobian_sinks.h"
+#include "fluoropose/drr/label_renderer.h"
 #include "fluoropose/drr/renderer.h"
 
 namespace {
 
 using fluoropose::Affine3;
 using fluoropose::Device;
+using fluoropose::LabelRenderer;
 using fluoropose::Method;
+using fluoropose::NormalArrays;
 using fluoropose::Renderer;
 using fluoropose::View;
 using FloatVolume = py::array_t<float, py::array::c_style>;
 using MaskVolume = py::array_t<bool, py::array::c_style>;
 
+// Voxels along z, y, x.
+std::array<int, 3> sides(const FloatVolume& volume, const char* name) {
+  if (volume.ndim() != 3) throw py::value_error(std::string(name) + ": expected shape (nz, ny, nx)");
+  std::array<int, 3> sides{};
+  for (int axis = 0; axis < 3; ++axis) {
+    if (volume.shape(axis) > (1 << 30)) throw py::value_error(std::string(name) + ": a side is too long");
+    sides[static_cast<std::size_t>(axis)] = static_cast<int>(volume.shape(axis));
+  }
+  return sides;
+}
+
+Device device_called(const std::string& name) {
+  if (name == "cpu") return Device::kCpu;
+  if (name == "cuda") return Device::kCuda;
+  throw py::value_error("device: expected \"cpu\" or \"cuda\", found \"" + name + "\"");
+}
+
 std::unique_ptr<Renderer> make_renderer(const FloatVolume& mu, const DoubleArray& bone_from_voxel,
                                         const std::optional<MaskVolume>& bone, const std::string& method,
                                         const std::string& device, const std::string& storage, bool whole) {
-  if (mu.ndim() != 3) throw py::value_error("mu: expected shape (nz, ny, nx)");
+  const auto [nz, ny, nx] = sides(mu, "mu");
   if (bone && (bone->ndim() != 3 || bone->shape(0) != mu.shape(0) || bone->shape(1) != mu.shape(1) ||
                bone->shape(2) != mu.shape(2))) {
     throw py::value_error("bone: expected the shape of mu");
   }
-  const auto side = [&](int axis) {
-    if (mu.shape(axis) > (1 << 30)) throw py::value_error("mu: a side is too long");
-    return static_cast<int>(mu.shape(axis));
-  };
   if (method != "ray_cast" && method != "shear_warp" && method != "trilinear") {
     throw py::value_error("method: expected \"ray_cast\", \"shear_warp\" or \"trilinear\", found \"" + method + "\"");
-  }
-  if (device != "cpu" && device != "cuda") {
-    throw py::value_error("device: expected \"cpu\" or \"cuda\", found \"" + device + "\"");
   }
   if (storage != "float32" && storage != "int16") {
     throw py::value_error("storage: expected \"float32\" or \"int16\", found \"" + storage + "\"");
   }
   const auto kept = storage == "int16" ? fluoropose::Storage::kInt16 : fluoropose::Storage::kFloat32;
-  const Device where = device == "cpu" ? Device::kCpu : Device::kCuda;
+  const Device where = device_called(device);
   const Method kind = method == "ray_cast"     ? Method::kRayCast
                       : method == "shear_warp" ? Method::kShearWarp
                                                : Method::kTrilinear;
-  const int nz = side(0), ny = side(1), nx = side(2);
   const Affine3<double> map = to_affine(bone_from_voxel, "bone_from_voxel");
   const float* values = mu.data();
   const std::uint8_t* mask = bone ? reinterpret_cast<const std::uint8_t*>(bone->data()) : nullptr;
@@ -105,12 +120,11 @@ py::array_t<double> pose_gradient(const Renderer& renderer, const View& view, co
   const Affine3<double> pose = to_affine(world_from_bone, "world_from_bone");
   require_shape(by_pixel, view, "image_gradient");
   py::array_t<double> gradient(6);
-  fluoropose::PoseGradient sums(view.width, view.height, by_pixel.data());
+  double* out = gradient.mutable_data();
   {
     const py::gil_scoped_release release;
-    renderer.render_jacobian(view, pose, sums.sink());
+    renderer.pose_gradient(view, pose, by_pixel.data(), out);
   }
-  sums.result(gradient.mutable_data());
   return gradient;
 }
 
@@ -121,20 +135,21 @@ std::tuple<double, py::array_t<double>, py::array_t<double>> normal_equations(
   require_shape(target, view, "target");
   if (weights) require_shape(*weights, view, "weights");
   py::array_t<double> jtj({6, 6}), jtr(6);
-  fluoropose::NormalEquations sums(view.width, view.height, target.data(), weights ? weights->data() : nullptr);
+  double cost = 0;
+  const NormalArrays out{&cost, jtj.mutable_data(), jtr.mutable_data()};
   {
     const py::gil_scoped_release release;
-    renderer.render_jacobian(view, pose, sums.sink());
+    renderer.normal_equations(view, pose, target.data(), weights ? weights->data() : nullptr, out);
   }
-  const double cost = sums.result(jtj.mutable_data(), jtr.mutable_data());
   return {cost, jtj, jtr};
 }
 
 py::array_t<float> volume_gradient(const Renderer& renderer, const View& view, const DoubleArray& world_from_bone,
-                                   const FloatImage& by_pixel, const std::array<py::ssize_t, 3>& shape) {
+                                   const FloatImage& by_pixel) {
   const Affine3<double> pose = to_affine(world_from_bone, "world_from_bone");
   require_shape(by_pixel, view, "image_gradient");
-  py::array_t<float> gradient(shape);
+  const fluoropose::Vec3<int> size = renderer.whole_size();
+  py::array_t<float> gradient({size.z, size.y, size.x});
   float* out = gradient.mutable_data();
   const py::gil_scoped_release release;
   renderer.volume_gradient(view, pose, by_pixel.data(), out);
@@ -171,39 +186,145 @@ py::array_t<float> line_integrals(const Renderer& renderer, const std::vector<Vi
   return images;
 }
 
-// stream: of a renderer on a CUDA device, the cudaStream_t that orders its work.
-void render_into(const Renderer& renderer, const std::vector<View>& views, const std::vector<DoubleArray>& matrices,
-                 const py::object& images, std::optional<std::uintptr_t> stream) {
-  const Poses poses = poses_for(views, matrices);
-  const BorrowedTensor out(images, "images", 32, images_shape(views), renderer.on_cuda(), stream);
-  const py::gil_scoped_release release;
-  if (!renderer.on_cuda()) return renderer.render_many(views, poses, out.data<float>());
-  const std::size_t pixels = static_cast<std::size_t>(views[0].width) * views[0].height;
-  for (std::size_t i = 0; i < views.size(); ++i) {
-    renderer.enqueue(views[i], poses[i], out.data<float>() + i * pixels, reinterpret_cast<void*>(*stream));
-  }
-}
-
-void pose_gradients_into(const Renderer& renderer, const std::vector<View>& views,
-                         const std::vector<DoubleArray>& matrices, const py::object& by_image,
-                         const py::object& gradients, std::optional<std::uintptr_t> stream) {
-  const Poses poses = poses_for(views, matrices);
-  const std::vector<std::int64_t> shape = images_shape(views);
-  const BorrowedTensor weights(by_image, "image_gradient", 32, shape, renderer.on_cuda(), stream);
-  const BorrowedTensor out(gradients, "gradients", 64, {shape[0], 6}, renderer.on_cuda(), stream);
-  const py::gil_scoped_release release;
-  const std::size_t pixels = static_cast<std::size_t>(views[0].width) * views[0].height;
-  for (std::size_t i = 0; i < views.size(); ++i) {
-    const float* by_pixel = weights.data<float>() + i * pixels;
-    double* gradient = out.data<double>() + 6 * i;
-    if (renderer.on_cuda()) {
-      renderer.enqueue_pose_gradient(views[i], poses[i], by_pixel, gradient, reinterpret_cast<void*>(*stream));
-    } else {
-      fluoropose::PoseGradient sums(views[i].width, views[i].height, by_pixel);
-      renderer.render_jacobian(views[i], poses[i], sums.sink());
-      sums.result(gradient);
+// Views of one size with a tensor (n, 4, 4) of poses, on the CPU or on the renderer's device.
+class Placed {
+ public:
+  Placed(const Renderer& renderer, const std::vector<View>& views, const py::object& world_from_bone)
+      : views_(views),
+        shape_(images_shape(views)),
+        matrices_(world_from_bone, "world_from_bone", 64, {shape_[0], 4, 4},
+                  device_of(world_from_bone, "world_from_bone") < 0 ? -1 : renderer.cuda_device()),
+        on_device_(device_of(world_from_bone, "world_from_bone") >= 0) {
+    for (const View& view : views) {
+      if (view.width != views[0].width || view.height != views[0].height) {
+        throw py::value_error("views: expected one size of image");
+      }
+    }
+    if (on_device_) return;
+    for (std::size_t i = 0; i < views.size(); ++i) {
+      const double* m = matrices_.data<double>() + 16 * i;
+      poses_.push_back({{m[0], m[1], m[2]}, {m[4], m[5], m[6]}, {m[8], m[9], m[10]}, {m[3], m[7], m[11]}});
     }
   }
+
+  const std::vector<std::int64_t>& images() const { return shape_; }
+  fluoropose::Placements all() const {
+    return {static_cast<int>(views_.size()), views_.data(), on_device_ ? nullptr : poses_.data(),
+            on_device_ ? matrices_.data<double>() : nullptr};
+  }
+  // Calls work(view, pose, number, pixels before) for each, of poses on the CPU.
+  template <typename Work>
+  void each(const Work& work) const {
+    const std::size_t pixels = static_cast<std::size_t>(shape_[1] * shape_[2]);
+    for (std::size_t i = 0; i < views_.size(); ++i) work(views_[i], poses_[i], i, i * pixels);
+  }
+  const std::vector<View>& views() const { return views_; }
+  const Poses& poses() const { return poses_; }
+
+ private:
+  const std::vector<View>& views_;
+  std::vector<std::int64_t> shape_;
+  BorrowedTensor matrices_;
+  bool on_device_;
+  Poses poses_;
+};
+
+void* as_stream(std::uintptr_t stream) { return reinterpret_cast<void*>(stream); }
+
+// stream: of a renderer on a CUDA device, the cudaStream_t that orders its work.
+void render_into(const Renderer& renderer, const std::vector<View>& views, const py::object& world_from_bone,
+                 const py::object& images, std::uintptr_t stream) {
+  const Placed placed(renderer, views, world_from_bone);
+  const int device = renderer.cuda_device();
+  const BorrowedTensor out(images, "images", 32, placed.images(), device);
+  const py::gil_scoped_release release;
+  if (device < 0) return renderer.render_many(placed.views(), placed.poses(), out.data<float>());
+  const auto at = placed.all();
+  renderer.on_device(at).images(at, {out.data<float>(), nullptr, nullptr}, as_stream(stream));
+}
+
+void pose_gradients_into(const Renderer& renderer, const std::vector<View>& views, const py::object& world_from_bone,
+                         const py::object& by_image, const py::object& gradients, std::uintptr_t stream) {
+  const Placed placed(renderer, views, world_from_bone);
+  const int device = renderer.cuda_device();
+  const BorrowedTensor weights(by_image, "image_gradient", 32, placed.images(), device);
+  const BorrowedTensor out(gradients, "gradients", 64, {placed.images()[0], 6}, device);
+  const py::gil_scoped_release release;
+  if (device >= 0) {
+    const auto at = placed.all();
+    renderer.on_device(at).pose_gradients(at, weights.data<float>(), out.data<double>(), as_stream(stream));
+    return;
+  }
+  placed.each([&](const View& view, const Affine3<double>& pose, std::size_t i, std::size_t first) {
+    renderer.pose_gradient(view, pose, weights.data<float>() + first, out.data<double>() + 6 * i);
+  });
+}
+
+void normal_equations_into(const Renderer& renderer, const std::vector<View>& views, const py::object& world_from_bone,
+                           const py::object& targets, const std::optional<py::object>& weights, const py::object& cost,
+                           const py::object& jtj, const py::object& jtr, std::uintptr_t stream) {
+  const Placed placed(renderer, views, world_from_bone);
+  const int device = renderer.cuda_device();
+  const std::int64_t n = placed.images()[0];
+  const BorrowedTensor target(targets, "targets", 32, placed.images(), device);
+  std::optional<BorrowedTensor> weight;
+  if (weights) weight.emplace(*weights, "weights", 32, placed.images(), device);
+  const BorrowedTensor c(cost, "cost", 64, {n}, device), a(jtj, "jtj", 64, {n, 6, 6}, device),
+      b(jtr, "jtr", 64, {n, 6}, device);
+  const NormalArrays out{c.data<double>(), a.data<double>(), b.data<double>()};
+  const float* const by = weight ? weight->data<float>() : nullptr;
+  const py::gil_scoped_release release;
+  if (device >= 0) {
+    const auto at = placed.all();
+    renderer.on_device(at).normal_equations(at, target.data<float>(), by, out, as_stream(stream));
+    return;
+  }
+  placed.each([&](const View& view, const Affine3<double>& pose, std::size_t i, std::size_t first) {
+    renderer.normal_equations(view, pose, target.data<float>() + first, by ? by + first : nullptr,
+                              {out.cost + i, out.jtj + 36 * i, out.jtr + 6 * i});
+  });
+}
+
+void volume_gradient_into(const Renderer& renderer, const std::vector<View>& views, const py::object& world_from_bone,
+                          const py::object& by_image, const py::object& gradient, std::uintptr_t stream) {
+  const Placed placed(renderer, views, world_from_bone);
+  const fluoropose::Vec3<int> size = renderer.whole_size();
+  const int device = renderer.cuda_device();
+  const BorrowedTensor weights(by_image, "image_gradient", 32, placed.images(), device);
+  const BorrowedTensor out(gradient, "gradient", 32, {size.z, size.y, size.x}, device);
+  const py::gil_scoped_release release;
+  float* const sum = out.data<float>();
+  if (device >= 0) {
+    const auto at = placed.all();
+    renderer.on_device(at).volume_gradient(at, weights.data<float>(), sum, as_stream(stream));
+    return;
+  }
+  const std::size_t voxels = static_cast<std::size_t>(size.x) * size.y * size.z;
+  std::vector<float> one(voxels);
+  std::fill_n(sum, voxels, 0.0f);
+  placed.each([&](const View& view, const Affine3<double>& pose, std::size_t, std::size_t first) {
+    renderer.volume_gradient(view, pose, weights.data<float>() + first, one.data());
+    std::transform(one.begin(), one.end(), sum, sum, std::plus<>());
+  });
+}
+
+std::unique_ptr<LabelRenderer> make_label_renderer(const FloatVolume& labels, int count,
+                                                   const DoubleArray& bone_from_voxel, const std::string& device) {
+  const auto [nz, ny, nx] = sides(labels, "labels");
+  const Affine3<double> map = to_affine(bone_from_voxel, "bone_from_voxel");
+  const Device where = device_called(device);
+  const py::gil_scoped_release release;
+  return std::make_unique<LabelRenderer>(labels.data(), count, nx, ny, nz, map, where);
+}
+
+py::array_t<float> label_paths(const LabelRenderer& renderer, const View& view, const DoubleArray& world_from_bone,
+                               int count) {
+  const Affine3<double> pose = to_affine(world_from_bone, "world_from_bone");
+  py::array_t<float> paths({count, view.height, view.width});
+  float* out = paths.mutable_data();
+  const py::gil_scoped_release release;
+  renderer.render(view, pose, out);
+  return paths;
 }
 
 }  // namespace
@@ -221,11 +342,19 @@ void bind_drr(py::module_& m) {
            py::arg("stream"))
       .def("pose_gradients_into", &pose_gradients_into, py::arg("views"), py::arg("world_from_bone"),
            py::arg("image_gradient"), py::arg("gradients"), py::arg("stream"))
-      .def("volume_gradient", &volume_gradient, py::arg("view"), py::arg("world_from_bone"), py::arg("image_gradient"),
-           py::arg("shape"))
+      .def("volume_gradient", &volume_gradient, py::arg("view"), py::arg("world_from_bone"), py::arg("image_gradient"))
+      .def("normal_equations_into", &normal_equations_into, py::arg("views"), py::arg("world_from_bone"),
+           py::arg("targets"), py::arg("weights"), py::arg("cost"), py::arg("jtj"), py::arg("jtr"), py::arg("stream"))
+      .def("volume_gradient_into", &volume_gradient_into, py::arg("views"), py::arg("world_from_bone"),
+           py::arg("image_gradient"), py::arg("gradient"), py::arg("stream"))
+      .def_property_readonly("cuda_device", &Renderer::cuda_device, "Number of the CUDA device; -1 on the CPU.")
       .def("with_bone", &with_bone, py::arg("view"), py::arg("world_from_bone"))
       .def("with_jacobian", &with_jacobian, py::arg("view"), py::arg("world_from_bone"))
       .def("pose_gradient", &pose_gradient, py::arg("view"), py::arg("world_from_bone"), py::arg("image_gradient"))
       .def("normal_equations", &normal_equations, py::arg("view"), py::arg("world_from_bone"), py::arg("target"),
            py::arg("weights"));
+  py::class_<LabelRenderer>(m, "LabelRenderer", "See fluoropose.drr.LabelRenderer.")
+      .def(py::init(&make_label_renderer), py::arg("labels"), py::arg("count"), py::arg("bone_from_voxel"),
+           py::arg("device"))
+      .def("paths", &label_paths, py::arg("view"), py::arg("world_from_bone"), py::arg("count"));
 }

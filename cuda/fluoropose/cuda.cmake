@@ -13,7 +13,9 @@ endif()
 message(STATUS "fluoropose: CUDA kernels ${FLUOROPOSE_WITH_CUDA}")
 
 if(NOT FLUOROPOSE_WITH_CUDA)
-  target_sources(fluoropose PRIVATE ${PROJECT_SOURCE_DIR}/cpp/fluoropose/drr/cuda_renderer_absent.cc)
+  target_sources(fluoropose PRIVATE
+    ${PROJECT_SOURCE_DIR}/cpp/fluoropose/drr/cuda_labels_absent.cc
+    ${PROJECT_SOURCE_DIR}/cpp/fluoropose/drr/cuda_renderer_absent.cc)
   return()
 endif()
 
@@ -25,7 +27,9 @@ enable_language(CUDA)
 find_package(CUDAToolkit REQUIRED)
 
 # Objects rather than sources of the library: those who link it then need no CUDA compiler.
-add_library(fluoropose_cuda OBJECT ${PROJECT_SOURCE_DIR}/cuda/fluoropose/cuda_renderer.cu)
+add_library(fluoropose_cuda OBJECT
+  ${PROJECT_SOURCE_DIR}/cuda/fluoropose/cuda_labels.cu
+  ${PROJECT_SOURCE_DIR}/cuda/fluoropose/cuda_renderer.cu)
 target_include_directories(fluoropose_cuda PRIVATE ${PROJECT_SOURCE_DIR}/cpp)
 # CMake before 3.26 does not know that nvcc speaks C++20: no standard for CMake to check, an option for nvcc.
 set_property(TARGET fluoropose_cuda PROPERTY CXX_STANDARD)

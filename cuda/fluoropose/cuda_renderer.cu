@@ -2,125 +2,189 @@
 
 #include <algorithm>
 #include <mutex>
+#include <type_traits>
 #include <vector>
 
+#include "adjoints.cuh"
+#include "derivatives.cuh"
 #include "device.h"
-#include "kernels.cuh"
+#include "grid_on_device.h"
+#include "images.cuh"
+#include "planner.h"
 
 namespace fluoropose {
 
+using cuda::Batch;
+using cuda::blocks_for;
 using cuda::Buffer;
-using cuda::check;
-using cuda::JacobianTarget;
-using cuda::Stream;
+using cuda::kBlock;
+using cuda::launch;
+
+namespace {
+
+constexpr unsigned kMostBlocks = 1024;  // of one image, where each leaves a sum behind
+
+std::size_t pixels_of(const Placements& at) { return static_cast<std::size_t>(at.views->width) * at.views->height; }
+
+// The device's side of arrays in host memory.
+struct Staged {
+  Buffer<float> line, bone_line, jacobian, by_pixel, weights, by_voxel;
+  Buffer<std::uint8_t> mask;
+  Buffer<double> sums;
+};
+
+}  // namespace
 
 // Knows the type of the voxels.
 class CudaRenderer::State {
  public:
   virtual ~State() = default;
-  virtual void images(const RayJob& job, const DrrImages& out, cudaStream_t stream) = 0;
-  virtual void jacobian(const RayJob& job, const JacobianTarget& out, cudaStream_t stream) = 0;
+  virtual void images(const Placements& at, const DrrImages& out, cudaStream_t to) = 0;
+  virtual void jacobian(const Placements& at, float* line, float* jacobian, cudaStream_t to) = 0;
+  virtual void pose_gradients(const Placements& at, const float* by_pixel, double* gradients, cudaStream_t to) = 0;
+  virtual void normal_equations(const Placements& at, const float* target, const float* weights,
+                                const NormalArrays& out, cudaStream_t to) = 0;
+  virtual void volume_gradient(const Placements& at, const float* by_pixel, float* by_voxel, cudaStream_t to) = 0;
 
+  virtual Vec3<int> inner_size() const = 0;  // voxels along x, y, z, without the rim
+
+  int device = cuda::current_device();
   std::mutex turn;
-  Stream stream;
-  Buffer<float> line, bone_line, pose;
-  Buffer<std::uint8_t> mask;
+  cuda::Stream stream;  // of the calls on host memory
+  Staged staged;        // their arrays
 };
 
 namespace {
 
-const dim3 kBlock(cuda::kBlockWidth, cuda::kBlockHeight);
-
-dim3 blocks_for(int width, int height) {
-  return {(static_cast<unsigned>(width) + kBlock.x - 1) / kBlock.x,
-          (static_cast<unsigned>(height) + kBlock.y - 1) / kBlock.y};
-}
-
 template <typename Voxel>
 class StateOf final : public CudaRenderer::State {
  public:
-  explicit StateOf(const Grid<Voxel>& grid)
-      : size_(grid.size()), origin_(grid.voxel_from_bone().offset.template cast<float>()) {
-    const std::size_t count = static_cast<std::size_t>(size_.x) * size_.y * size_.z;
-    const Slices<Voxel> host = grid.slices(2);
-    const Voxel* mu = mu_.upload(host.mu, count, stream);
-    const Voxel* bone = host.bone ? bone_.upload(host.bone, count, stream) : nullptr;
-    for (int axis = 0; axis < 3; ++axis) {
-      slices_.across[axis] = {mu, bone, grid.slices(axis).strides};
-      const Slabs<Voxel>& slabs = grid.slabs(axis);
-      slabs_[axis] = {slab_mu_[axis].upload(slabs.mu.data(), slabs.mu.size(), stream),
-                      host.bone ? slab_bone_[axis].upload(slabs.bone.data(), slabs.bone.size(), stream) : nullptr,
-                      slabs.strides};
-    }
-    bricks_ = grid.bricks();
-    const std::size_t count_bricks = static_cast<std::size_t>(bricks_.nx) * bricks_.ny * bricks_.nz;
-    bricks_.busy = busy_.upload(bricks_.busy, count_bricks, stream);
-    maps_.reserve(static_cast<std::size_t>(std::max({size_.x, size_.y, size_.z})));
+  StateOf(const Grid<Voxel>& grid, Method method)
+      : method_(method),
+        frame_(grid.frame()),
+        grid_(grid, method == Method::kShearWarp, stream.get()),
+        planner_(frame_, method) {
+    for (int axis = 0; axis < 3; ++axis) slab_strides_.across[axis] = grid_.seen().slabs[axis].strides;
     stream.wait();
   }
 
-  void images(const RayJob& job, const DrrImages& out, cudaStream_t to) override {
-    const int width = job.view.width, height = job.view.height;
-    if (job.trilinear) {
-      const auto kernel = out.mask ? cuda::trilinear_kernel<true, Voxel> : cuda::trilinear_kernel<false, Voxel>;
-      kernel<<<blocks_for(width, height), kBlock, 0, to>>>(slices_.across[2], size_, job.view, out);
-    } else if (!job.plan) {
-      const auto kernel = out.mask ? cuda::ray_cast_kernel<true, Voxel> : cuda::ray_cast_kernel<false, Voxel>;
-      kernel<<<blocks_for(width, height), kBlock, 0, to>>>(slices_, size_, bricks_, job.view, out);
-    } else {
-      const ShearSums sums = planes(*job.plan, out.mask ? 3 : 1, out.mask != nullptr);
-      const auto kernel = out.mask ? cuda::shear_kernel<true, Voxel> : cuda::shear_kernel<false, Voxel>;
-      shear(*job.plan, sums, kernel, to);
-      const auto warp = out.mask ? cuda::warp_kernel<true> : cuda::warp_kernel<false>;
-      warp<<<blocks_for(width, height), kBlock, 0, to>>>(*job.plan, sums, width, height, out);
-    }
-    check(cudaGetLastError(), "starting a kernel");
+  void images(const Placements& at, const DrrImages& out, cudaStream_t to) override {
+    const auto make = [&](auto bone, auto method) {
+      constexpr bool kBone = decltype(bone)::value;
+      constexpr Method kMethod = decltype(method)::value;
+      planner_.in_batches(at, kBone ? 3 : 1, to, [&](const Batch& batch) {
+        shear(at, batch, cuda::shear_kernel<kBone, Voxel>, to);
+        launch(cuda::image_kernel<kBone, kMethod, Voxel>, {blocks_for(*at.views), 1, batch.count}, kBlock, to,
+               grid_.seen(), batch.space, images_at(out, batch.first * pixels_of(at)));
+      });
+    };
+    with_method([&](auto method) { out.mask ? make(std::true_type{}, method) : make(std::false_type{}, method); });
   }
 
-  void jacobian(const RayJob& job, const JacobianTarget& out, cudaStream_t to) override {
-    const int width = job.view.width, height = job.view.height;
-    if (job.trilinear) {
-      cuda::trilinear_jacobian_kernel<<<blocks_for(width, height), kBlock, 0, to>>>(slices_.across[2], size_, job.view,
-                                                                                    job.frames[2], origin_, out);
-    } else if (!job.plan) {
-      const cuda::Frames frames{{job.frames[0], job.frames[1], job.frames[2]}};
-      cuda::ray_cast_jacobian_kernel<<<blocks_for(width, height), kBlock, 0, to>>>(slices_, size_, bricks_, job.view,
-                                                                                   frames, out);
-    } else {
-      const ShearSums sums = planes(*job.plan, 2, false);
-      shear(*job.plan, sums, cuda::shear_lever_kernel<Voxel>, to);
-      cuda::warp_jacobian_kernel<<<blocks_for(width, height), kBlock, 0, to>>>(*job.plan, sums, *job.frames, width,
-                                                                               height, out);
-    }
-    check(cudaGetLastError(), "starting a kernel");
+  void jacobian(const Placements& at, float* line, float* jacobian, cudaStream_t to) override {
+    with_method([&](auto method) {
+      constexpr Method kMethod = decltype(method)::value;
+      planner_.in_batches(at, 2, to, [&](const Batch& batch) {
+        shear(at, batch, cuda::shear_lever_kernel<Voxel>, to);
+        const std::size_t first = batch.first * pixels_of(at);
+        launch(cuda::jacobian_kernel<kMethod, Voxel>, {blocks_for(*at.views), 1, batch.count}, kBlock, to, grid_.seen(),
+               batch.space, line + first, jacobian + 6 * first);
+      });
+    });
   }
+
+  void pose_gradients(const Placements& at, const float* by_pixel, double* gradients, cudaStream_t to) override {
+    const unsigned blocks = std::min(kMostBlocks, blocks_for(*at.views));
+    with_method([&](auto method) {
+      constexpr Method kMethod = decltype(method)::value;
+      planner_.in_batches(at, 2, to, [&](const Batch& batch) {
+        double* partial = partial_.reserve(static_cast<std::size_t>(batch.count) * blocks * 6);
+        shear(at, batch, cuda::shear_lever_kernel<Voxel>, to);
+        launch(cuda::gradient_kernel<kMethod, Voxel>, {blocks, 1, batch.count}, kBlock, to, grid_.seen(), batch.space,
+               by_pixel + batch.first * pixels_of(at), partial);
+        launch(cuda::total_gradient_kernel, {batch.count}, {32, cuda::kTotalRows}, to, partial,
+               static_cast<int>(blocks), gradients + 6 * batch.first);
+      });
+    });
+  }
+
+  void normal_equations(const Placements& at, const float* target, const float* weights, const NormalArrays& out,
+                        cudaStream_t to) override {
+    const unsigned blocks = std::min(kMostBlocks, blocks_for(*at.views));
+    with_method([&](auto method) {
+      constexpr Method kMethod = decltype(method)::value;
+      planner_.in_batches(at, 2, to, [&](const Batch& batch) {
+        double* partial = partial_.reserve(static_cast<std::size_t>(batch.count) * blocks * kNormalSums);
+        shear(at, batch, cuda::shear_lever_kernel<Voxel>, to);
+        const std::size_t n = batch.first, pixels = n * pixels_of(at);
+        launch(cuda::normal_kernel<kMethod, Voxel>, {blocks, 1, batch.count}, kBlock, to, grid_.seen(), batch.space,
+               target + pixels, weights ? weights + pixels : nullptr, partial);
+        launch(cuda::total_normal_kernel, {batch.count}, {32, cuda::kTotalRows}, to, partial, static_cast<int>(blocks),
+               NormalArrays{out.cost + n, out.jtj + 36 * n, out.jtr + 6 * n});
+      });
+    });
+  }
+
+  void volume_gradient(const Placements& at, const float* by_pixel, float* by_voxel, cudaStream_t to) override {
+    const auto elements = [](const SliceStrides& s) { return static_cast<std::size_t>(s.k) * s.nk; };
+    const bool sheared = method_ == Method::kShearWarp;
+    cuda::VoxelGradients given{given_.zeros(elements(slice_strides(frame_.size, 2)), to), {}};
+    for (int axis = 0; sheared && axis < 3; ++axis) {
+      given.slabs[axis] = given_slabs_[axis].zeros(elements(slab_strides_.across[axis]), to);
+    }
+    planner_.in_batches(at, 2, to, [&](const Batch& batch) {
+      const dim3 everywhere(blocks_for(*at.views), 1, batch.count);
+      const float* weights = by_pixel + batch.first * pixels_of(at);
+      launch(cuda::cast_adjoint_kernel, everywhere, kBlock, to, grid_.seen().size, batch.space, weights, given);
+      if (!sheared) return;
+      cuda::clear(batch.space.planes, batch.count * 2 * batch.space.plane_size * sizeof(float), to);
+      shear(at, batch, cuda::shear_kernel<false, Voxel>, to);
+      launch(cuda::warp_adjoint_kernel, everywhere, kBlock, to, batch.space, weights);
+      launch(cuda::shear_adjoint_kernel, {shear_blocks(*at.views), 1, batch.count}, kBlock, to, slab_strides_,
+             batch.space, given);
+    });
+    const Vec3<int> size = inner_size();
+    const std::size_t blocks = static_cast<std::size_t>(size.x) * size.y * size.z / 128 + 1;
+    launch(cuda::collect_kernel, {static_cast<unsigned>(std::min<std::size_t>(blocks, 4 * kMostBlocks))}, {128}, to,
+           frame_, slab_strides_, given, by_voxel);
+  }
+
+  Vec3<int> inner_size() const override { return {frame_.size.x - 2, frame_.size.y - 2, frame_.size.z - 2}; }
 
  private:
-  ShearSums planes(const ShearPlan& plan, int count, bool bone) {
-    const std::size_t size = static_cast<std::size_t>(plan.width) * plan.height;
-    float* memory = sums_.reserve(std::max<std::size_t>(1, count * size));
-    return {memory, bone ? memory + size : nullptr, bone ? memory + 2 * size : nullptr,
-            count == 2 ? memory + size : nullptr, plan.width};
+  template <typename Run>
+  void with_method(const Run& run) const {
+    if (method_ == Method::kRayCast) return run(std::integral_constant<Method, Method::kRayCast>{});
+    if (method_ == Method::kShearWarp) return run(std::integral_constant<Method, Method::kShearWarp>{});
+    run(std::integral_constant<Method, Method::kTrilinear>{});
   }
+
+  // Enough for an intermediate image as fine as the detector; where there is more, blocks go on.
+  static unsigned shear_blocks(const View& view) { return 2 * blocks_for(view); }
 
   template <typename Kernel>
-  void shear(const ShearPlan& plan, const ShearSums& sums, Kernel kernel, cudaStream_t to) {
-    if (plan.width == 0 || plan.height == 0) return;
-    const Slices<Voxel>& slices = slabs_[plan.axis];
-    const int count = slices.strides.nk;
-    cuda::slice_map_kernel<<<(static_cast<unsigned>(count) + 63) / 64, 64, 0, to>>>(plan, count, maps_.data());
-    kernel<<<blocks_for(plan.width, plan.height), kBlock, 0, to>>>(slices, maps_.data(), plan.width, plan.height, sums);
+  void shear(const Placements& at, const Batch& batch, Kernel kernel, cudaStream_t to) const {
+    if (method_ != Method::kShearWarp) return;
+    launch(kernel, {shear_blocks(*at.views), 1, batch.count}, kBlock, to, grid_.seen(), batch.space);
   }
 
-  Vec3<int> size_;
-  Vec3<float> origin_;  // the bone's, voxels
-  cuda::Axes<Voxel> slices_;
-  Bricks bricks_;
-  Buffer<std::uint8_t> busy_;
-  Slices<Voxel> slabs_[3];
-  Buffer<Voxel> mu_, bone_, slab_mu_[3], slab_bone_[3];
-  Buffer<float> sums_;
-  Buffer<SliceMap> maps_;
+  Method method_;
+  GridFrame frame_;
+  cuda::GridOnDevice<Voxel> grid_;
+  cuda::Planner planner_;
+  cuda::SlabStrides slab_strides_{};
+  Buffer<float> given_, given_slabs_[3];
+  Buffer<double> partial_;
+};
+
+// One call at a time, on the renderer's device.
+class Turn {
+ public:
+  explicit Turn(CudaRenderer::State& state) : lock_(state.turn), on_(state.device) {}
+
+ private:
+  std::lock_guard<std::mutex> lock_;
+  cuda::OnDevice on_;
 };
 
 }  // namespace
@@ -133,59 +197,102 @@ int cuda_device_count() {
 }
 
 template <typename Voxel>
-CudaRenderer::CudaRenderer(const Grid<Voxel>& grid) {
+CudaRenderer::CudaRenderer(const Grid<Voxel>& grid, Method method) {
   if (cuda_device_count() == 0) throw std::runtime_error("device: no usable CUDA device");
-  state_ = std::make_unique<StateOf<Voxel>>(grid);
+  state_ = std::make_unique<StateOf<Voxel>>(grid, method);
 }
-template CudaRenderer::CudaRenderer(const Grid<float>&);
-template CudaRenderer::CudaRenderer(const Grid<std::int16_t>&);
+template CudaRenderer::CudaRenderer(const Grid<float>&, Method);
+template CudaRenderer::CudaRenderer(const Grid<std::int16_t>&, Method);
 
 CudaRenderer::~CudaRenderer() = default;
 
-void CudaRenderer::render(const RayJob& job, const DrrImages& out) const {
+int CudaRenderer::device() const { return state_->device; }
+
+void CudaRenderer::images(const Placements& at, const DrrImages& out, void* stream) const {
+  const Turn turn(*state_);
+  state_->images(at, out, static_cast<cudaStream_t>(stream));
+}
+
+void CudaRenderer::pose_gradients(const Placements& at, const float* by_pixel, double* gradients, void* stream) const {
+  const Turn turn(*state_);
+  state_->pose_gradients(at, by_pixel, gradients, static_cast<cudaStream_t>(stream));
+}
+
+void CudaRenderer::normal_equations(const Placements& at, const float* target, const float* weights,
+                                    const NormalArrays& out, void* stream) const {
+  const Turn turn(*state_);
+  state_->normal_equations(at, target, weights, out, static_cast<cudaStream_t>(stream));
+}
+
+void CudaRenderer::volume_gradient(const Placements& at, const float* by_pixel, float* by_voxel, void* stream) const {
+  const Turn turn(*state_);
+  state_->volume_gradient(at, by_pixel, by_voxel, static_cast<cudaStream_t>(stream));
+}
+
+void CudaRenderer::images_to_host(const Placements& at, const DrrImages& out) const {
   State& s = *state_;
-  const std::lock_guard lock(s.turn);
-  const std::size_t pixels = static_cast<std::size_t>(job.view.width) * job.view.height;
+  const Turn turn(s);
+  const std::size_t pixels = pixels_of(at) * static_cast<std::size_t>(at.count);
   const bool bone = out.mask != nullptr;
-  const DrrImages images{s.line.reserve(pixels), bone ? s.bone_line.reserve(pixels) : nullptr,
-                         bone ? s.mask.reserve(pixels) : nullptr};
-  s.images(job, images, s.stream.get());
-  s.line.download(out.line_integral, pixels, s.stream);
+  const DrrImages images{s.staged.line.reserve(pixels), bone ? s.staged.bone_line.reserve(pixels) : nullptr,
+                         bone ? s.staged.mask.reserve(pixels) : nullptr};
+  s.images(at, images, s.stream.get());
+  s.staged.line.download(out.line_integral, pixels, s.stream.get());
   if (bone) {
-    s.bone_line.download(out.bone_line_integral, pixels, s.stream);
-    s.mask.download(out.mask, pixels, s.stream);
+    s.staged.bone_line.download(out.bone_line_integral, pixels, s.stream.get());
+    s.staged.mask.download(out.mask, pixels, s.stream.get());
   }
   s.stream.wait();
 }
 
-void CudaRenderer::render_jacobian(const RayJob& job, const JacobianSink& sink) const {
+void CudaRenderer::jacobian_to_host(const Placements& at, float* line, float* jacobian) const {
   State& s = *state_;
-  const std::lock_guard lock(s.turn);
-  const std::size_t width = static_cast<std::size_t>(job.view.width);
-  const std::size_t pixels = width * static_cast<std::size_t>(job.view.height);
-  std::vector<float> line(pixels), pose(6 * pixels);
-  s.jacobian(job, {s.line.reserve(pixels), s.pose.reserve(6 * pixels), nullptr, nullptr}, s.stream.get());
-  s.line.download(line.data(), pixels, s.stream);
-  s.pose.download(pose.data(), 6 * pixels, s.stream);
+  const Turn turn(s);
+  const std::size_t pixels = pixels_of(at);
+  s.jacobian(at, s.staged.line.reserve(pixels), s.staged.jacobian.reserve(6 * pixels), s.stream.get());
+  s.staged.line.download(line, pixels, s.stream.get());
+  s.staged.jacobian.download(jacobian, 6 * pixels, s.stream.get());
   s.stream.wait();
-  for (int v = 0; v < job.view.height; ++v) {
-    JacobianRow row{v, line.data() + v * width, {}};
-    for (int i = 0; i < 6; ++i) row.pose[i] = pose.data() + i * pixels + v * width;
-    sink(row);
-  }
 }
 
-void CudaRenderer::enqueue(const RayJob& job, const DrrImages& out, void* stream) const {
-  const std::lock_guard lock(state_->turn);
-  state_->images(job, out, static_cast<cudaStream_t>(stream));
+void CudaRenderer::pose_gradient_to_host(const Placements& at, const float* by_pixel, double* gradients) const {
+  State& s = *state_;
+  const Turn turn(s);
+  const std::size_t count = static_cast<std::size_t>(at.count), pixels = pixels_of(at) * count;
+  double* out = s.staged.sums.reserve(6 * count);
+  s.pose_gradients(at, s.staged.by_pixel.upload(by_pixel, pixels, s.stream.get()), out, s.stream.get());
+  s.staged.sums.download(gradients, 6 * count, s.stream.get());
+  s.stream.wait();
 }
 
-void CudaRenderer::enqueue_pose_gradient(const RayJob& job, const float* by_pixel, double* gradient,
-                                         void* stream) const {
-  const std::lock_guard lock(state_->turn);
-  const cudaStream_t to = static_cast<cudaStream_t>(stream);
-  check(cudaMemsetAsync(gradient, 0, 6 * sizeof(double), to), "clearing memory");
-  state_->jacobian(job, {nullptr, nullptr, by_pixel, gradient}, to);
+void CudaRenderer::normal_equations_to_host(const Placements& at, const float* target, const float* weights,
+                                            const NormalArrays& out) const {
+  State& s = *state_;
+  const Turn turn(s);
+  const cudaStream_t to = s.stream.get();
+  const std::size_t count = static_cast<std::size_t>(at.count), pixels = pixels_of(at) * count;
+  double* const sums = s.staged.sums.reserve(43 * count);
+  const NormalArrays arrays{sums, sums + count, sums + 37 * count};
+  s.normal_equations(at, s.staged.by_pixel.upload(target, pixels, to),
+                     weights ? s.staged.weights.upload(weights, pixels, to) : nullptr, arrays, to);
+  std::vector<double> host(43 * count);
+  s.staged.sums.download(host.data(), host.size(), to);
+  s.stream.wait();
+  std::copy_n(host.data(), count, out.cost);
+  std::copy_n(host.data() + count, 36 * count, out.jtj);
+  std::copy_n(host.data() + 37 * count, 6 * count, out.jtr);
+}
+
+void CudaRenderer::volume_gradient_to_host(const Placements& at, const float* by_pixel, float* by_voxel) const {
+  State& s = *state_;
+  const Turn turn(s);
+  const cudaStream_t to = s.stream.get();
+  const Vec3<int> size = s.inner_size();
+  const std::size_t voxels = static_cast<std::size_t>(size.x) * size.y * size.z;
+  s.volume_gradient(at, s.staged.by_pixel.upload(by_pixel, pixels_of(at) * static_cast<std::size_t>(at.count), to),
+                    s.staged.by_voxel.reserve(voxels), to);
+  s.staged.by_voxel.download(by_voxel, voxels, to);
+  s.stream.wait();
 }
 
 }  // namespace fluoropose

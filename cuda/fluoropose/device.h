@@ -1,4 +1,4 @@
-// Owners of CUDA resources that turn errors into exceptions.
+// Owners of CUDA resources that turn errors into exceptions, and the one way kernels are started.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -13,6 +13,39 @@ namespace fluoropose::cuda {
 inline void check(cudaError_t status, const char* what) {
   if (status != cudaSuccess) throw std::runtime_error(std::string("CUDA: ") + what + ": " + cudaGetErrorString(status));
 }
+
+// Starts kernel in the order of a stream.
+template <typename... Parameters, typename... Arguments>
+void launch(void (*kernel)(Parameters...), const dim3& grid, const dim3& block, cudaStream_t stream,
+            const Arguments&... arguments) {
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid, config.blockDim = block, config.stream = stream;
+  check(cudaLaunchKernelEx(&config, kernel, arguments...), "starting a kernel");
+}
+
+inline void clear(void* memory, std::size_t bytes, cudaStream_t stream) {
+  check(cudaMemsetAsync(memory, 0, bytes, stream), "clearing memory");
+}
+
+inline int current_device() {
+  int device = 0;
+  check(cudaGetDevice(&device), "finding the current device");
+  return device;
+}
+
+// Makes a device the current one for as long as this lives.
+class OnDevice {
+ public:
+  explicit OnDevice(int device) : before_(current_device()) {
+    if (device != before_) check(cudaSetDevice(device), "choosing a device");
+  }
+  ~OnDevice() { cudaSetDevice(before_); }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+ private:
+  int before_;
+};
 
 class Stream {
  public:
@@ -46,17 +79,20 @@ class Buffer {
     }
     return data_;
   }
-  T* upload(const T* from, std::size_t count, const Stream& stream) {
+  T* zeros(std::size_t count, cudaStream_t stream) {
     reserve(count);
-    check(cudaMemcpyAsync(data_, from, count * sizeof(T), cudaMemcpyHostToDevice, stream.get()),
-          "copying to the device");
+    clear(data_, count * sizeof(T), stream);
     return data_;
   }
-  void download(T* to, std::size_t count, const Stream& stream) const {
-    check(cudaMemcpyAsync(to, data_, count * sizeof(T), cudaMemcpyDeviceToHost, stream.get()),
-          "copying from the device");
+  T* upload(const T* from, std::size_t count, cudaStream_t stream) {
+    reserve(count);
+    check(cudaMemcpyAsync(data_, from, count * sizeof(T), cudaMemcpyHostToDevice, stream), "copying to the device");
+    return data_;
   }
-  T* data() { return data_; }
+  void download(T* to, std::size_t count, cudaStream_t stream) const {
+    check(cudaMemcpyAsync(to, data_, count * sizeof(T), cudaMemcpyDeviceToHost, stream), "copying from the device");
+  }
+  T* data() const { return data_; }
 
  private:
   T* data_ = nullptr;

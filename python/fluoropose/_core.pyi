@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['ComparedView', 'Distortion', 'GradientCorrelation', 'Loss', 'PlanePolynomial', 'Renderer', 'Triangulation', 'TriangulationStatus', 'View', 'built_with_cuda', 'climb', 'cuda_device_count', 'max_polynomial_order', 'neutral_start', 'triangulate']
+__all__: list[str] = ['ComparedView', 'Distortion', 'GradientCorrelation', 'LabelRenderer', 'Loss', 'PlanePolynomial', 'Renderer', 'Triangulation', 'TriangulationStatus', 'View', 'built_with_cuda', 'climb', 'cuda_device_count', 'max_polynomial_order', 'neutral_start', 'triangulate']
 class View:
     """
     Plain view geometry handed to the compiled core; see fluoropose.geometry.View.
@@ -49,17 +49,34 @@ class Renderer:
         ...
     def normal_equations(self, view: View, world_from_bone: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], target: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], weights: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None) -> tuple[float, numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64]]:
         ...
+    def normal_equations_into(self, views: collections.abc.Sequence[View], world_from_bone: typing.Any, targets: typing.Any, weights: typing.Any | None, cost: typing.Any, jtj: typing.Any, jtr: typing.Any, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
     def pose_gradient(self, view: View, world_from_bone: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], image_gradient: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> numpy.typing.NDArray[numpy.float64]:
         ...
-    def pose_gradients_into(self, views: collections.abc.Sequence[View], world_from_bone: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float64]], image_gradient: typing.Any, gradients: typing.Any, stream: typing.SupportsInt | typing.SupportsIndex | None) -> None:
+    def pose_gradients_into(self, views: collections.abc.Sequence[View], world_from_bone: typing.Any, image_gradient: typing.Any, gradients: typing.Any, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
-    def render_into(self, views: collections.abc.Sequence[View], world_from_bone: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float64]], images: typing.Any, stream: typing.SupportsInt | typing.SupportsIndex | None) -> None:
+    def render_into(self, views: collections.abc.Sequence[View], world_from_bone: typing.Any, images: typing.Any, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
-    def volume_gradient(self, view: View, world_from_bone: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], image_gradient: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], shape: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"]) -> numpy.typing.NDArray[numpy.float32]:
+    def volume_gradient(self, view: View, world_from_bone: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], image_gradient: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> numpy.typing.NDArray[numpy.float32]:
+        ...
+    def volume_gradient_into(self, views: collections.abc.Sequence[View], world_from_bone: typing.Any, image_gradient: typing.Any, gradient: typing.Any, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
     def with_bone(self, view: View, world_from_bone: typing.Annotated[numpy.typing.ArrayLike, numpy.float64]) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.bool]]:
         ...
     def with_jacobian(self, view: View, world_from_bone: typing.Annotated[numpy.typing.ArrayLike, numpy.float64]) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.float32]]:
+        ...
+    @property
+    def cuda_device(self) -> int:
+        """
+        Number of the CUDA device; -1 on the CPU.
+        """
+class LabelRenderer:
+    """
+    See fluoropose.drr.LabelRenderer.
+    """
+    def __init__(self, labels: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], count: typing.SupportsInt | typing.SupportsIndex, bone_from_voxel: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], device: str) -> None:
+        ...
+    def paths(self, view: View, world_from_bone: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], count: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
         ...
 class GradientCorrelation:
     """

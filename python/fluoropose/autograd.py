@@ -1,14 +1,16 @@
-"""Rendering as a differentiable function of torch: gradients for the pose and for the volume.
+"""Rendering as a differentiable function of torch: gradients for the pose and for the volume, and normal equations.
 
 The compiled core reads and writes the tensors' own memory (through DLPack), on the device of the renderer. On a CUDA
 device it works in the order of torch's current stream, without waiting; after a first call of the same size it
-allocates nothing, so that a CUDA graph can hold it.
+allocates nothing, so that a CUDA graph can hold it. Poses on the CPU then stay what they were when the graph was made;
+those on the device are read anew whenever it runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,12 +19,30 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fluoropose import _core
-from fluoropose.drr import Method, Renderer
+from fluoropose.drr import Device, Method, Renderer
 from fluoropose.errors import InputError
-from fluoropose.geometry import Pose, View
+from fluoropose.geometry import View
 from fluoropose.volume import Volume
 
-__all__ = ["render", "render_volume"]
+__all__ = ["NormalTensors", "normal_equations", "render", "render_volume"]
+
+_LEAST_RIGID = 1e-5  # what the compiled core takes for rigid as well
+
+
+class NormalTensors(NamedTuple):
+    """Of the residuals r = image - target with derivative J and weights W, for n images; float64.
+
+    Attributes
+    ----------
+    cost
+        r^T W r / 2, (n,).
+    jtj, jtr
+        J^T W J (n, 6, 6) and J^T W r (n, 6), of the parameters of ``Renderer.render_with_jacobian``.
+    """
+
+    cost: Tensor
+    jtj: Tensor
+    jtr: Tensor
 
 
 def render(renderer: Renderer, views: View | Sequence[View], world_from_bone: Tensor) -> Tensor:
@@ -35,9 +55,9 @@ def render(renderer: Renderer, views: View | Sequence[View], world_from_bone: Te
     views
         One view for all poses, or one for each.
     world_from_bone
-        (4, 4) or (n, 4, 4) rigid matrices, mm; a tensor on the CPU, since they are arguments of kernels. Their gradient
-        lies along the rigid motions: it is that of any smooth way to make rigid matrices (exponential map, quaternion,
-        Euler angles).
+        (4, 4) or (n, 4, 4) rigid matrices, mm, on the CPU or on the renderer's device. On a CUDA device nobody waits to
+        look at them: the images of matrices that are not rigid are NaN there. Their gradient lies along the rigid
+        motions: it is that of any smooth way to make rigid matrices (exponential map, quaternion, Euler angles).
 
     Returns
     -------
@@ -63,7 +83,8 @@ def render_volume(
     Parameters
     ----------
     mu
-        (nz, ny, nx) float32 attenuation, 1/mm.
+        (nz, ny, nx) float32 attenuation, 1/mm, on the CPU or on a CUDA device, which then renders. It is copied, by way
+        of the CPU.
     bone_from_voxel
         (4, 4) affine map of voxel indices (x, y, z) to mm.
     views, world_from_bone
@@ -75,70 +96,154 @@ def render_volume(
     -------
     As ``render``. The volume's gradient is the exact transpose of the renderer.
     """
-    if mu.device.type != "cpu" or mu.dtype != torch.float32:
-        raise InputError(f"mu: expected a float32 tensor on the CPU, found {mu.dtype} on {mu.device}")
-    volume = Volume(mu.detach().contiguous().numpy(), bone_from_voxel)
-    return _rendered(mu, Renderer(volume, method, whole=True), views, world_from_bone)
+    if mu.device.type not in ("cpu", "cuda") or mu.dtype != torch.float32:
+        raise InputError(f"mu: expected a float32 tensor on the CPU or on CUDA, found {mu.dtype} on {mu.device}")
+    volume = Volume(mu.detach().cpu().contiguous().numpy(), bone_from_voxel)
+    device: Device = "cuda" if mu.is_cuda else "cpu"
+    with _current(mu.device):
+        renderer = Renderer(volume, method, device, whole=True)
+    return _rendered(mu, renderer, views, world_from_bone)
+
+
+def normal_equations(
+    renderer: Renderer,
+    views: View | Sequence[View],
+    world_from_bone: Tensor,
+    targets: Tensor,
+    weights: Tensor | None = None,
+) -> NormalTensors:
+    """Return what Gauss-Newton steps towards ``targets`` need; neither images nor Jacobians are stored.
+
+    Parameters
+    ----------
+    renderer, views, world_from_bone
+        As for ``render``, of n poses.
+    targets, weights
+        (n, h, w) float32 on the renderer's device; weights are the diagonal of W, ones by default.
+
+    Returns
+    -------
+    Tensors on the renderer's device; no gradient flows through them.
+
+    Raises
+    ------
+    InputError
+        As for ``render``, and if targets or weights have another shape, type or device.
+    """
+    matrices, cores = _placed(renderer, views, world_from_bone.detach())
+    n, device = len(matrices), _device(renderer)
+    shape = (n, *_size(cores))
+    for name, image in (("targets", targets), ("weights", weights)):
+        if image is not None and (image.shape != shape or image.dtype != torch.float32 or image.device != device):
+            found = f"{tuple(image.shape)} {image.dtype} on {image.device}"
+            raise InputError(f"{name}: expected {shape} float32 on {device}, found {found}")
+    with _current(device):
+        cost, jtj, jtr = (torch.empty(n, *of, dtype=torch.float64, device=device) for of in ((), (6, 6), (6,)))
+        by = None if weights is None else weights.detach().contiguous()
+        renderer.core.normal_equations_into(
+            cores, matrices, targets.detach().contiguous(), by, cost, jtj, jtr, _stream(device)
+        )
+    return NormalTensors(cost, jtj, jtr)
 
 
 def _rendered(mu: Tensor | None, renderer: Renderer, views: View | Sequence[View], world_from_bone: Tensor) -> Tensor:
-    if world_from_bone.device.type != "cpu":
-        raise InputError(f"world_from_bone: expected a tensor on the CPU, found {world_from_bone.device}")
-    if world_from_bone.ndim not in (2, 3) or world_from_bone.shape[-2:] != (4, 4):
-        raise InputError(f"world_from_bone: expected shape (4, 4) or (n, 4, 4), found {tuple(world_from_bone.shape)}")
-    matrices = world_from_bone.reshape(-1, 4, 4)
-    chosen = (views,) * len(matrices) if isinstance(views, View) else tuple(views)
-    images: Tensor = _Render.apply(mu, matrices, renderer, chosen)  # type: ignore[no-untyped-call]
+    matrices = world_from_bone.reshape(-1, *world_from_bone.shape[-2:])
+    placed, cores = _placed(renderer, views, world_from_bone.detach())
+    images: Tensor = _Render.apply(mu, matrices, placed, renderer, cores)  # type: ignore[no-untyped-call]
     return images.reshape(*world_from_bone.shape[:-2], *images.shape[1:])
 
 
 class _Render(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, mu: Tensor | None, matrices: Tensor, renderer: Renderer, views: tuple[View, ...]) -> Tensor:
-        poses = [Pose.from_matrix(matrix) for matrix in matrices.detach().double().numpy()]
-        if len(views) != len(poses):
-            raise InputError(f"world_from_bone: expected one pose per view, {len(views)}, found {len(poses)}")
-        ctx.renderer, ctx.views, ctx.poses, ctx.dtype = renderer, views, poses, matrices.dtype
-        images = torch.empty(len(poses), views[0].height, views[0].width, device=renderer.device)
-        renderer.core.render_into(*_core_arguments(views, poses), images, _stream(images))
+    def forward(
+        ctx: Any, mu: Tensor | None, matrices: Tensor, placed: Tensor, renderer: Renderer, cores: list[_core.View]
+    ) -> Tensor:
+        ctx.renderer, ctx.cores, ctx.dtype, ctx.place = renderer, cores, matrices.dtype, matrices.device
+        ctx.save_for_backward(placed)
+        device = _device(renderer)
+        with _current(device):
+            images = torch.empty(len(placed), *_size(cores), device=device)
+            renderer.core.render_into(cores, placed, images, _stream(device))
         return images
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, by_image: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, by_image: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         renderer: Renderer = ctx.renderer
-        by_image = by_image.contiguous()
+        (placed,) = ctx.saved_tensors
+        by_image, device = by_image.contiguous(), by_image.device
         by_volume: Tensor | None = None
         by_matrix: Tensor | None = None
-        if ctx.needs_input_grad[0]:
-            jobs = zip(ctx.views, ctx.poses, by_image.numpy(), strict=True)
-            by_volume = torch.from_numpy(sum(renderer.volume_gradient(view, pose, g) for view, pose, g in jobs))
-        if ctx.needs_input_grad[1]:
-            twists = torch.empty(len(ctx.poses), 6, dtype=torch.float64, device=by_image.device)
-            arguments = _core_arguments(ctx.views, ctx.poses)
-            renderer.core.pose_gradients_into(*arguments, by_image, twists, _stream(by_image))
-            rows = [_by_matrix(twist, pose) for twist, pose in zip(twists.cpu().numpy(), ctx.poses, strict=True)]
-            by_matrix = torch.from_numpy(np.stack(rows)).to(ctx.dtype)
-        return by_volume, by_matrix, None, None
+        with _current(device):
+            if ctx.needs_input_grad[0]:
+                by_volume = torch.empty(renderer.shape, device=device)
+                renderer.core.volume_gradient_into(ctx.cores, placed, by_image, by_volume, _stream(device))
+            if ctx.needs_input_grad[1]:
+                twists = torch.empty(len(placed), 6, dtype=torch.float64, device=device)
+                renderer.core.pose_gradients_into(ctx.cores, placed, by_image, twists, _stream(device))
+                by_matrix = _by_matrix(twists.to(placed.device), placed).to(ctx.place, ctx.dtype)
+        return by_volume, by_matrix, None, None, None
 
 
-def _core_arguments(views: Sequence[View], poses: Sequence[Pose]) -> tuple[list[_core.View], list[NDArray[np.float64]]]:
-    return [view.core() for view in views], [pose.matrix for pose in poses]
+def _placed(
+    renderer: Renderer, views: View | Sequence[View], world_from_bone: Tensor
+) -> tuple[Tensor, list[_core.View]]:
+    """Return the poses (n, 4, 4) as float64 and as many views of the core."""
+    allowed = (torch.device("cpu"), _device(renderer))
+    if world_from_bone.device not in allowed:
+        places = " or ".join(dict.fromkeys(str(place) for place in allowed))
+        raise InputError(f"world_from_bone: expected a tensor on {places}, found {world_from_bone.device}")
+    if world_from_bone.ndim not in (2, 3) or world_from_bone.shape[-2:] != (4, 4):
+        raise InputError(f"world_from_bone: expected shape (4, 4) or (n, 4, 4), found {tuple(world_from_bone.shape)}")
+    matrices = world_from_bone.reshape(-1, 4, 4).double().contiguous()
+    if not matrices.is_cuda:
+        _check_rigid(matrices)
+    if isinstance(views, View):
+        return matrices, [views.core()] * len(matrices)
+    if len(views) != len(matrices):
+        raise InputError(f"world_from_bone: expected one pose per view, {len(views)}, found {len(matrices)}")
+    if len({view.size_px for view in views}) > 1:
+        raise InputError("views: expected images of one size")
+    return matrices, [view.core() for view in views]
 
 
-def _stream(tensor: Tensor) -> int | None:
-    return torch.cuda.current_stream(tensor.device).cuda_stream if tensor.is_cuda else None
+def _check_rigid(matrices: Tensor) -> None:
+    rotation = matrices[:, :3, :3]
+    off = (rotation @ rotation.mT - torch.eye(3, dtype=torch.float64)).abs().amax((1, 2))
+    last = (matrices[:, 3] - torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)).abs().amax(1)
+    good = (off < _LEAST_RIGID) & (torch.linalg.det(rotation) > 0) & (last < _LEAST_RIGID)
+    good &= matrices.isfinite().all(2).all(1)
+    if not good.all():
+        bad = int(torch.nonzero(~good)[0])
+        raise InputError(f"world_from_bone: expected a rotation and a translation, found {matrices[bad].tolist()}")
 
 
-def _by_matrix(twist: NDArray[np.float64], pose: Pose) -> NDArray[np.float64]:
-    """Turn a gradient by (omega, v) into one by the matrix.
+def _size(cores: Sequence[_core.View]) -> tuple[int, int]:
+    return cores[0].height, cores[0].width
+
+
+def _device(renderer: Renderer) -> torch.device:
+    index = renderer.core.cuda_device
+    return torch.device("cpu") if index < 0 else torch.device("cuda", index)
+
+
+def _current(device: torch.device) -> AbstractContextManager[Any]:
+    """Make a CUDA device torch's current one, without which it lends no tensors of it."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def _stream(device: torch.device) -> int:
+    return int(torch.cuda.current_stream(device).cuda_stream) if device.type == "cuda" else 0
+
+
+def _by_matrix(twists: Tensor, matrices: Tensor) -> Tensor:
+    """Turn gradients by (omega, v), (n, 6), into those by the matrices (n, 4, 4).
 
     A small turn changes R by [omega]x R. Half of [g]x R gives g . omega for it, and nothing for changes that are no
     motion.
     """
-    x, y, z = twist[:3]
-    skew = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    gradient = np.zeros((4, 4))
-    gradient[:3, :3] = 0.5 * skew @ pose.rotation
-    gradient[:3, 3] = twist[3:]
+    rotation = matrices[:, :3, :3]
+    gradient = torch.zeros_like(matrices)
+    gradient[:, :3, :3] = 0.5 * torch.linalg.cross(twists[:, :3, None].expand_as(rotation), rotation, dim=1)
+    gradient[:, :3, 3] = twists[:, 3:]
     return gradient

@@ -27,6 +27,8 @@ Method = Literal["shear_warp", "ray_cast", "trilinear"]
 Device = Literal["cpu", "cuda"]
 Storage = Literal["float32", "int16"]
 
+_MOST_LABELS = 65_535
+
 
 class Renderer:
     """Renders one volume; keep it, and call ``render`` for every pose.
@@ -65,7 +67,8 @@ class Renderer:
     ) -> None:
         self.core = _core_renderer(volume, None, method, device, storage, whole)
         self.device = device
-        self._storage, self._whole, self._shape = storage, whole, volume.shape
+        self.shape = volume.shape
+        self._differentiable = whole and storage == "float32" and method != "trilinear"
 
     def render(self, view: View, world_from_bone: Pose) -> NDArray[np.float32]:
         """Return the (height, width) line integrals, dimensionless, of the view's ideal image."""
@@ -110,12 +113,12 @@ class Renderer:
 
         The exact transpose of ``render``; needs a renderer of the ``whole`` volume.
         """
-        if self.device != "cpu":
-            raise InputError(f'device: volume_gradient runs on the "cpu" only, found {self.device!r}')
-        if not self._whole or self._storage != "float32":
-            raise InputError("whole: volume_gradient needs Renderer(..., whole=True) with float32 storage")
+        if not self._differentiable:
+            raise InputError(
+                "whole: volume_gradient needs Renderer(..., whole=True) with float32 storage, not trilinear samples"
+            )
         weight = _image("image_gradient", image_gradient, view)
-        return self.core.volume_gradient(view.core(), world_from_bone.matrix, weight, list(self._shape))
+        return self.core.volume_gradient(view.core(), world_from_bone.matrix, weight)
 
     def normal_equations(
         self,
@@ -206,7 +209,9 @@ class BoneRenderer:
 
 
 class LabelRenderer:
-    """Renders the path that rays take through each label of a label map, such as the bones of one CT.
+    """Renders the path that rays take through each label of a label map, such as the bones of one CT, in one pass.
+
+    Rays are cast by Joseph's method; a label's voxels are interpolated as if they held 1 and all others 0.
 
     Parameters
     ----------
@@ -214,21 +219,18 @@ class LabelRenderer:
         (nz, ny, nx) integers; 0 is not rendered.
     bone_from_voxel
         (4, 4) affine map of voxel indices (x, y, z) to mm, as of `Volume`.
-    method, device
+    device
         As for `Renderer`.
 
     Raises
     ------
     InputError
-        As for `Renderer`, and if the labels are not integers, none of them is above zero, or one is below.
+        As for `Renderer`, and if the labels are not integers, none of them is above zero, one is below, or there are
+        more than 65,535.
     """
 
     def __init__(
-        self,
-        labels: NDArray[np.integer],
-        bone_from_voxel: NDArray[np.float64],
-        method: Method = "ray_cast",
-        device: Device = "cpu",
+        self, labels: NDArray[np.integer], bone_from_voxel: NDArray[np.float64], device: Device = "cpu"
     ) -> None:
         if np.ndim(labels) != 3 or not np.issubdtype(np.asarray(labels).dtype, np.integer):
             raise InputError(
@@ -236,17 +238,16 @@ class LabelRenderer:
             )
         found = np.unique(labels)
         self.labels = tuple(int(label) for label in found if label != 0)
-        if not self.labels or self.labels[0] < 0:
+        if not self.labels or self.labels[0] < 0 or len(self.labels) > _MOST_LABELS:
             raise InputError(f"labels: expected some above zero and none below, found {found[:10].tolist()}")
-        # Of attenuation 1/mm, so that line integrals are lengths; each keeps the box that it fills.
-        self._renderers = [
-            Renderer(Volume((labels == label).astype(np.float32), bone_from_voxel), method, device, "int16")
-            for label in self.labels
-        ]
+        _check_device(device)
+        # Also checks the map.
+        numbers = Volume(np.searchsorted([0, *self.labels], labels).astype(np.float32), bone_from_voxel)
+        self._core = _core.LabelRenderer(numbers.mu, len(self.labels), numbers.bone_from_voxel, device)
 
     def render(self, view: View, world_from_bone: Pose) -> NDArray[np.float32]:
         """Return the path lengths (n, h, w), mm, in the order of ``labels``."""
-        return np.stack([renderer.render(view, world_from_bone) for renderer in self._renderers])
+        return self._core.paths(view.core(), world_from_bone.matrix, len(self.labels))
 
 
 def _image(name: str, image: NDArray[np.float32], view: View) -> NDArray[np.float32]:
@@ -267,12 +268,16 @@ def _core_renderer(
 ) -> _core.Renderer:
     if method not in get_args(Method):
         raise InputError(f'method: expected "shear_warp", "ray_cast" or "trilinear", found {method!r}')
-    if device not in get_args(Device):
-        raise InputError(f'device: expected "cpu" or "cuda", found {device!r}')
+    _check_device(device)
     if storage not in get_args(Storage):
         raise InputError(f'storage: expected "float32" or "int16", found {storage!r}')
+    return _core.Renderer(volume.mu, volume.bone_from_voxel, mask, method, device, storage, whole)
+
+
+def _check_device(device: Device) -> None:
+    if device not in get_args(Device):
+        raise InputError(f'device: expected "cpu" or "cuda", found {device!r}')
     if device == "cuda" and not _core.built_with_cuda():
         raise InputError('device: "cuda" needs a build with CUDA; this one was made without (FLUOROPOSE_CUDA)')
     if device == "cuda" and _core.cuda_device_count() == 0:
         raise InputError('device: "cuda" was asked for, but no usable CUDA device or driver was found')
-    return _core.Renderer(volume.mu, volume.bone_from_voxel, mask, method, device, storage, whole)

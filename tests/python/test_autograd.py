@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from drr_scenes import POSES, affine, blobs, noise, oblique_view
-from fluoropose.autograd import render, render_volume
+from fluoropose.autograd import normal_equations, render, render_volume
 from fluoropose.drr import Method, Renderer
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
@@ -109,6 +109,25 @@ def test_many_poses_and_the_volume_at_once() -> None:
         assert not render_volume(mu, PLACE, oblique_view(), matrices).requires_grad
 
 
+@pytest.mark.parametrize("method", ["ray_cast", "shear_warp", "trilinear"])
+def test_normal_equations_are_those_of_the_stored_jacobian(method: Method) -> None:
+    renderer, view = Renderer(SMOOTH, method), oblique_view()
+    random = torch.Generator().manual_seed(0)
+    targets, weights = torch.rand(2, 31, 41, generator=random), torch.rand(2, 31, 41, generator=random)
+    poses = torch.from_numpy(np.stack([pose.matrix for pose in POSES[:2]]))
+    for w in (None, weights):
+        cost, jtj, jtr = normal_equations(renderer, view, poses, targets, w)
+        for i, pose in enumerate(POSES[:2]):
+            image, jacobian = renderer.render_with_jacobian(view, pose)
+            j, r = jacobian.reshape(6, -1).astype(np.float64), (image - targets[i].numpy()).ravel().astype(np.float64)
+            by = np.ones_like(r) if w is None else w[i].numpy().ravel().astype(np.float64)
+            # Sums of products of single precision numbers: measured within 1e-7.
+            np.testing.assert_allclose(jtj[i], (j * by) @ j.T, atol=1e-6 * np.abs((j * by) @ j.T).max())
+            size = np.abs(j * by) @ np.abs(r)
+            assert (np.abs(jtr[i].numpy() - j @ (by * r)) <= 1e-6 * size).all()
+            assert float(cost[i]) == pytest.approx(0.5 * (by * r) @ r, rel=1e-6)
+
+
 def test_bad_tensors_are_named() -> None:
     renderer, view = Renderer(SMOOTH), oblique_view()
     pose = torch.from_numpy(POSES[0].matrix)
@@ -116,9 +135,33 @@ def test_bad_tensors_are_named() -> None:
         render(renderer, view, pose[:3])
     with pytest.raises(InputError, match="rotation"):
         render(renderer, view, pose @ torch.diag(torch.tensor([1.1, 1.0, 1.0, 1.0], dtype=torch.float64)))
+    with pytest.raises(InputError, match="rotation"):
+        render(renderer, view, pose * torch.nan)
+    with pytest.raises(InputError, match="one size"):
+        render(renderer, [view, oblique_view(size=(3, 3))], torch.stack([pose, pose]))
+    with pytest.raises(InputError, match=r"targets: expected \(1, 31, 41\) float32 on cpu, found \(31, 41\)"):
+        normal_equations(renderer, view, pose, torch.zeros(31, 41))
+    with pytest.raises(InputError, match="weights: expected"):
+        normal_equations(renderer, view, pose, torch.zeros(1, 31, 41), torch.zeros(1, 31, 41, dtype=torch.float64))
     with pytest.raises(InputError, match="one pose per view"):
         render(renderer, [view, view], pose)
     with pytest.raises(InputError, match="mu: expected a float32"):
         render_volume(torch.zeros(3, 3, 3, dtype=torch.float64), np.eye(4), view, pose)
     with pytest.raises(InputError, match="whole"):
         renderer.volume_gradient(view, POSES[0], np.ones((31, 41), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        (torch.zeros(1, 31, 40), r"images: expected shape \(1, 31, 41\), found \(1, 31, 40\)"),
+        (torch.zeros(1, 31, 41, dtype=torch.float64), "images: expected float32"),
+        (torch.zeros(1, 41, 31).mT, "images: expected contiguous memory, found strides"),
+        (np.zeros((1, 31, 41), np.int32), "images: expected float32"),
+        ([0.0], "images: expected a DLPack tensor, found list"),
+    ],
+)
+def test_the_core_refuses_memory_of_another_kind(images: object, says: str) -> None:
+    pose = torch.from_numpy(POSES[0].matrix)[None]
+    with pytest.raises(ValueError, match=says):
+        Renderer(SMOOTH).core.render_into([oblique_view().core()], pose, images, 0)

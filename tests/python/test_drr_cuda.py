@@ -1,57 +1,166 @@
-"""What only a CUDA device can show: the same numbers as on the CPU, streams and graphs. Skipped without one."""
+"""What only a CUDA device can show: the same numbers as on the CPU, streams and graphs. Skipped without one.
+
+The kernels themselves are run without a device as well, by tests/cpp/cuda_on_host.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from drr_scenes import POSES, affine, blobs, noise, oblique_view
-from fluoropose.autograd import render
+from fluoropose.autograd import NormalTensors, normal_equations, render, render_volume
 from fluoropose.drr import Method, Renderer, Storage
+from fluoropose.errors import InputError
+from fluoropose.geometry import Pose
 from fluoropose.volume import Volume
 
 pytestmark = pytest.mark.needs_cuda
 
-VOLUME = Volume(noise((29, 27, 33)), affine((1.1, 0.8, 1.6), (29, 27, 33), (0.3, -0.2, 0.5)))
+PLACE = affine((1.1, 0.8, 1.6), (29, 27, 33), (0.3, -0.2, 0.5))
+VOLUME = Volume(noise((29, 27, 33)), PLACE)
 SMOOTH = Volume(blobs((41, 45, 49)), affine((1.0, 1.2, 0.9), (41, 45, 49)))
+METHODS = ["ray_cast", "shear_warp", "trilinear"]
+
+
+def matrices(count: int = 5, device: str = "cpu") -> Tensor:
+    return torch.from_numpy(np.stack([pose.matrix for pose in POSES[:count]])).to(device)
+
+
+def close(found: Tensor, expected: Tensor, share: float) -> None:
+    np.testing.assert_allclose(found.cpu(), expected.cpu(), atol=share * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("storage", ["float32", "int16"])
-@pytest.mark.parametrize("method", ["ray_cast", "shear_warp"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("pose", POSES)
-def test_image_and_derivative_are_the_cpu_s(method: Method, storage: Storage, pose: object) -> None:
+def test_image_and_derivative_are_the_cpu_s(method: Method, storage: Storage, pose: Pose) -> None:
     view = oblique_view()
     cpu, cuda = (Renderer(VOLUME, method, device, storage) for device in ("cpu", "cuda"))
     image, jacobian = cpu.render_with_jacobian(view, pose)
     found, derivative = cuda.render_with_jacobian(view, pose)
     np.testing.assert_allclose(found, image, atol=2e-5)
-    np.testing.assert_allclose(derivative, jacobian, atol=2e-4 * np.abs(jacobian).max())
+    # Where a sample lies on a voxel's face, rounding decides between the slopes of either side.
+    off = np.abs(derivative - jacobian) > 2e-4 * np.abs(jacobian).max()
+    assert off.mean() < 2e-3
 
 
 @pytest.mark.parametrize("method", ["ray_cast", "shear_warp"])
-def test_gradients_stay_on_the_device(method: Method) -> None:
+def test_many_images_are_the_cpu_s(method: Method) -> None:
     view = oblique_view()
-    matrices = torch.from_numpy(np.stack([pose.matrix for pose in POSES[:3]]))
+    many = [Renderer(VOLUME, method, device).render_many([view] * 40, (POSES * 6)[:40]) for device in ("cpu", "cuda")]
+    np.testing.assert_allclose(many[1], many[0], atol=2e-5)
+
+
+@pytest.mark.parametrize("place", ["cpu", "cuda"])
+@pytest.mark.parametrize("method", METHODS)
+def test_gradients_stay_on_the_device(method: Method, place: str) -> None:
+    view = oblique_view()
     gradients = []
-    for device in ("cpu", "cuda"):
-        x = matrices.clone().requires_grad_()
+    for device, of_pose in (("cpu", "cpu"), ("cuda", place)):
+        x = matrices(3, of_pose).requires_grad_()
         images = render(Renderer(SMOOTH, method, device), view, x)
         assert images.device.type == device
         (images**2).sum().backward()
         assert x.grad is not None
-        gradients.append(x.grad.numpy())
-    np.testing.assert_allclose(gradients[1], gradients[0], atol=1e-4 * np.abs(gradients[0]).max())
+        assert x.grad.device == x.device
+        gradients.append(x.grad)
+    close(gradients[1], gradients[0], 1e-4)
 
 
-def test_a_cuda_graph_holds_a_rendering() -> None:
-    view, renderer = oblique_view(), Renderer(SMOOTH, "shear_warp", "cuda")
-    pose = torch.from_numpy(POSES[4].matrix)
-    expected = render(renderer, view, pose).cpu()
+@pytest.mark.parametrize("method", METHODS)
+def test_normal_equations_are_the_cpu_s(method: Method) -> None:
+    view, at = oblique_view(), matrices(3)
+    target = torch.rand(3, view.height, view.width, generator=torch.Generator().manual_seed(0))
+    weights = torch.rand(3, view.height, view.width, generator=torch.Generator().manual_seed(1))
+    expected = normal_equations(Renderer(SMOOTH, method), view, at, target, weights)
+    found = normal_equations(Renderer(SMOOTH, method, "cuda"), view, at.cuda(), target.cuda(), weights.cuda())
+    for one, other in zip(found, expected, strict=True):
+        assert one.is_cuda
+        close(one, other, 2e-4)
+
+
+@pytest.mark.parametrize("method", ["ray_cast", "shear_warp"])
+def test_the_volume_s_gradient_is_the_exact_transpose(method: Method) -> None:
+    view, at = oblique_view(), matrices(5, "cuda")
+    mu = torch.from_numpy(0.01 + noise((29, 27, 33))).cuda().requires_grad_()
+    images = render_volume(mu, PLACE, view, at, method)
+    y = torch.rand(images.shape, generator=torch.Generator().manual_seed(1)).cuda()
+    (images * y).sum().backward()
+    assert mu.grad is not None
+    forward, backward = (images.double() * y).sum(), (mu.double() * mu.grad).sum()
+    assert float(backward) == pytest.approx(float(forward), rel=3e-6)
+    with torch.no_grad():
+        assert not render_volume(mu, PLACE, view, at, method).requires_grad
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_cuda_graph_renders_other_poses(method: Method) -> None:
+    """A captured image and Gauss-Newton step follow the poses in the device's memory."""
+    view, renderer = oblique_view(), Renderer(SMOOTH, method, "cuda")
+    at, target = matrices(2, "cuda"), torch.zeros(2, 31, 41, device="cuda")
+
+    def both() -> tuple[Tensor, NormalTensors]:
+        with torch.no_grad():
+            return render(renderer, view, at), normal_equations(renderer, view, at, target)
+
+    both()
+    torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
-    with torch.no_grad(), torch.cuda.graph(graph):
-        captured = render(renderer, view, pose)
-    captured.zero_()
+    with torch.cuda.graph(graph):
+        image, step = both()
+    at.copy_(matrices(4, "cuda")[2:])
     graph.replay()
     torch.cuda.synchronize()
-    torch.testing.assert_close(captured.cpu(), expected)
+    expected, expected_step = both()
+    torch.testing.assert_close(image, expected)
+    torch.testing.assert_close(step.jtj, expected_step.jtj)
+    assert float((image - render(renderer, view, matrices(2, "cuda"))).abs().max()) > 1e-3
+
+
+def test_work_is_done_in_the_order_of_the_caller_s_stream() -> None:
+    """What another stream holds up does not hold up this one, and its results are there when it is done."""
+    view, renderer = oblique_view(), Renderer(SMOOTH, "shear_warp", "cuda")
+    expected = render(renderer, view, matrices(3, "cuda")).cpu()
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(50_000_000)
+        at = matrices(3, "cuda")
+        images = render(renderer, view, at)
+        assert not stream.query()  # nobody waited
+        twice = images * 2
+    stream.synchronize()
+    torch.testing.assert_close(twice.cpu(), 2 * expected)
+
+
+def test_poses_that_are_not_rigid_give_nan_on_the_device() -> None:
+    at = matrices(3, "cuda")
+    at[1, 0, 0] += 0.1
+    images = render(Renderer(SMOOTH, "shear_warp", "cuda"), oblique_view(), at)
+    assert [bool(image.isnan().all()) for image in images] == [False, True, False]
+    assert not images[0].isnan().any()
+
+
+def test_tensors_elsewhere_are_named() -> None:
+    view, cpu, cuda = oblique_view(), Renderer(SMOOTH), Renderer(SMOOTH, "ray_cast", "cuda")
+    with pytest.raises(InputError, match=r"world_from_bone: expected a tensor on cpu, found cuda:0"):
+        render(cpu, view, matrices(2, "cuda"))
+    with pytest.raises(InputError, match=r"targets: expected .* on cuda:0, found .* on cpu"):
+        normal_equations(cuda, view, matrices(2), torch.zeros(2, 31, 41))
+    images = torch.zeros(2, 31, 41)
+    with pytest.raises(ValueError, match=r"images: expected a tensor on CUDA device 0, found one on the CPU"):
+        cuda.core.render_into([view.core()] * 2, matrices(2), images, 0)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_a_renderer_works_on_its_own_device() -> None:
+    with torch.cuda.device(1):
+        renderer = Renderer(SMOOTH, "shear_warp", "cuda")
+    images = render(renderer, oblique_view(), matrices(2))
+    assert images.device == torch.device("cuda", 1)
+    torch.testing.assert_close(images.cpu(), render(Renderer(SMOOTH, "shear_warp"), oblique_view(), matrices(2)))
+    with pytest.raises(InputError, match="world_from_bone: expected a tensor on cpu or cuda:1, found cuda:0"):
+        render(renderer, oblique_view(), matrices(2, "cuda:0"))

@@ -40,6 +40,11 @@ FLUOROPOSE_HD T norm(const Vec3<T>& a) {
   return std::sqrt(dot(a, a));
 }
 
+template <typename T>
+FLUOROPOSE_HD T component(const Vec3<T>& p, int axis) {
+  return axis == 0 ? p.x : axis == 1 ? p.y : p.z;
+}
+
 // Affine map x -> A x + b, rows of A in order. Also used for rigid transforms inside kernels.
 template <typename T>
 struct Affine3 {

@@ -1,18 +1,40 @@
-// The transpose of Joseph's sample: gives a value to the four voxels around the ray instead of reading them.
+// The transposes of the renderers' samples: they give a value to the places that the sample reads. add(place, value)
+// adds it there, as the device can. Bodies for CPU and CUDA.
 #pragma once
 
-#include "fluoropose/drr/joseph.h"
+#include "fluoropose/drr/shear_warp.h"
 
 namespace fluoropose {
 
-FLUOROPOSE_HD void give_sample(float* values, const SliceStrides& s, float a, float b, int k, float value) {
+// Of Joseph's sample, to the four voxels around the ray.
+template <typename Add>
+FLUOROPOSE_HD void give_sample(float* values, const SliceStrides& s, float a, float b, int k, float value,
+                               const Add& add) {
   const Tap tap = joseph_tap(s, a, b, k);
   float* q = values + tap.index;
   const float high = value * tap.wb, low = value - high;
-  q[0] += low * (1.0f - tap.wa);
-  q[s.a] += low * tap.wa;
-  q[s.b] += high * (1.0f - tap.wa);
-  q[s.a + s.b] += high * tap.wa;
+  add(q, low * (1.0f - tap.wa));
+  add(q + s.a, low * tap.wa);
+  add(q + s.b, high * (1.0f - tap.wa));
+  add(q + s.a + s.b, high * tap.wa);
+}
+
+// Of one intermediate pixel's sample in slab k.
+template <typename Add>
+FLUOROPOSE_HD void give_slab_sample(float* slabs, const SliceStrides& s, const SliceMap& map, int i, int j, int k,
+                                    float value, const Add& add) {
+  const float b = map.b + static_cast<float>(j) * map.db;
+  if (!(b >= 0.0f && b < static_cast<float>(s.nb - 1))) return;
+  give_sample(slabs, s, map.a + static_cast<float>(i) * map.da, b, k, value, add);
+}
+
+// Of warp_sum(), for one detector pixel; at: the first of the tap's 4 x 4 intermediate pixels.
+template <typename Add>
+FLUOROPOSE_HD void give_warp(float* at, int stride, const WarpTap& tap, float value, const Add& add) {
+  const CubicWeights wi = cubic_weights(tap.ti), wj = cubic_weights(tap.tj);
+  for (int r = 0; r < 4; ++r) {
+    for (int c = 0; c < 4; ++c) add(at + r * stride + c, value * tap.step_mm * wj.w[r] * wi.w[c]);
+  }
 }
 
 }  // namespace fluoropose

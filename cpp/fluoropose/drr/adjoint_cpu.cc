@@ -7,16 +7,7 @@
 namespace fluoropose {
 namespace {
 
-// Transpose of warp_sum() for one detector pixel.
-void give_pixel(const ShearPlan& plan, int stride, int u, int v, float value, float* sums) {
-  const WarpTap tap = warp_tap(plan, stride, u, v);
-  if (!tap.inside) return;
-  const CubicWeights wi = cubic_weights(tap.ti), wj = cubic_weights(tap.tj);
-  for (int r = 0; r < 4; ++r) {
-    float* q = sums + tap.index + r * stride;
-    for (int c = 0; c < 4; ++c) q[c] += value * tap.step_mm * wj.w[r] * wi.w[c];
-  }
-}
+const auto add = [](float* place, float value) { *place += value; };
 
 }  // namespace
 
@@ -43,7 +34,7 @@ void ray_cast_adjoint_cpu(const Vec3<int>& size, const SliceStrides strides[3], 
         const int i = (k - ray.k) * ray.dk;
         if (i < 0 || i >= ray.count) continue;
         const float f = static_cast<float>(i);
-        give_sample(by_voxel, s, ray.a + f * ray.da, ray.b + f * ray.db, k, values[axis][r]);
+        give_sample(by_voxel, s, ray.a + f * ray.da, ray.b + f * ray.db, k, values[axis][r], add);
       }
     }
   }
@@ -54,7 +45,9 @@ void shear_warp_adjoint_cpu(const SliceStrides& strides, const ShearPlan& plan, 
   std::vector<float> sums(static_cast<std::size_t>(plan.width) * plan.height);
   for (int v = 0; v < height; ++v) {
     for (int u = 0; u < width; ++u) {
-      give_pixel(plan, plan.width, u, v, by_pixel[static_cast<std::ptrdiff_t>(v) * width + u], sums.data());
+      const WarpTap tap = warp_tap(plan, plan.width, u, v);
+      const float value = by_pixel[static_cast<std::ptrdiff_t>(v) * width + u];
+      if (tap.inside) give_warp(sums.data() + tap.index, plan.width, tap, value, add);
     }
   }
   const std::vector<SliceMap> maps = slice_maps(plan, strides.nk);
@@ -62,11 +55,9 @@ void shear_warp_adjoint_cpu(const SliceStrides& strides, const ShearPlan& plan, 
   for (int k = 1; k < strides.nk - 1; ++k) {
     const SliceMap& map = maps[static_cast<std::size_t>(k)];
     for (int j = 0; j < plan.height; ++j) {
-      const float b = map.b + static_cast<float>(j) * map.db;
-      if (!(b >= 0.0f && b < static_cast<float>(strides.nb - 1))) continue;
       for (int i = 0; i < plan.width; ++i) {
         const float value = sums[static_cast<std::size_t>(j) * plan.width + i];
-        if (value != 0.0f) give_sample(by_voxel, strides, map.a + static_cast<float>(i) * map.da, b, k, value);
+        if (value != 0.0f) give_slab_sample(by_voxel, strides, map, i, j, k, value, add);
       }
     }
   }

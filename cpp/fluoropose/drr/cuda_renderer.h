@@ -4,7 +4,9 @@
 #include <memory>
 
 #include "fluoropose/drr/images.h"
-#include "fluoropose/drr/shear_warp.h"
+#include "fluoropose/drr/normal_terms.h"
+#include "fluoropose/drr/ray_job.h"
+#include "fluoropose/volume/grid.h"
 
 namespace fluoropose {
 
@@ -13,32 +15,46 @@ bool built_with_cuda();
 // Devices that can be used: 0 without one, without a driver or without a build for CUDA.
 int cuda_device_count();
 
-// How rays go through a grid: sheared along the plan, or cast one by one as the view has them.
-struct RayJob {
-  const VoxelView& view;    // as the grid sees it
-  const ShearPlan* plan;    // through the slabs of its axis; null for ray casting
-  const PoseFrame* frames;  // of the plan's axis, or of all three
-  bool trilinear;           // rather than Joseph's method
+// Where n images are taken: views of one size, each with a pose of the bone.
+struct Placements {
+  int count;
+  const View* views;                       // (n), host memory
+  const Affine3<double>* world_from_bone;  // (n), host memory; null where the poses are
+  const double* matrices;                  // (n, 4, 4) in the memory of the device
 };
 
-// A grid in the memory of the current CUDA device. Calls from several threads take turns.
+// A grid in the memory of the CUDA device that is current when it is made. Calls from several threads take turns.
+//
+// What works on device memory does so in the order of the caller's stream (a cudaStream_t), one stream at a time. It
+// does not wait and, after a first call of the same size and number, allocates nothing, so that a CUDA graph can hold
+// it: poses in host memory stay what they were, those in device memory are read anew. Images of poses that are not
+// rigid are NaN.
 class CudaRenderer {
  public:
   // Throws std::runtime_error where there is no device or CUDA reports an error; so do the others.
   template <typename Voxel>
-  explicit CudaRenderer(const Grid<Voxel>& grid);
+  CudaRenderer(const Grid<Voxel>& grid, Method method);
   ~CudaRenderer();
 
-  // Fill the images of out, in host memory, that are not null.
-  void render(const RayJob& job, const DrrImages& out) const;
-  // Hand image and derivative to sink, row by row, in host memory.
-  void render_jacobian(const RayJob& job, const JacobianSink& sink) const;
+  int device() const;
 
-  // The same in device memory, in the order of the caller's stream (a cudaStream_t). They do not wait and, after a
-  // first call of the same size, allocate nothing, so that a CUDA graph can hold them.
-  void enqueue(const RayJob& job, const DrrImages& out, void* stream) const;
-  // d cost / d pose (6), given by_pixel (height, width), the derivative of a cost with respect to the image.
-  void enqueue_pose_gradient(const RayJob& job, const float* by_pixel, double* gradient, void* stream) const;
+  // Fill the images of out (n, height, width) that are not null.
+  void images(const Placements& at, const DrrImages& out, void* stream) const;
+  // gradients: (n, 6), given by_pixel (n, height, width), the derivative of a cost with respect to the images.
+  void pose_gradients(const Placements& at, const float* by_pixel, double* gradients, void* stream) const;
+  // Of the residuals images - target (n, height, width), with weights (n, height, width) or, where null, ones.
+  void normal_equations(const Placements& at, const float* target, const float* weights, const NormalArrays& out,
+                        void* stream) const;
+  // by_voxel: (nz, ny, nx) of the grid without its rim: the exact transpose of images(), summed over them.
+  void volume_gradient(const Placements& at, const float* by_pixel, float* by_voxel, void* stream) const;
+
+  // The same in host memory, of poses in host memory; they wait.
+  void images_to_host(const Placements& at, const DrrImages& out) const;
+  void jacobian_to_host(const Placements& at, float* line, float* jacobian) const;  // (height, width), (6, ...); n = 1
+  void pose_gradient_to_host(const Placements& at, const float* by_pixel, double* gradients) const;
+  void normal_equations_to_host(const Placements& at, const float* target, const float* weights,
+                                const NormalArrays& out) const;
+  void volume_gradient_to_host(const Placements& at, const float* by_pixel, float* by_voxel) const;
 
   class State;
 

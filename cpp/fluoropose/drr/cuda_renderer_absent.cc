@@ -1,4 +1,4 @@
-// What stands in for cuda/fluoropose/cuda_renderer.cu where it is not built.
+// What stands in for cuda/fluoropose/*.cu where they are not built.
 #include <stdexcept>
 
 #include "fluoropose/drr/cuda_renderer.h"
@@ -12,20 +12,24 @@ bool built_with_cuda() { return false; }
 int cuda_device_count() { return 0; }
 
 template <typename Voxel>
-CudaRenderer::CudaRenderer(const Grid<Voxel>&) {
+CudaRenderer::CudaRenderer(const Grid<Voxel>&, Method) {
   throw std::runtime_error("device: fluoropose was built without CUDA");
 }
-template CudaRenderer::CudaRenderer(const Grid<float>&);
-template CudaRenderer::CudaRenderer(const Grid<std::int16_t>&);
+template CudaRenderer::CudaRenderer(const Grid<float>&, Method);
+template CudaRenderer::CudaRenderer(const Grid<std::int16_t>&, Method);
 
 CudaRenderer::~CudaRenderer() = default;
 
-void CudaRenderer::render(const RayJob&, const DrrImages&) const {}
-
-void CudaRenderer::render_jacobian(const RayJob&, const JacobianSink&) const {}
-
-void CudaRenderer::enqueue(const RayJob&, const DrrImages&, void*) const {}
-
-void CudaRenderer::enqueue_pose_gradient(const RayJob&, const float*, double*, void*) const {}
+// None of these can be reached without a renderer.
+int CudaRenderer::device() const { return -1; }
+void CudaRenderer::images(const Placements&, const DrrImages&, void*) const {}
+void CudaRenderer::pose_gradients(const Placements&, const float*, double*, void*) const {}
+void CudaRenderer::normal_equations(const Placements&, const float*, const float*, const NormalArrays&, void*) const {}
+void CudaRenderer::volume_gradient(const Placements&, const float*, float*, void*) const {}
+void CudaRenderer::images_to_host(const Placements&, const DrrImages&) const {}
+void CudaRenderer::jacobian_to_host(const Placements&, float*, float*) const {}
+void CudaRenderer::pose_gradient_to_host(const Placements&, const float*, double*) const {}
+void CudaRenderer::normal_equations_to_host(const Placements&, const float*, const float*, const NormalArrays&) const {}
+void CudaRenderer::volume_gradient_to_host(const Placements&, const float*, float*) const {}
 
 }  // namespace fluoropose

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "fluoropose/drr/normal_terms.h"
+
 namespace fluoropose {
 
 JacobianSink store_jacobian(int width, int height, float* line, float* pose) {
@@ -11,6 +13,16 @@ JacobianSink store_jacobian(int width, int height, float* line, float* pose) {
     std::copy_n(row.line, width, line + at);
     for (int i = 0; i < 6; ++i) std::copy_n(row.pose[i], width, pose + i * plane + at);
   };
+}
+
+void hand_rows(int width, int height, const float* line, const float* pose, const JacobianSink& sink) {
+  const std::ptrdiff_t plane = static_cast<std::ptrdiff_t>(width) * height;
+  for (int v = 0; v < height; ++v) {
+    const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(v) * width;
+    JacobianRow row{v, line + at, {}};
+    for (int i = 0; i < 6; ++i) row.pose[i] = pose + i * plane + at;
+    sink(row);
+  }
 }
 
 PoseGradient::PoseGradient(int width, int height, const float* by_pixel)
@@ -33,34 +45,26 @@ void PoseGradient::result(double* gradient) const {
 }
 
 NormalEquations::NormalEquations(int width, int height, const float* target, const float* weights)
-    : width_(width), target_(target), weights_(weights), rows_(static_cast<std::size_t>(height) * kSums) {}
+    : width_(width), target_(target), weights_(weights), rows_(static_cast<std::size_t>(height) * kNormalSums) {}
 
 JacobianSink NormalEquations::sink() {
   return [this](const JacobianRow& row) {
     const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(row.v) * width_;
-    double* sums = rows_.data() + static_cast<std::ptrdiff_t>(row.v) * kSums;
+    double* sums = rows_.data() + static_cast<std::ptrdiff_t>(row.v) * kNormalSums;
     for (int u = 0; u < width_; ++u) {
-      const double r = static_cast<double>(row.line[u]) - target_[at + u], w = weights_ ? weights_[at + u] : 1.0;
-      int n = 0;
-      for (int i = 0; i < 6; ++i) {
-        const double wj = w * row.pose[i][u];
-        for (int j = 0; j <= i; ++j) sums[n++] += wj * row.pose[j][u];
-        sums[21 + i] += wj * r;
-      }
-      sums[27] += 0.5 * w * r * r;
+      double j[6];
+      for (int i = 0; i < 6; ++i) j[i] = row.pose[i][u];
+      add_normal_terms(j, static_cast<double>(row.line[u]) - target_[at + u],
+                       weights_ ? static_cast<double>(weights_[at + u]) : 1.0, sums);
     }
   };
 }
 
 double NormalEquations::result(double* jtj, double* jtr) const {
-  double sums[kSums] = {};
-  for (std::size_t i = 0; i < rows_.size(); ++i) sums[i % kSums] += rows_[i];
-  int n = 0;
-  for (int i = 0; i < 6; ++i) {
-    for (int j = 0; j <= i; ++j, ++n) jtj[6 * i + j] = jtj[6 * j + i] = sums[n];
-    jtr[i] = sums[21 + i];
-  }
-  return sums[27];
+  double sums[kNormalSums] = {}, cost = 0;
+  for (std::size_t i = 0; i < rows_.size(); ++i) sums[i % kNormalSums] += rows_[i];
+  unpack_normal_sums(sums, &cost, jtj, jtr);
+  return cost;
 }
 
 }  // namespace fluoropose

@@ -28,6 +28,9 @@ class JacobianBuffer {
 // Stores the image (height, width) and its derivative (6, height, width).
 JacobianSink store_jacobian(int width, int height, float* line, float* pose);
 
+// Hands the rows of an image (height, width) and its derivative (6, height, width) to sink.
+void hand_rows(int width, int height, const float* line, const float* pose, const JacobianSink& sink);
+
 // Sums over all pixels, each row apart so that threads do not change the result.
 class PoseGradient {
  public:
@@ -53,11 +56,10 @@ class NormalEquations {
   double result(double* jtj, double* jtr) const;
 
  private:
-  static constexpr int kSums = 21 + 6 + 1;
   int width_;
   const float* target_;
   const float* weights_;
-  std::vector<double> rows_;  // (height, kSums)
+  std::vector<double> rows_;  // (height, kNormalSums)
 };
 
 }  // namespace fluoropose

@@ -13,9 +13,11 @@
 
 namespace fluoropose {
 
-enum class Method { kRayCast, kShearWarp, kTrilinear };
 enum class Device { kCpu, kCuda };
 enum class Storage { kFloat32, kInt16 };  // of voxels; see Grid
+
+// Throws std::invalid_argument, naming the argument, for a bad view or a pose that is not rigid.
+void require_placed(const View& view, const Affine3<double>& world_from_bone);
 
 class Renderer {
  public:
@@ -37,28 +39,37 @@ class Renderer {
   // does.
   void render_jacobian(const View& view, const Affine3<double>& world_from_bone, const JacobianSink& sink) const;
 
+  // d cost / d pose (6), given by_pixel (height, width), the derivative of a cost with respect to the image.
+  void pose_gradient(const View& view, const Affine3<double>& world_from_bone, const float* by_pixel,
+                     double* gradient) const;
+
+  // Of one image's residuals, image - target (height, width); weights (height, width) may be null.
+  void normal_equations(const View& view, const Affine3<double>& world_from_bone, const float* target,
+                        const float* weights, const NormalArrays& out) const;
+
   // by_voxel (nz, ny, nx): the derivative of a cost with respect to mu, given its derivative by_pixel (height, width)
-  // with respect to the image. On the CPU only, for a grid of the whole volume.
+  // with respect to the image. For a grid of the whole volume, stored as float.
   void volume_gradient(const View& view, const Affine3<double>& world_from_bone, const float* by_pixel,
                        float* by_voxel) const;
 
-  // In the memory of the renderer's CUDA device, in the order of the caller's stream (a cudaStream_t), without waiting;
-  // see CudaRenderer. They throw std::invalid_argument for a renderer on the CPU.
-  void enqueue(const View& view, const Affine3<double>& world_from_bone, float* line_integral, void* stream) const;
-  void enqueue_pose_gradient(const View& view, const Affine3<double>& world_from_bone, const float* by_pixel,
-                             double* gradient, void* stream) const;
+  // Voxels along x, y, z of what volume_gradient() is of; throws std::invalid_argument where it has none.
+  Vec3<int> whole_size() const;
 
-  bool on_cuda() const { return cuda_ != nullptr; }
+  // For work on the memory of the renderer's CUDA device. Throws std::invalid_argument for a renderer on the CPU, and
+  // as render() does for views and for poses in host memory.
+  const CudaRenderer& on_device(const Placements& at) const;
+  // -1: none.
+  int cuda_device() const { return cuda_ ? cuda_->device() : -1; }
 
  private:
   using Grids = std::variant<Grid<float>, Grid<std::int16_t>>;
 
-  VoxelView check(const View& view, const Affine3<double>& world_from_bone) const;
   // Calls run(grid, job) with the rays of a view.
   template <typename Run>
   void with_job(const View& view, const Affine3<double>& world_from_bone, const Run& run) const;
 
   Grids grid_;
+  GridFrame frame_;
   Method method_;
   Crop crop_;
   std::unique_ptr<CudaRenderer> cuda_;  // null on the CPU

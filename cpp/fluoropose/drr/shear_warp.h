@@ -4,57 +4,11 @@
 // the sums to the detector. Bodies for CPU and CUDA.
 #pragma once
 
-#include <vector>
-
 #include "fluoropose/drr/joseph.h"
 #include "fluoropose/drr/pose_jacobian.h"
-#include "fluoropose/drr/voxel_view.h"
+#include "fluoropose/drr/shear_plan.h"
 
 namespace fluoropose {
-
-// Intermediate pixel (i, j) stands on the plane k = plane at a = a0 + i step_a, b = b0 + j step_b voxels.
-struct ShearPlan {
-  int axis;                             // of k
-  int width, height;                    // px of the intermediate image
-  double a0, b0, step_a, step_b;        // voxel
-  double plane;                         // voxel
-  double source_a, source_b, source_k;  // voxel: the source; parallel: slopes da/dk and db/dk, and nothing
-  bool parallel;
-  // Intermediate pixel of the detector's (u, v): i = row_i . (u, v, 1) / w, j = row_j . (u, v, 1) / w with
-  // w = row_w . (u, v, 1), positive where the ray goes towards the slices.
-  Vec3<float> row_i, row_j, row_w;
-  Vec3<float> ray, ray_u, ray_v;  // mm along the grid's axes: direction of pixel (0, 0)'s ray, its change per pixel
-  float slice_mm;                 // between two slices, times the unit of the voxels
-};
-
-// False where the rays cannot be sheared well: the source within the slices or close to them, or rays that run so
-// nearly along the slices that one sample per slice is too coarse. size: slabs and voxels along x, y, z, rim
-// included; view: as these slabs see it.
-bool plan_shear(const Vec3<int>& size, const VoxelView& view, int axis, ShearPlan& plan);
-
-// The axis that the ray through the image's centre follows most closely, counted in voxels: the slabs to shear.
-int shear_axis(const VoxelView& view);
-
-// Where the intermediate pixels fall in one slice: pixel (i, j) at (a + i da, b + j db).
-struct SliceMap {
-  float a, b, da, db;
-  float lever;  // distance from the plane, in slices, over the slice's scale; see warp_gradient()
-};
-
-FLUOROPOSE_HD SliceMap slice_map(const ShearPlan& p, int k) {
-  if (p.parallel) {
-    const double shift = k - p.plane;
-    return {static_cast<float>(p.a0 + shift * p.source_a), static_cast<float>(p.b0 + shift * p.source_b),
-            static_cast<float>(p.step_a), static_cast<float>(p.step_b), static_cast<float>(shift)};
-  }
-  const double scale = (k - p.source_k) / (p.plane - p.source_k);
-  return {static_cast<float>(p.source_a + (p.a0 - p.source_a) * scale),
-          static_cast<float>(p.source_b + (p.b0 - p.source_b) * scale), static_cast<float>(p.step_a * scale),
-          static_cast<float>(p.step_b * scale), static_cast<float>((k - p.plane) / scale)};
-}
-
-// The maps of slices 0 .. count - 1.
-std::vector<SliceMap> slice_maps(const ShearPlan& plan, int count);
 
 // The intermediate image, counted in samples.
 struct ShearSums {

@@ -41,5 +41,6 @@ std::vector<std::uint8_t> find_busy_bricks(const Voxel* values, const Vec3<int>&
 
 template std::vector<std::uint8_t> find_busy_bricks(const float*, const Vec3<int>&);
 template std::vector<std::uint8_t> find_busy_bricks(const std::int16_t*, const Vec3<int>&);
+template std::vector<std::uint8_t> find_busy_bricks(const std::uint16_t*, const Vec3<int>&);
 
 }  // namespace fluoropose

@@ -50,7 +50,7 @@ Affine3<double> inverse(const Affine3<double>& m) {
 // The attenuation of a voxel that holds 1.
 template <typename Voxel>
 float unit_for(const float* mu, std::size_t count) {
-  if constexpr (std::is_same_v<Voxel, float>) {
+  if constexpr (!std::is_same_v<Voxel, std::int16_t>) {
     return 1.0f;
   } else {
     float largest = 0.0f;
@@ -136,11 +136,7 @@ Grid<Voxel>::Grid(const float* mu, const std::uint8_t* bone, int nx, int ny, int
 
 template <typename Voxel>
 Slices<Voxel> Grid<Voxel>::slices(int axis) const {
-  const Voxel* bone = has_bone_ ? bone_.data() : nullptr;
-  const int plane = nx_ * ny_;
-  if (axis == 0) return {mu_.data(), bone, {nx_, plane, 1, ny_, nz_, nx_}};
-  if (axis == 1) return {mu_.data(), bone, {1, plane, nx_, nx_, nz_, ny_}};
-  return {mu_.data(), bone, {1, nx_, plane, nx_, ny_, nz_}};
+  return {mu_.data(), has_bone_ ? bone_.data() : nullptr, slice_strides(size(), axis)};
 }
 
 template <typename Voxel>
@@ -160,7 +156,18 @@ const Slabs<Voxel>& Grid<Voxel>::slabs(int axis) const {
   return slabs_[axis];
 }
 
+template <typename Voxel>
+GridFrame Grid<Voxel>::frame() const {
+  GridFrame frame{size(), voxel_from_bone_, unit_, {}};
+  for (int axis = 0; axis < 3; ++axis) frame.slabs[axis] = slab_frame(size(), voxel_from_bone_, axis);
+  return frame;
+}
+
 template class Grid<float>;
 template class Grid<std::int16_t>;
+template Grid<Label>::Grid(const float*, const std::uint8_t*, int, int, int, const Affine3<double>&, Crop);
+template Slices<Label> Grid<Label>::slices(int) const;
+template Slices<Label> Grid<Label>::rows(int) const;
+template GridFrame Grid<Label>::frame() const;
 
 }  // namespace fluoropose

@@ -8,6 +8,7 @@
 
 #include "fluoropose/core/vec.h"
 #include "fluoropose/volume/bricks.h"
+#include "fluoropose/volume/grid_frame.h"
 #include "fluoropose/volume/slabs.h"
 #include "fluoropose/volume/slices.h"
 
@@ -17,7 +18,11 @@ namespace fluoropose {
 // with respect to voxels that are zero now.
 enum class Crop { kOccupied, kWhole };
 
-// Voxel: float, or std::int16_t for half the memory, rounded to 1/32767 of the largest attenuation.
+// Number of a part of a label map; 0 is none.
+using Label = std::uint16_t;
+
+// Voxel: float; std::int16_t for half the memory, rounded to 1/32767 of the largest attenuation; or Label, where mu
+// holds whole numbers, which are kept as they are, and there are no slabs.
 template <typename Voxel>
 class Grid {
  public:
@@ -34,6 +39,8 @@ class Grid {
   Bricks bricks() const { return {busy_.data(), bricks_along(nx_), bricks_along(ny_), bricks_along(nz_)}; }
   // As shear-warp reads it; made when first asked for.
   const Slabs<Voxel>& slabs(int axis) const;
+
+  GridFrame frame() const;
 
   Vec3<int> size() const { return {nx_, ny_, nz_}; }  // voxels, rim included
   float unit_per_mm() const { return unit_; }         // attenuation of a voxel that holds 1

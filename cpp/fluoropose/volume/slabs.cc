@@ -27,7 +27,7 @@ Voxel mean(Voxel first, Voxel second) {
   return static_cast<Voxel>(sum == 1 ? 1 : half + (sum & half & 1));
 }
 
-// Slab m holds slices m t - t + 1 .. m t, counted from the rim; slice 0 and the last are rim.
+// Slice 0 and the last are rim.
 template <typename Voxel>
 std::vector<Voxel> gather(const Voxel* from, const SliceStrides& s, const SliceStrides& to, int thickness) {
   std::vector<Voxel> slabs(static_cast<std::size_t>(to.k) * to.nk + kReadAhead, Voxel{0});
@@ -63,24 +63,27 @@ std::vector<Extent> extents_of(const std::vector<Voxel>& values, int row_length)
 
 }  // namespace
 
+SlabFrame slab_frame(const Vec3<int>& size, const Affine3<double>& voxel_from_bone, int axis) {
+  const int slices = component(size, axis) - 2;
+  SlabFrame frame{size, voxel_from_bone, thickness_for(voxel_from_bone, axis, slices)};
+  int* const sides[3] = {&frame.size.x, &frame.size.y, &frame.size.z};
+  *sides[axis] = (slices + frame.thickness - 1) / frame.thickness + 2;
+  // A slab stands in the middle of its slices: slice k is at (k - 1/2) / t + 1/2 slabs.
+  Affine3<double>& map = frame.voxel_from_bone;
+  Vec3<double>* const rows[3] = {&map.row0, &map.row1, &map.row2};
+  double* const offsets[3] = {&map.offset.x, &map.offset.y, &map.offset.z};
+  *rows[axis] = *rows[axis] * (1.0 / frame.thickness);
+  *offsets[axis] = (*offsets[axis] - 0.5) / frame.thickness + 0.5;
+  return frame;
+}
+
 template <typename Voxel>
 Slabs<Voxel> make_slabs(const Grid<Voxel>& grid, int axis) {
   const Slices<Voxel> whole = grid.slices(axis);
   const SliceStrides& s = whole.strides;
-  Slabs<Voxel> slabs;
-  slabs.thickness = thickness_for(grid.voxel_from_bone(), axis, s.nk - 2);
-  const int nk = (s.nk - 2 + slabs.thickness - 1) / slabs.thickness + 2;
-  slabs.strides = {1, s.na, s.na * s.nb, s.na, s.nb, nk};
-  slabs.size = grid.size();
-  slabs.voxel_from_bone = grid.voxel_from_bone();
-  int* const sides[3] = {&slabs.size.x, &slabs.size.y, &slabs.size.z};
-  *sides[axis] = nk;
-  // A slab stands in the middle of its slices: slice k is at (k - 1/2) / t + 1/2 slabs.
-  Affine3<double>& map = slabs.voxel_from_bone;
-  Vec3<double>* const rows[3] = {&map.row0, &map.row1, &map.row2};
-  double* const offsets[3] = {&map.offset.x, &map.offset.y, &map.offset.z};
-  *rows[axis] = *rows[axis] * (1.0 / slabs.thickness);
-  *offsets[axis] = (*offsets[axis] - 0.5) / slabs.thickness + 0.5;
+  Slabs<Voxel> slabs{};
+  static_cast<SlabFrame&>(slabs) = slab_frame(grid.size(), grid.voxel_from_bone(), axis);
+  slabs.strides = {1, s.na, s.na * s.nb, s.na, s.nb, component(slabs.size, axis)};
   slabs.mu = gather(whole.mu, s, slabs.strides, slabs.thickness);
   if (whole.bone) slabs.bone = gather(whole.bone, s, slabs.strides, slabs.thickness);
   slabs.mu_extents = extents_of(slabs.mu, s.na);
@@ -92,7 +95,7 @@ void spread(const Slabs<float>& slabs, const float* by_slab, const SliceStrides&
   const float share = 1.0f / static_cast<float>(slabs.thickness);
 #pragma omp parallel for
   for (int k = 1; k < grid.nk - 1; ++k) {
-    const int m = (k - 1) / slabs.thickness + 1;
+    const int m = slab_of(k, slabs.thickness);
     for (int b = 0; b < grid.nb; ++b) {
       const float* row =
           by_slab + static_cast<std::ptrdiff_t>(m) * slabs.strides.k + static_cast<std::ptrdiff_t>(b) * slabs.strides.b;

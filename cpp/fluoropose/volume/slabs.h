@@ -7,7 +7,7 @@
 
 #include <vector>
 
-#include "fluoropose/core/vec.h"
+#include "fluoropose/volume/grid_frame.h"
 #include "fluoropose/volume/slices.h"
 
 namespace fluoropose {
@@ -16,18 +16,15 @@ template <typename Voxel>
 class Grid;
 
 template <typename Voxel>
-struct Slabs {
+struct Slabs : SlabFrame {
   std::vector<Voxel> mu, bone;                   // (nk, nb, na) with a rim of zeros; bone is empty where none is marked
   std::vector<Extent> mu_extents, bone_extents;  // of the rows along a, by number b + nb k
   SliceStrides strides;
-  Vec3<int> size;                   // voxels along x, y, z, rim included
-  Affine3<double> voxel_from_bone;  // mm -> index
-  int thickness;                    // slices per slab
 
   Slices<Voxel> slices() const { return {mu.data(), bone.empty() ? nullptr : bone.data(), strides}; }
 };
 
-// Slabs across an axis (0: x, 1: y, 2: z). Slices that are thick beside their voxels' sides, or few, stay alone.
+// Slabs across an axis (0: x, 1: y, 2: z).
 template <typename Voxel>
 Slabs<Voxel> make_slabs(const Grid<Voxel>& grid, int axis);
 

@@ -1,6 +1,8 @@
 // How renderers walk through voxels.
 #pragma once
 
+#include "fluoropose/core/vec.h"
+
 namespace fluoropose {
 
 // Elements that may be read behind the last row of a grid or of slabs; they are zero.
@@ -11,6 +13,15 @@ struct SliceStrides {
   int a, b, k;     // elements from voxel to voxel
   int na, nb, nk;  // voxels, rim included
 };
+
+// Of a grid (size: voxels along x, y, z, rim included) stored with x fastest, z slowest, across axis 0 (x), 1 (y) or 2
+// (z).
+FLUOROPOSE_HD SliceStrides slice_strides(const Vec3<int>& size, int axis) {
+  const int plane = size.x * size.y;
+  if (axis == 0) return {size.x, plane, 1, size.y, size.z, size.x};
+  if (axis == 1) return {1, plane, size.x, size.x, size.z, size.y};
+  return {1, size.x, plane, size.x, size.y, size.z};
+}
 
 // What a kernel sees of a grid, its slices across one axis. Voxels are in the grid's unit.
 template <typename Voxel>

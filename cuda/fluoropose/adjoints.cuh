@@ -1,0 +1,94 @@
+// Kernels for the derivative by the voxels: the exact transposes of images.cuh without a bone.
+#pragma once
+
+#include "fluoropose/drr/adjoint.h"
+#include "images.cuh"
+
+namespace fluoropose::cuda {
+
+// Sums of what the voxels are given, all zero before.
+struct VoxelGradients {
+  float* grid;      // x fastest, rim included
+  float* slabs[3];  // of shear-warp only
+};
+
+struct AtomicAdd {
+  __device__ void operator()(float* place, float value) const { atomicAdd(place, value); }
+};
+
+static __global__ void cast_adjoint_kernel(Vec3<int> size, const __grid_constant__ Workspace space,
+                                           const float* by_pixel, VoxelGradients gradients) {
+  const RayJob& job = space.job();
+  if (job.way != Way::kCast) return;
+  const float* weights = by_pixel + image_offset(job);
+  for_each_pixel(job.view.width, job.view.height, [&](int u, int v) {
+    const JosephRay ray = joseph_ray(size, job.view, u, v);
+    const float value = weights[v * job.view.width + u] * ray.step_mm;
+    if (value == 0.0f) return;
+    const SliceStrides strides = slice_strides(size, ray.axis);
+    for (int i = 0; i < ray.count; ++i) {
+      const float f = static_cast<float>(i);
+      give_sample(gradients.grid, strides, ray.a + f * ray.da, ray.b + f * ray.db, ray.k + i * ray.dk, value,
+                  AtomicAdd{});
+    }
+  });
+}
+
+// From the detector to the intermediate image's second plane, which must be zero; the first holds its samples. Nothing
+// comes from where warp_line() cuts an overshoot off.
+static __global__ void warp_adjoint_kernel(const __grid_constant__ Workspace space, const float* by_pixel) {
+  const RayJob& job = space.job();
+  if (job.way != Way::kShear) return;
+  const float* weights = by_pixel + image_offset(job);
+  const int stride = job.plan.width;
+  for_each_pixel(job.view.width, job.view.height, [&](int u, int v) {
+    const WarpTap tap = warp_tap(job.plan, stride, u, v);
+    if (!tap.inside || !(warp_sum(space.plane(0) + tap.index, stride, tap) > 0.0f)) return;
+    give_warp(space.plane(1) + tap.index, stride, tap, weights[v * job.view.width + u], AtomicAdd{});
+  });
+}
+
+// From there to the slabs. strides: of the slabs across each axis.
+struct SlabStrides {
+  SliceStrides across[3];
+};
+static __global__ void shear_adjoint_kernel(const __grid_constant__ SlabStrides strides,
+                                            const __grid_constant__ Workspace space, VoxelGradients gradients) {
+  const RayJob& job = space.job();
+  if (job.way != Way::kShear) return;
+  const SliceStrides& s = strides.across[job.plan.axis];
+  for_each_pixel(job.plan.width, job.plan.height, [&](int i, int j) {
+    const float value = space.plane(1)[j * job.plan.width + i];
+    if (value == 0.0f) return;
+    for (int k = 1; k < s.nk - 1; ++k) {
+      give_slab_sample(gradients.slabs[job.plan.axis], s, space.image_maps()[k], i, j, k, value, AtomicAdd{});
+    }
+  });
+}
+
+// by_voxel: (nz, ny, nx), without the rim: what the grid was given, and each slice's share of what its slabs were.
+static __global__ void collect_kernel(const __grid_constant__ GridFrame grid,
+                                      const __grid_constant__ SlabStrides strides, VoxelGradients gradients,
+                                      float* by_voxel) {
+  const int nx = grid.size.x - 2, ny = grid.size.y - 2;
+  const std::size_t count = static_cast<std::size_t>(nx) * ny * (grid.size.z - 2);
+  const std::size_t step = static_cast<std::size_t>(gridDim.x) * blockDim.x;
+  for (std::size_t i = static_cast<std::size_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += step) {
+    const Vec3<int> at{static_cast<int>(i % nx) + 1, static_cast<int>(i / nx % ny) + 1,
+                       static_cast<int>(i / nx / ny) + 1};
+    float sum = gradients.grid[(at.z * grid.size.y + at.y) * grid.size.x + at.x];
+    for (int axis = 0; axis < 3; ++axis) {
+      if (!gradients.slabs[axis]) continue;
+      const SliceStrides& s = strides.across[axis];
+      const int thickness = grid.slabs[axis].thickness;
+      const int slab = slab_of(component(at, axis), thickness);
+      const float given =
+          gradients
+              .slabs[axis][component(at, first_axis(axis)) * s.a + component(at, second_axis(axis)) * s.b + slab * s.k];
+      sum += given / static_cast<float>(thickness);
+    }
+    by_voxel[i] = sum;
+  }
+}
+
+}  // namespace fluoropose::cuda

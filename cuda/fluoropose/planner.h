@@ -1,0 +1,70 @@
+// Plans images on the device, as many at a time as memory is meant for.
+#pragma once
+
+#include <algorithm>
+
+#include "device.h"
+#include "fluoropose/drr/cuda_renderer.h"
+#include "workspace.cuh"
+
+namespace fluoropose::cuda {
+
+// Some of the images, planned: count of them from the first on.
+struct Batch {
+  std::size_t first;
+  unsigned count;
+  Workspace space;
+};
+
+class Planner {
+ public:
+  Planner(const GridFrame& grid, Method method) : grid_(grid), method_(method) {
+    if (method != Method::kShearWarp) return;
+    for (int axis = 0; axis < 3; ++axis) maps_stride_ = std::max(maps_stride_, component(grid.slabs[axis].size, axis));
+  }
+
+  // Calls run(batch), with room for so many intermediate images per image, until all images were in one.
+  template <typename Run>
+  void in_batches(const Placements& at, int planes, cudaStream_t to, const Run& run) {
+    const bool sheared = method_ == Method::kShearWarp;
+    const double most = most_shear_pixels(at.views->width, at.views->height);
+    Workspace space{nullptr, nullptr, maps_stride_, nullptr, planes, sheared ? static_cast<std::size_t>(most) : 0};
+    const std::size_t image_bytes = planes * space.plane_size * sizeof(float) + sizeof(RayJob);
+    const std::size_t total = static_cast<std::size_t>(at.count);
+    const std::size_t at_once = std::clamp<std::size_t>(kMostScratch / image_bytes, 1, std::min(kMostImages, total));
+    RayJob* jobs = jobs_.reserve(at_once);
+    SliceMap* maps = maps_.reserve(at_once * static_cast<std::size_t>(maps_stride_));
+    space.jobs = jobs, space.maps = maps, space.planes = planes_.reserve(at_once * planes * space.plane_size);
+    for (std::size_t first = 0; first < total; first += at_once) {
+      const std::size_t count = std::min(at_once, total - first);
+      plan(at, first, count, jobs, maps, to);
+      run(Batch{first, static_cast<unsigned>(count), space});
+    }
+  }
+
+ private:
+  static constexpr std::size_t kMostScratch = 512u << 20u;  // bytes of intermediate images at one time
+  static constexpr std::size_t kMostImages = 65535;         // blocks along z
+
+  void plan(const Placements& at, std::size_t first, std::size_t count, RayJob* jobs, SliceMap* maps,
+            cudaStream_t to) const {
+    const double* matrices = at.matrices ? at.matrices + 16 * first : nullptr;
+    for (std::size_t n = 0; n < count; n += Placed::kMost) {
+      const std::size_t some = std::min<std::size_t>(Placed::kMost, count - n);
+      Placed placed{};
+      std::copy_n(at.views + first + n, some, placed.views);
+      if (!matrices) std::copy_n(at.world_from_bone + first + n, some, placed.world_from_bone);
+      launch(plan_kernel, {static_cast<unsigned>(some)}, {64}, to, placed, matrices, static_cast<int>(n), grid_,
+             method_, jobs, maps, maps_stride_);
+    }
+  }
+
+  GridFrame grid_;
+  Method method_;
+  int maps_stride_ = 0;
+  Buffer<RayJob> jobs_;
+  Buffer<SliceMap> maps_;
+  Buffer<float> planes_;
+};
+
+}  // namespace fluoropose::cuda
