@@ -71,7 +71,7 @@ def cost_rows() -> Iterator[dict[str, Any]]:
 def _exposed(line: NDArray[np.float32], bone: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return a frame of line integrals (h, w), as automatic exposure makes it: half of white behind the bone."""
     behind = float(np.median(line[bone > 0]))
-    return (1 - np.clip(0.5 * np.exp(behind - line), 0, 1)).astype(np.float32)
+    return np.asarray(1 - np.clip(0.5 * np.exp(behind - line), 0, 1), dtype=np.float32)
 
 
 def _phantom(size: int) -> tuple[Bone, Bone]:
