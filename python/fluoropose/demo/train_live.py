@@ -4,7 +4,8 @@
 
 They find the skull in a crop (segment) and make a radiograph of it (translate_small, distilled from a CycleGAN of twice
 its width, which is not kept). The X-rays that the translation learns from are of another simulated laboratory than the
-demo's, and of a head that moves about more than one that walks.
+demo's, and of a head that moves about more than one that walks. So far the shipped bundle has the first of them
+only.
 """
 
 from __future__ import annotations
