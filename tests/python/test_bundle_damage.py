@@ -18,20 +18,14 @@ from fluoropose.learning.bundle import (
     add_networks,
     require_room,
 )
-from fluoropose.learning.landmark_net import LandmarkNet
 from fluoropose.rig import Rig
-from toy_bundle import MASKS, SIZE, crops, toy_network, toy_owner, turned_rig, write_bundle
+from toy_bundle import MASKS, SIZE, crops, toy_owner, turned_rig, write_bundle
 from toy_learning import toy_bone, toy_rig
 
 
 @pytest.fixture(scope="module")
 def owner() -> Owner:
     return toy_owner()
-
-
-@pytest.fixture(scope="module")
-def network() -> LandmarkNet:
-    return toy_network()
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,16 @@ from typer.testing import CliRunner
 
 from fluoropose.cli import app
 from fluoropose.errors import FileFormatError, InputError
-from fluoropose.learning.bundle import Bundle, LandmarkFacts, NetworkFacts, NetworkName, Owner, StyleFacts, add_networks
+from fluoropose.learning.bundle import (
+    Bundle,
+    LandmarkFacts,
+    NetworkFacts,
+    NetworkName,
+    Owner,
+    RigFacts,
+    StyleFacts,
+    add_networks,
+)
 from fluoropose.learning.config import load_config
 from fluoropose.learning.dataset import RadiographSet, make_dataset
 from fluoropose.learning.preprocess import Preprocessing
@@ -27,7 +37,8 @@ from fluoropose.report.error_bars import error_bars, error_section
 from fluoropose.report.predictions import prediction_section
 from fluoropose.report.radiographs import drawn, radiograph_section
 from fluoropose.report.translations import translation_section
-from toy_learning import CONFIG, write_toy
+from toy_bundle import Scaled, turned_rig
+from toy_learning import CONFIG, toy_bone, write_toy
 
 SIZE, N, TESTS = 32, 7, 4
 
@@ -37,17 +48,6 @@ class Middle(nn.Module):
 
     def forward(self, crops: Tensor, views: Tensor) -> Tensor:
         return 0 * crops[:, 0, :N, :2] + 0 * views[:, None, None]  # traced: no size may become a constant
-
-
-class Scaled(nn.Module):
-    """Multiplies a picture by a number."""
-
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = nn.Parameter(torch.tensor(factor))
-
-    def forward(self, crops: Tensor) -> Tensor:
-        return crops * self.factor
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_distances_are_those_between_true_and_predicted_landmarks(radiographs: R
     assert [label.get_text() for label in boxes] == [f"p{k}\n({inside[:, k].sum()})" for k in range(N)]
 
 
-def test_a_network_of_another_bone_or_size_is_refused(
+def test_a_network_of_another_bone_rig_or_size_is_refused(
     set_path: Path, radiographs: RadiographSet, tmp_path: Path
 ) -> None:
     other = radiographs.owner.model_copy(update={"bone_fingerprint": "0" * 64, "bone_name": "femur"})
@@ -164,6 +164,14 @@ def test_a_network_of_another_bone_or_size_is_refused(
     larger = bundle(tmp_path / "larger.fpbundle", radiographs.owner, {"landmarks": Middle()}, 64)
     with pytest.raises(InputError, match=r"larger.fpbundle: takes pictures of 64 px, those of the set have 32"):
         prediction_section(radiographs, larger, radiographs.config)
+    away = RigFacts.of(turned_rig(20.0))
+    of_rig = bundle(
+        tmp_path / "rig.fpbundle", radiographs.owner.model_copy(update={"rig": away}), {"landmarks": Middle()}
+    )
+    with pytest.raises(
+        InputError, match=r"rig.fpbundle: trained for another rig .* turned against view 1 by 20\.\d+ deg"
+    ):
+        prediction_section(radiographs, of_rig, radiographs.config)
     without = bundle(tmp_path / "without.fpbundle", radiographs.owner, {"translate": Scaled(1.0)})
     assert "expected a landmark network" in refused(["set", str(set_path), "--bundle", str(without.path)])
 
@@ -203,6 +211,30 @@ def test_frames_that_show_nothing_are_named(radiographs: RadiographSet, frames: 
     blank = frames.model_copy(update={"frames": (tmp_path / "view1", tmp_path / "view2")})
     with pytest.raises(FileFormatError, match=r"not one of 2 can be used: .*view1: frame 0"):
         translation_section(radiographs, bundle(tmp_path / "t.fpbundle", radiographs.owner, networks), blank)
+
+
+def test_a_trial_of_another_rig_or_bone_is_refused(radiographs: RadiographSet, frames: Trial, tmp_path: Path) -> None:
+    networks: dict[NetworkName, nn.Module] = {"translate": Scaled(1.0), "untranslate": Scaled(1.0)}
+    both = bundle(tmp_path / "t.fpbundle", radiographs.owner, networks)
+    turned_rig(20.0).save(tmp_path / "turned.json")
+    with pytest.raises(InputError, match="trained for another rig"):
+        translation_section(radiographs, both, frames.model_copy(update={"rig": tmp_path / "turned.json"}))
+    bone = toy_bone("another")
+    replace(bone, vertices=bone.vertices + 1).save(tmp_path / "another.h5")
+    with pytest.raises(InputError, match=r"trained for bone 'toy' .*, found 'another'"):
+        translation_section(radiographs, both, frames.model_copy(update={"bone": tmp_path / "another.h5"}))
+
+
+def test_damaged_files_are_one_line_and_exit_code_2(set_path: Path, radiographs: RadiographSet, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.h5"
+    cut.write_bytes(set_path.read_bytes()[:5000])
+    assert f"{cut}: expected a set of radiographs" in refused(["set", str(cut)])
+    altered = bundle(tmp_path / "altered.fpbundle", radiographs.owner, {"landmarks": Middle()}).path
+    content = bytearray(altered.read_bytes())
+    content[len(content) // 2] ^= 1
+    altered.write_bytes(content)
+    assert f"{altered}: " in refused(["set", str(set_path), "--bundle", str(altered)])
+    assert "nowhere.toml" in refused([str(tmp_path / "nowhere.toml")])
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def prediction_section(radiographs: RadiographSet, bundle: Bundle, config: Learn
     Raises
     ------
     InputError
-        If the bundle has no landmark network, or one for another bone or other pictures than the set's.
+        If the bundle has no landmark network, or one for another bone, another rig or other pictures than the set's.
     """
     found = _predict(radiographs, bundle, config)
     names = radiographs.owner.landmark_names
@@ -93,13 +93,16 @@ def _predict(radiographs: RadiographSet, bundle: Bundle, config: LearningConfig)
 
 
 def require_same(radiographs: RadiographSet, bundle: Bundle, facts: NetworkFacts) -> None:
-    """Raise InputError unless a bundle's network belongs to the bone of a set, and takes pictures of its size."""
+    """Raise InputError unless a bundle's network belongs to bone and rig of a set, and takes pictures of its size."""
     trained, made, size = bundle.manifest, radiographs.owner, radiographs.config.dataset.size
     if trained.bone_fingerprint != made.bone_fingerprint or trained.views != made.views:
         raise InputError(
             f"{bundle.path}: trained for bone {trained.bone_name!r} ({trained.bone_fingerprint[:12]}...) in "
             f"{trained.views} views; the set is of {made.bone_name!r} ({made.bone_fingerprint[:12]}...) in {made.views}"
         )
+    said, within = ([], True) if trained.rig is None or made.rig is None else trained.rig.differences(made.rig)
+    if not within:
+        raise InputError(f"{bundle.path}: trained for another rig than the set was made for: {'; '.join(said)}")
     if facts.size != size:
         raise InputError(f"{bundle.path}: takes pictures of {facts.size} px, those of the set have {size}")
 

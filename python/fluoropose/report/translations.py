@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from fluoropose.bone import Bone
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.io.frames import attenuating, why_unusable
 from fluoropose.learning.bundle import Bundle, StyleNetwork
@@ -46,7 +47,7 @@ def translation_section(radiographs: RadiographSet, bundle: Bundle, trial: Trial
     Raises
     ------
     InputError
-        If the bundle lacks a generator, or is of another bone or picture size than the set.
+        If the bundle lacks a generator, or is of another bone, rig or picture size than the set or the trial.
     FileFormatError
         If the trial's frames cannot be opened, or not one of those to be shown can be used.
     """
@@ -56,7 +57,9 @@ def translation_section(radiographs: RadiographSet, bundle: Bundle, trial: Trial
         raise InputError(f"{bundle.path}: expected translate and untranslate, found {found}; fluoropose train style")
     for network in (there, back):
         require_same(radiographs, bundle, network.facts)
-    xrays, lit = _xrays(trial, there.facts.size, there.facts.preprocessing)
+    rig = Rig.load(trial.rig)
+    bundle.require(Bone.load(trial.bone), rig)
+    xrays, lit = _xrays(trial, rig, there.facts.size, there.facts.preprocessing)
     count = radiographs.config.dataset.test_count
     rows = torch.arange(len(radiographs) - count, len(radiographs))[:_SHOWN]
     pictures, plain = drawn(radiographs, rows, PlainStyle(), back.facts.preprocessing)
@@ -79,9 +82,9 @@ def translation_section(radiographs: RadiographSet, bundle: Bundle, trial: Trial
     )
 
 
-def _xrays(trial: Trial, size: int, preprocessing: Preprocessing) -> tuple[Images, NDArray[np.bool_]]:
+def _xrays(trial: Trial, rig: Rig, size: int, preprocessing: Preprocessing) -> tuple[Images, NDArray[np.bool_]]:
     """Return the whole fields of frames evenly over a trial, as the networks take them, and their lit pixels."""
-    rig, frames = Rig.load(trial.rig), TrialFrames.open(trial)
+    frames = TrialFrames.open(trial)
     pictures, lit, reasons = [], [], []
     for i in np.unique(np.linspace(0, len(frames) - 1, -(-_SHOWN // len(frames.sources))).round().astype(int)):
         for source, scope in zip(frames.sources, rig.fluoroscopes, strict=True):
