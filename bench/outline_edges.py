@@ -30,17 +30,26 @@ class EdgeDistances:
     signed
         (n,) where the steepest change of brightness lies, positive outside of the outline; only places where there is
         a clear edge.
+    normals
+        (n, 2) there, unit vectors out of the outline.
     share
         Of the outline in the field, the share with a clear edge.
     """
 
     signed: NDArray[np.float64]
+    normals: NDArray[np.float64]
     share: float
 
     @property
     def mean_px(self) -> float:
         """Mean distance."""
         return float(np.abs(self.signed).mean()) if self.signed.size else float("nan")
+
+    @property
+    def shift_px(self) -> NDArray[np.float64]:
+        """(3,) how far along u and v the outline must move, and by how much it must grow, to fit the edges best."""
+        columns = np.column_stack([self.normals, np.ones(len(self.signed))])
+        return np.asarray(np.linalg.lstsq(columns, self.signed, rcond=None)[0])
 
 
 def edge_distances(
@@ -70,7 +79,8 @@ def edge_distances(
     shift = np.where(bend < 0, 0.5 * (before - after) / np.where(bend < 0, bend, -1), 0.0)
     inner = (best > 2) & (best < len(along) - 3)
     good = seen & inner & (peak > clear)
-    return EdgeDistances(((along[best] + shift * _STEP_PX)[good]), float(good.sum() / max(int(seen.sum()), 1)))
+    signed = along[best] + shift * _STEP_PX
+    return EdgeDistances(signed[good], normals[good], float(good.sum() / max(int(seen.sum()), 1)))
 
 
 def _outline(
@@ -83,7 +93,10 @@ def _outline(
     high = np.ceil(np.minimum(np.nanmax(projected, axis=0) + 2, np.array(view.size_px) - 1))
     width, height = (high - low + 1).astype(int)
     fine = view.crop(low[0], low[1], (width, height), (width * _FINE, height * _FINE))
-    mask = silhouette(Fluoroscope(fine), vertices_world_mm, faces)
+    a, b, c = (projected[faces[:, k]] for k in range(3))
+    # Of a closed surface the faces that show one side cast the whole shadow.
+    facing = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) > (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    mask = silhouette(Fluoroscope(fine), vertices_world_mm, faces[facing])
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     ring = max(contours, key=len)[:, 0, :].astype(np.float64)
     # The contour runs through the centres of the mask's outermost pixels: half a fine pixel inside of the outline.

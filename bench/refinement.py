@@ -18,11 +18,12 @@ from rich.console import Console
 
 from fluoropose._files import write_text
 from fluoropose.registration.summary import Environment
+from refinement_capture import capture_rows, save_capture
 from refinement_cost import cost_rows
 from refinement_knee import knee_rows
 from refinement_ledger import Ledger
 from refinement_poster import poster_rows
-from refinement_trials import capture_rows, head_trials, knee_trial, two_view_rows
+from refinement_trials import head_trials, knee_trial, two_view_rows
 
 TABLES = ("two_view", "knee", "cost", "capture", "poster")
 NOTES = {
@@ -49,6 +50,10 @@ def main() -> None:
     for name in chosen:
         rows = list(_rows(name, arguments))
         _merge(arguments.out, name, rows)
+        if name == "capture":
+            place = Environment.here()
+            where = f"{place.cpu}, {place.date[:10]}"
+            save_capture(arguments.out.with_name(arguments.out.stem + "_capture.png"), rows, where)
         for one in rows:
             _show(one)
 
@@ -57,11 +62,11 @@ def _rows(name: str, arguments: Any) -> Iterator[dict[str, Any]]:
     path = arguments.work / "refinement" / f"{name}{'_quick' if arguments.quick else ''}.jsonl"
     ledger = Ledger(path, {"version": {"poster": 4}.get(name, 3)})
     if name == "two_view":
-        yield from two_view_rows(head_trials(arguments.data, arguments.work, None), ledger)
+        yield from two_view_rows(head_trials(arguments.data, arguments.work), ledger)
     elif name == "capture":
-        yield from capture_rows(head_trials(arguments.data, arguments.work, None)[0], ledger, arguments.quick)
+        yield from capture_rows(head_trials(arguments.data, arguments.work)[0], ledger, arguments.quick)
     elif name == "knee":
-        trial = knee_trial(arguments.data, arguments.work, None)
+        trial = knee_trial(arguments.data, arguments.work)
         yield from knee_rows(trial, arguments.data, ledger, arguments.quick)
     elif name == "poster":
         yield from poster_rows(arguments.data, ledger, 10 if arguments.quick else arguments.starts)

@@ -24,6 +24,8 @@ from refinement_trials import FAILURE_MM, HERE, OpenTrial
 
 __all__ = ["knee_rows"]
 
+_OURS = "landmarks, then our LM, 8 starts"
+_EDGES = ("px", "signed_px", "shift_u_px", "shift_v_px", "growth_px")
 _CLEAR = 0.01  # of full scale per pixel: an edge
 
 
@@ -33,7 +35,7 @@ def knee_rows(trial: OpenTrial, data_dir: Path, ledger: Ledger, quick: bool) -> 
     spans = {"frames 100-149": range(100, 150), "frames 0-99, every tenth (developed on)": range(0, 100, 10)}
     step = 10 if quick else 1
     for span, numbers in spans.items():
-        done: dict[str, list[Result]] = {"reference": [], "landmarks": [], "landmarks, then our LM, 8 starts": []}
+        done: dict[str, list[Result]] = {"reference": [], "landmarks": [], _OURS: []}
         for number in track(numbers[::step], f"knee: {span}"):
             start, truth = trial.landmark_poses.get(number), trial.truth[number]
             done["reference"].append(ledger.get(f"reference {number}", partial(_reference, trial, number)))
@@ -41,15 +43,46 @@ def knee_rows(trial: OpenTrial, data_dir: Path, ledger: Ledger, quick: bool) -> 
             after = of_refinement(None, truth)
             if start is not None:
                 after = ledger.get(f"lm8 {number}", partial(_refined, trial, refiner, number, start))
-            done["landmarks, then our LM, 8 starts"].append(after)
+            done[_OURS].append(after)
         for method, results in done.items():
             edges: dict[str, Any] = {
                 f"outline_to_edge_{k}": _mean(results, k)
-                for k in ("view1_px", "view2_px", "view1_signed_px", "view2_signed_px")
+                for k in (f"view{v}_{what}" for v in (1, 2) for what in _EDGES)
             }
+            if method == _OURS:
+                edges |= _beside(results, done["reference"])
             landmarks = trial.bone.landmarks_mm
             yield row("knee", method, results, landmarks, failure_mm=FAILURE_MM, frames=span, **edges)
     yield _simulated(trial, data_dir, refiner, ledger, range(100, 150, 3)[::step])
+
+
+def _beside(ours: list[Result], reference: list[Result]) -> dict[str, Any]:
+    """Compare ours with the reference: how much of the difference is the same in all poses, and whose fit the edges."""
+    pairs = [(a.pose, a, b) for a, b in zip(ours, reference, strict=True) if a.pose is not None]
+    between = [pose.inverse() * b.true_pose for pose, _, b in pairs]  # in the bone's frame
+    turns = np.degrees([one.rotation_vector for one in between])
+    shifts = np.array([one.translation_mm for one in between])
+    left_deg = np.linalg.norm(turns - np.median(turns, axis=0), axis=1)
+    left_mm = np.linalg.norm(shifts - np.median(shifts, axis=0), axis=1)
+    seen = [(a.extra, b.extra, apart) for (_, a, b), apart in zip(pairs, shifts, strict=True) if a.extra and b.extra]
+    both = ("view1_px", "view2_px")
+    away = np.array([[sum(one[k] for k in both) / 2 for one in two[:2]] for two in seen])  # (n, ours and reference's)
+    apart = np.array([np.linalg.norm(shift) for _, _, shift in seen])
+    far = apart >= np.median(apart)
+    return {
+        "always_the_same_deg": np.median(turns, axis=0).tolist(),
+        "always_the_same_mm": np.median(shifts, axis=0).tolist(),
+        "geodesic_without_that_deg": float(np.median(left_deg)),
+        "translation_without_that_mm": float(np.median(left_mm)),
+        "edges_nearer_to_ours_share": float(np.mean(away[:, 0] < away[:, 1])),
+        "where_they_differ_most": {
+            "pairs": int(far.sum()),
+            "apart_mm": float(apart[far].mean()),
+            "outline_to_edge_px": float(away[far, 0].mean()),
+            "reference_outline_to_edge_px": float(away[far, 1].mean()),
+            "edges_nearer_to_ours_share": float(np.mean(away[far, 0] < away[far, 1])),
+        },
+    }
 
 
 def _mean(results: list[Result], name: str) -> float | None:
@@ -58,13 +91,15 @@ def _mean(results: list[Result], name: str) -> float | None:
 
 
 def _edges(trial: OpenTrial, number: int, frames: list[NDArray[np.float32]], pose: Pose) -> dict[str, float]:
-    """Measure every second frame only: the outline of so many triangles takes far longer than the refinement."""
+    """Measure every fifth frame only: the outline of so many triangles takes far longer than the refinement."""
     found: dict[str, float] = {}
-    if number % 2:
+    if number % 5:
         return found
     for k, (scope, frame) in enumerate(zip(trial.rig.fluoroscopes, frames, strict=True), start=1):
         edges = edge_distances(scope, frame, pose, trial.bone.vertices, trial.bone.faces, _CLEAR)
         found |= {f"view{k}_px": edges.mean_px, f"view{k}_signed_px": float(np.median(edges.signed))}
+        along_u, along_v, growth = (float(one) for one in edges.shift_px)
+        found |= {f"view{k}_shift_u_px": along_u, f"view{k}_shift_v_px": along_v, f"view{k}_growth_px": growth}
     return found
 
 

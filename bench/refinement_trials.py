@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,7 @@ from fluoropose.calibration.field import with_fields
 from fluoropose.geometry import Pose
 from fluoropose.io.frames import attenuating, open_frames
 from fluoropose.io.mayacam import read_mayacam_rig
-from fluoropose.refinement import Adam, CmaEs, Refiner, Starts, moved
-from fluoropose.refinement.peers import Box
+from fluoropose.refinement import Refiner
 from fluoropose.registration.evaluate import read_reference
 from fluoropose.registration.poses_file import read_poses
 from fluoropose.registration.register import register_trial
@@ -30,7 +29,7 @@ from lab_head import TRIALS, convert_world
 from lab_head_config import lab_head_calibration_toml
 from refinement_ledger import Ledger, Result, Stopwatch, of_refinement, row
 
-__all__ = ["FAILURE_MM", "HeadTrial", "OpenTrial", "capture_rows", "head_trials", "knee_trial", "two_view_rows"]
+__all__ = ["FAILURE_MM", "OpenTrial", "head_trials", "knee_trial", "two_view_rows"]
 
 HERE = Path(__file__).parent
 FAILURE_MM = 5.0
@@ -42,26 +41,35 @@ Frames = list[NDArray[np.float32]]
 
 @dataclass(frozen=True, eq=False)
 class OpenTrial:
-    """A trial with its reference poses and the landmark stage's own."""
+    """A trial with its reference poses and the landmark stage's own.
+
+    ``folder`` holds rig.json, the bone (``bone_file``) and the network (landmarks.fpbundle).
+    """
 
     name: str
     rig: Rig
     bone: Bone
-    folders: tuple[Path, ...]
+    folder: Path
+    bone_file: str
+    views: tuple[Path, ...]
     truth: dict[int, Pose]
-    landmark_poses: dict[int, Pose | None]
 
     def frames(self, number: int) -> Frames:
         """Read a pair, bright = attenuating."""
-        sources = [open_frames(folder) for folder in self.folders]
+        sources = [open_frames(folder) for folder in self.views]
         return [attenuating(source.read(number), source.bits, "bright_air") for source in sources]
 
+    @cached_property
+    def landmark_poses(self) -> dict[int, Pose | None]:
+        """Register the trial by landmarks alone, as far as that is not done."""
+        out = self.folder / f"{self.name}_landmarks"
+        rig, bone, bundle = (self.folder / name for name in ("rig.json", self.bone_file, "landmarks.fpbundle"))
+        register_trial(Trial(rig=rig, bone=bone, bundle=bundle, frames=self.views, out=out, refine=False))
+        return {pose.frame: pose.world_from_bone for pose in read_poses(out / "poses.csv")}
 
-HeadTrial = OpenTrial
 
-
-def head_trials(data: Path, work: Path, bundle: Path | None) -> list[OpenTrial]:
-    """Calibrate, build the skull, and register the four trials by landmarks alone, as far as that is not done."""
+def head_trials(data: Path, work: Path) -> list[OpenTrial]:
+    """Calibrate and build the skull, as far as that is not done."""
     folder, truth = work / "head", data / "lab_head/truth"
     folder.mkdir(parents=True, exist_ok=True)
     calibration = calibrate(lab_head_calibration_toml(data, folder / "calibration.toml"), folder / "rig.json")
@@ -75,13 +83,12 @@ def head_trials(data: Path, work: Path, bundle: Path | None) -> list[OpenTrial]:
         views = (frames / "view1", frames / "view2")
         reference = read_reference(truth / name / "world_from_ct.csv")
         poses = {n: world_from_truth * pose * bone.bone_from_source.inverse() for n, pose in reference.items()}
-        landmark = _landmark_poses(folder, "skull.h5", views, folder / f"{name}_landmarks", bundle)
-        found.append(OpenTrial(name, calibration.rig, bone, views, poses, landmark))
+        found.append(OpenTrial(name, calibration.rig, bone, folder, "skull.h5", views, poses))
     return found
 
 
-def knee_trial(data: Path, work: Path, bundle: Path | None) -> OpenTrial:
-    """Read the calibration, build the implant, register by landmarks alone, as far as that is not done."""
+def knee_trial(data: Path, work: Path) -> OpenTrial:
+    """Read the calibration and build the implant, as far as that is not done."""
     knee, folder = data / "knee_biplane", work / "knee"
     folder.mkdir(parents=True, exist_ok=True)
     views = (knee / "cam1", knee / "cam2")
@@ -93,23 +100,7 @@ def knee_trial(data: Path, work: Path, bundle: Path | None) -> OpenTrial:
     bone = Bone.load(folder / "femur.h5")
     reference = read_reference(knee / "world_from_femur.csv")
     poses = {n: pose * bone.bone_from_source.inverse() for n, pose in reference.items()}
-    landmark = _landmark_poses(folder, "femur.h5", views, folder / "flexion_landmarks", bundle)
-    return OpenTrial("flexion", rig, bone, views, poses, landmark)
-
-
-def _landmark_poses(
-    folder: Path, bone: str, views: tuple[Path, ...], out: Path, bundle: Path | None
-) -> dict[int, Pose | None]:
-    trial = Trial(
-        rig=folder / "rig.json",
-        bone=folder / bone,
-        bundle=bundle or folder / "landmarks.fpbundle",
-        frames=views,
-        out=out,
-        refine=False,
-    )
-    register_trial(trial)
-    return {pose.frame: pose.world_from_bone for pose in read_poses(out / "poses.csv")}
+    return OpenTrial("flexion", rig, bone, folder, "femur.h5", views, poses)
 
 
 # --- from the landmark stage's poses --------------------------------------------------------------------------------
@@ -151,55 +142,3 @@ def _before_and_after(trial: OpenTrial, refiner: Refiner, number: int, ledger: L
         ("landmarks", of_refinement(start, truth)),
         ("landmarks, then our LM, 8 starts", ledger.get(f"{trial.name} {number} lm8", refined)),
     ]
-
-
-# --- capture range --------------------------------------------------------------------------------------------------
-
-
-def capture_rows(trial: OpenTrial, ledger: Ledger, quick: bool) -> Iterator[dict[str, Any]]:
-    """Start at poses turned and shifted from the truth by growing amounts, in random directions."""
-    errors = [(5.0, 5.0), (20.0, 20.0)] if quick else [(3.0, 3.0), (6.0, 6.0), (10.0, 10.0), (15.0, 15.0), (20.0, 20.0)]
-    numbers = sorted(trial.truth)[12 :: 16 if quick else 6]
-    box = Box(25.0, 25.0)
-    methods = {
-        "our LM, 1 start": (Refiner(trial.rig, trial.bone, starts=Starts(1)), 1),
-        "our LM, 8 starts": (Refiner(trial.rig, trial.bone, starts=Starts(8)), 1),
-        "our LM, 32 starts": (Refiner(trial.rig, trial.bone, starts=Starts(32, 15.0, 20.0)), 1),
-        "CMA-ES on gradient correlation, as xReg": (
-            Refiner(trial.rig, trial.bone, optimiser=CmaEs(box, evaluations=400), starts=Starts(1)),
-            4,
-        ),
-        "Adam on gradient correlation, as DiffDRR and nanodrr": (
-            Refiner(trial.rig, trial.bone, optimiser=Adam(60), starts=Starts(1)),
-            2,
-        ),
-    }
-    for name, (refiner, every) in methods.items():
-        for turn_deg, shift_mm in errors:
-            results = []
-            for number in track(numbers[::every], f"capture: {name}, {turn_deg:g} degrees"):
-                start = _away(trial.truth[number], turn_deg, shift_mm, number)
-                key = f"{name} {number} {turn_deg} {shift_mm}"
-                results.append(ledger.get(key, partial(_timed, trial, refiner, number, start)))
-            yield row(
-                "two_view",
-                name,
-                results,
-                trial.bone.landmarks_mm,
-                failure_mm=FAILURE_MM,
-                trial=f"{trial.name}, capture range",
-                start_deg=turn_deg,
-                start_mm=shift_mm,
-            )
-
-
-def _timed(trial: OpenTrial, refiner: Refiner, number: int, start: Pose) -> Result:
-    frames = trial.frames(number)
-    watch = Stopwatch()
-    found = refiner.refine(frames, start)
-    return of_refinement(found, trial.truth[number], watch.read())
-
-
-def _away(pose: Pose, turn_deg: float, shift_mm: float, seed: int) -> Pose:
-    axis, along = (v / np.linalg.norm(v) for v in np.random.default_rng(seed).normal(size=(2, 3)))
-    return moved(pose, np.concatenate([np.radians(turn_deg) * axis, shift_mm * along]))
