@@ -34,12 +34,10 @@ def capture_rows(trial: OpenTrial, ledger: Ledger, quick: bool) -> Iterator[dict
     """Start at poses turned and shifted from the truth by growing amounts, in random directions."""
     numbers = sorted(trial.truth)[12:]  # appearance and schedule were chosen on the first twelve
     chosen = [numbers[k * len(numbers) // _STARTS] for k in range(_STARTS)]
-    for name, (refiners, share) in _methods(trial).items():
+    for name, refiners in _methods(trial).items():
         for error in _ERRORS[:: 3 if quick else 1]:
-            # Evenly spread, and each among those of the methods that do more.
-            done = chosen[:: round(1 / share) * (4 if quick else 1)]
             results = []
-            for number in track(done, f"capture: {name}, {error:g} degrees"):
+            for number in track(chosen[:: 4 if quick else 1], f"capture: {name}, {error:g} degrees"):
                 start = _away(trial.truth[number], error, error, number)
                 key = f"{name} {number} {error}"
                 results.append(ledger.get(key, partial(_led_back, trial, refiners, number, start)))
@@ -50,8 +48,8 @@ def capture_rows(trial: OpenTrial, ledger: Ledger, quick: bool) -> Iterator[dict
             }
 
 
-def _methods(trial: OpenTrial) -> dict[str, tuple[tuple[Refiner, ...], float]]:
-    """Return what is done one after the other, and of what share of the starts."""
+def _methods(trial: OpenTrial) -> dict[str, tuple[Refiner, ...]]:
+    """Return what is done one after the other."""
     first = Refiner(trial.rig, trial.bone, starts=Starts(1))
 
     def refiner(**settings: Any) -> Refiner:
@@ -67,14 +65,11 @@ def _methods(trial: OpenTrial) -> dict[str, tuple[tuple[Refiner, ...], float]]:
         )
     )
     return {
-        "our LM, 1 start": ((first,), 1.0),
-        "our LM, 8 starts": ((refiner(starts=Starts(8)),), 1.0),
-        "our LM, 32 starts": ((refiner(starts=Starts(32, 25.0, 25.0)),), 1.0),
-        "CMA-ES on gradient correlation, as xReg": (evolution, 0.25),
-        "Adam on gradient correlation, as DiffDRR and nanodrr": (
-            (refiner(optimiser=Adam(100), starts=Starts(1)),),
-            0.5,
-        ),
+        "our LM, 1 start": (first,),
+        "our LM, 8 starts": (refiner(starts=Starts(8)),),
+        "our LM, 32 starts": (refiner(starts=Starts(32, 25.0, 25.0)),),
+        "CMA-ES on gradient correlation, as xReg": evolution,
+        "Adam on gradient correlation, as DiffDRR and nanodrr": (refiner(optimiser=Adam(100), starts=Starts(1)),),
     }
 
 

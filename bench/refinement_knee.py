@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from fluoropose.bone import Bone
 from fluoropose.bone_model.build import build_bone, read_bone_config
 from fluoropose.drr import Renderer
 from fluoropose.geometry import Pose
-from fluoropose.refinement import Refiner
+from fluoropose.refinement import MovingBone, Refiner, bone_alone
 from outline_edges import edge_distances
 from refinement_ledger import Ledger, Result, Stopwatch, of_refinement, row
 from refinement_trials import FAILURE_MM, HERE, OpenTrial
@@ -25,35 +25,47 @@ from refinement_trials import FAILURE_MM, HERE, OpenTrial
 __all__ = ["knee_rows"]
 
 _OURS = "landmarks, then our LM, 8 starts"
+_FINE = "landmarks, then our LM, 8 starts, implant in voxels of 0.25 mm"
 _EDGES = ("px", "signed_px", "shift_u_px", "shift_v_px", "growth_px")
 _CLEAR = 0.01  # of full scale per pixel: an edge
 
 
 def knee_rows(trial: OpenTrial, data_dir: Path, ledger: Ledger, quick: bool) -> Iterator[dict[str, Any]]:
     """Yield the rows of the table "knee"."""
-    refiner = Refiner(trial.rig, trial.bone)
+    # Metal is opaque: a voxel that it fills in part is as dark as one that it fills, so that coarse voxels swell.
+    fine = MovingBone(bone_alone(_finer(trial.bone, data_dir, 0.25)))
+    refiners = {_OURS: Refiner(trial.rig, trial.bone), _FINE: Refiner(trial.rig, trial.bone, moving=fine)}
     spans = {"frames 100-149": range(100, 150), "frames 0-99, every tenth (developed on)": range(0, 100, 10)}
     step = 10 if quick else 1
     for span, numbers in spans.items():
-        done: dict[str, list[Result]] = {"reference": [], "landmarks": [], _OURS: []}
+        done: dict[str, list[Result]] = {"reference": [], "landmarks": [], _OURS: [], _FINE: []}
         for number in track(numbers[::step], f"knee: {span}"):
             start, truth = trial.landmark_poses.get(number), trial.truth[number]
             done["reference"].append(ledger.get(f"reference {number}", partial(_reference, trial, number)))
             done["landmarks"].append(ledger.get(f"landmarks {number}", partial(_landmarks, trial, number)))
-            after = of_refinement(None, truth)
-            if start is not None:
-                after = ledger.get(f"lm8 {number}", partial(_refined, trial, refiner, number, start))
-            done[_OURS].append(after)
+            for name, key in {_OURS: "lm8", _FINE: "lm8 fine"}.items():
+                after = of_refinement(None, truth)
+                if start is not None:
+                    after = ledger.get(f"{key} {number}", partial(_refined, trial, refiners[name], number, start))
+                done[name].append(after)
         for method, results in done.items():
             edges: dict[str, Any] = {
                 f"outline_to_edge_{k}": _mean(results, k)
                 for k in (f"view{v}_{what}" for v in (1, 2) for what in _EDGES)
             }
-            if method == _OURS:
+            if method in refiners:
                 edges |= _beside(results, done["reference"])
             landmarks = trial.bone.landmarks_mm
             yield row("knee", method, results, landmarks, failure_mm=FAILURE_MM, frames=span, **edges)
-    yield _simulated(trial, data_dir, refiner, ledger, range(100, 150, 3)[::step])
+    drawn: list[Renderer] = []
+
+    def draw() -> Renderer:
+        if not drawn:
+            drawn.append(Renderer(_finer(trial.bone, data_dir, 0.2).volume))
+        return drawn[0]
+
+    for name, refiner in refiners.items():
+        yield _simulated(trial, draw, refiner, name, ledger, range(100, 150, 3)[::step])
 
 
 def _beside(ours: list[Result], reference: list[Result]) -> dict[str, Any]:
@@ -127,10 +139,11 @@ def _refined(trial: OpenTrial, refiner: Refiner, number: int, start: Pose) -> Re
 # --- simulated from the implant's surface -------------------------------------------------------------------------
 
 
-def _simulated(trial: OpenTrial, data_dir: Path, refiner: Refiner, ledger: Ledger, numbers: range) -> dict[str, Any]:
-    """Refine X-rays drawn at the reference poses from voxels half as large; starts as far off as the real ones are."""
+def _simulated(
+    trial: OpenTrial, renderer: Callable[[], Renderer], refiner: Refiner, name: str, ledger: Ledger, numbers: range
+) -> dict[str, Any]:
+    """Refine X-rays drawn at the reference poses from finer voxels; starts as far off as the real ones are."""
     results = []
-    renderer: list[Renderer] = []
     for number in track(numbers, "knee: simulated"):
         start, truth = trial.landmark_poses.get(number), trial.truth[number]
         if start is None:
@@ -138,25 +151,21 @@ def _simulated(trial: OpenTrial, data_dir: Path, refiner: Refiner, ledger: Ledge
             continue
 
         def compute(n: int = number, s: Pose = start, t: Pose = truth) -> Result:
-            if not renderer:
-                renderer.append(Renderer(_finer(trial.bone, data_dir).volume))
-            frames = _draw(trial, renderer[0], t, n)
+            frames = _draw(trial, renderer(), t, n)
             watch = Stopwatch()
             found = refiner.refine(frames, s)
             return of_refinement(found, t, watch.read())
 
-        results.append(ledger.get(f"simulated {number}", compute))
-    method = "landmarks' poses, then our LM, 8 starts"
-    landmarks = trial.bone.landmarks_mm
-    return row(
-        "knee", method, results, landmarks, failure_mm=FAILURE_MM, frames="X-rays simulated at the reference poses"
-    )
+        results.append(ledger.get(f"simulated {number} {name}", compute))
+    where = "X-rays simulated at the reference poses"
+    return row("knee", name, results, trial.bone.landmarks_mm, failure_mm=FAILURE_MM, frames=where)
 
 
-def _finer(bone: Bone, data_dir: Path) -> Bone:
+def _finer(bone: Bone, data_dir: Path, spacing_mm: float) -> Bone:
+    """Build the bone once more, with smaller voxels."""
     config = read_bone_config(HERE / "configs/knee_femur_bone.toml", data_dir)
     assert config.mesh is not None
-    fine = build_bone(config.model_copy(update={"mesh": config.mesh.model_copy(update={"spacing_mm": 0.35})}))
+    fine = build_bone(config.model_copy(update={"mesh": config.mesh.model_copy(update={"spacing_mm": spacing_mm})}))
     if not np.allclose(fine.bone_from_source.matrix, bone.bone_from_source.matrix, atol=1e-6):
         raise SystemExit("the finer implant lies elsewhere in its frame")
     return fine

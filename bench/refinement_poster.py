@@ -47,7 +47,7 @@ __all__ = ["poster_rows"]
 _SIDE, _VOXEL_MM = 128, 2.0
 _BONE_HU, _TISSUE_HU = 180.0, 60.0
 _OFFSETS = np.array([np.radians(13.0)] * 3 + [30.0] * 3)
-_TIMED = 10
+_TIMED = 5
 _LEVEL_MM = 12.0  # half a thoracic vertebra with its disc: further along the spine is another level
 # Behind a trunk one part in 150 of the beam is left; what scatter an anti-scatter grid lets through is as much again.
 _CHAIN = ImageChain(scatter_share=0.006, blur_mm=0.5, electronic_noise=1e-4, bits=16)
@@ -143,8 +143,8 @@ def _methods() -> dict[str, Method]:
         "metric": GradientCorrelation(tile_px=32, tiles_across=4),
     }
 
-    def from_starts(starts: Starts) -> Method:
-        return Method((ours | {"starts": starts},))
+    def from_starts(starts: Starts, share: float = 1.0) -> Method:
+        return Method((ours | {"starts": starts},), share)
 
     metrics: dict[str, Metric] = {
         "Opt-NCC": WeightedSum((CrossCorrelation(), LaplacianCorrelation(1.0)), (1.0, 0.5)),
@@ -154,8 +154,8 @@ def _methods() -> dict[str, Method]:
     methods = {
         "our LM, 64 starts and 36 turns": from_starts(Starts(64, 13.0, 30.0, kept=18, turns=12)),
         "our LM, 64 starts and 24 turns": from_starts(Starts(64, 13.0, 30.0, kept=9, turns=8)),
-        "our LM, 9 starts": from_starts(Starts(9, 13.0, 30.0)),
-        "our LM, 1 start": from_starts(Starts(1)),
+        "our LM, 9 starts": from_starts(Starts(9, 13.0, 30.0), 0.2),
+        "our LM, 1 start": from_starts(Starts(1), 0.2),
     }
     for name, metric in metrics.items():
         whole = Schedule(3, reach_px=8.0)

@@ -68,7 +68,7 @@ def refinement_poster(document: Mapping[str, Any]) -> Iterator[str]:
     yield (
         "Mean ± SD (median) of the absolute errors, over all starts, failures among them; mTRE: median (95th "
         "percentile). Every method begins at the first so many of the same starts. Seconds: the clock's, two threads, "
-        "median of ten; the processor's, one thread, mean of all. "
+        "median of five; the processor's, one thread, mean of all. "
         f"Measured on {_where(document, 'poster')}."
     )
 
@@ -105,13 +105,14 @@ def refinement_knee(document: Mapping[str, Any]) -> Iterator[str]:
             ", ".join(f"{x:.2f}" for x in one[name]) for name in ("always_the_same_deg", "always_the_same_mm")
         )
         yield (
-            f"{one['frames']}: in the bone's frame, the reference lies ({turn}) degrees and ({shift}) mm from ours in "
-            f"the median; without that, {one['geodesic_without_that_deg']:.2f} degrees and "
+            f"{one['frames']}, {one['method']}: in the bone's frame, the reference lies ({turn}) degrees and "
+            f"({shift}) mm from ours in the median; without that, {one['geodesic_without_that_deg']:.2f} degrees and "
             f"{one['translation_without_that_mm']:.2f} mm are left. The edges lie nearer to ours in "
             f"{one['edges_nearer_to_ours_share']:.0%} of the pairs looked at; in the half where the two differ most "
             f"({far['pairs']} pairs, {far['apart_mm']:.2f} mm apart) our outlines lie {far['outline_to_edge_px']:.2f} "
             f"px from the edges, the reference's {far['reference_outline_to_edge_px']:.2f} px."
         )
+        yield ""
     yield f"Measured on {_where(document, 'knee')}."
 
 
