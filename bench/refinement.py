@@ -30,9 +30,9 @@ NOTES = {
     "developed_on": "Appearance, schedule and reach were chosen on the pairs 0-11 of walking and 0-99 of the knee.",
     "failure_rate": "Share of all pairs without a pose or with an mTRE beyond failure_beyond_mtre_mm.",
     "statistics": "Over all pairs that have a pose, failures with one among them.",
-    "times": "cpu_seconds_per_pair: the processor's, all threads. The clock's seconds count for the tables cost and poster "
-    "alone (there the median of the first timed_pairs starts, done once more): two threads with real-time priority, on a "
-    "machine with other work.",
+    "times": "cpu_seconds_per_pair: the processor's, all threads. The clock's seconds count for the tables cost and "
+    "poster alone (there the median of the first timed_pairs starts, done once more): two threads with real-time "
+    "priority, on a machine with other work.",
     "missing": "The real wrist pairs: they come without any pose to begin with; see wrist.json.",
 }
 
