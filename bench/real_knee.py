@@ -3,9 +3,9 @@
 python bench/real_knee.py --data DIR --out bench/results/real_knee.json [--frames A:B] [--bundle FILE] [--quick]
                           [--styles [--small]]
 
-The tibial tray is then searched below the femoral component. --styles: also what triangulated landmarks alone reach,
-in every style of bench/figure10.py; the CycleGAN's X-rays are frames 0 to 99 (configs/knee_style.toml), so that with
---frames 100:150 no network has seen what is measured on. --small: trainings that two processor cores can bear.
+What triangulated landmarks alone reach is measured as well, by default on frames 100 to 149; and the tibial tray is
+searched below the femoral component. --styles: the landmarks alone in every style of bench/figure10.py; the CycleGAN's
+X-rays are frames 0 to 99 (configs/knee_style.toml). --small: trainings that two processor cores can bear.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from style_networks import Networks, ready_networks
 from trial_bench import Arguments, console, registered, trained, write_results
 
 HERE = Path(__file__).parent
+UNSEEN = "100:150"  # frames that no network's training uses
 
 
 def main() -> None:
@@ -57,13 +58,14 @@ def main() -> None:
     femur, tray = Bone.load(folder / "femur.h5"), Bone.load(folder / "tibia.h5")
     geometry = prove_geometry(knee, rig, femur, arguments.frames)
     config = HERE / "configs/knee_train.toml"
-    rows: list[dict[str, Any]] = []
     reference = knee / "world_from_femur.csv"
-    trained_by_style = ready_networks(arguments, folder, "knee") if arguments.styles else None
-    bundle = folder / "landmarks.fpbundle" if arguments.styles else trained(arguments, config, folder)
-    if trained_by_style is not None:
-        scenario = Scenario.load(frames, reference, arguments.frames, rig, femur)
-        rows = list(landmark_rows(trained_by_style, scenario, rig, femur))
+    if arguments.styles:
+        networks, bundle = ready_networks(arguments, folder, "knee"), folder / "landmarks.fpbundle"
+    else:
+        bundle = trained(arguments, config, folder)
+        networks = Networks.randomised(bundle)
+    span = arguments.frames or UNSEEN
+    alone = list(landmark_rows(networks, Scenario.load(frames, reference, span, rig, femur), rig, femur))
     trial = Trial(
         rig=folder / "rig.json", bone=folder / "femur.h5", bundle=bundle, frames=frames, out=folder / "flexion"
     )
@@ -74,14 +76,14 @@ def main() -> None:
         {"flexion": summary},
         {"geometry": geometry},
         tibial_tray=tray_overlap(trial, rig, tray, load_config(config).dataset.moving[0], knee),
-        landmarks_alone={"trained": trained_by_style.told if trained_by_style else {}, "rows": rows},
+        landmarks_alone={"frames": span, "trained": networks.told, "rows": alone},
     )
 
 
 def landmark_rows(networks: Networks, scenario: Scenario, rig: Rig, bone: Bone) -> Iterator[dict[str, Any]]:
     """Triangulate landmarks alone in every style, with every segmentation; yields the rows."""
     for style, (bundle, translator) in networks.styles.items():
-        for segmentation in ("none", "predicted", "true"):
+        for segmentation in ("none", *(["predicted"] if networks.segmenter else []), "true"):
             segmenter = networks.segmenter if segmentation == "predicted" else None
             registrar = Registrar(rig, bone, bundle, segmenter=segmenter, translator=translator)
             row: dict[str, Any] = {"style": style, "segmentation": segmentation}

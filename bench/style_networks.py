@@ -50,7 +50,7 @@ class Networks:
     styles
         By name.
     segmenter
-        Finds the bone.
+        Finds the bone, if there is one.
     facts
         What crops the networks take.
     told
@@ -58,9 +58,15 @@ class Networks:
     """
 
     styles: dict[str, tuple[Bundle, StyleNetwork | None]]
-    segmenter: SegmentNetwork
+    segmenter: SegmentNetwork | None
     facts: LandmarkFacts
     told: dict[str, dict[str, float]]
+
+    @classmethod
+    def randomised(cls, path: Path) -> Networks:
+        """Only what a bundle holds that was trained on random styles."""
+        bundle = Bundle.load(path)
+        return cls({"randomised": (bundle, None)}, bundle.segment, bundle.landmarks.facts, told(bundle))
 
 
 def ready_networks(arguments: Arguments, folder: Path, subject: str) -> Networks:
@@ -153,12 +159,12 @@ def loaded(random_styles: Bundle, plain: Bundle, radiographs: RadiographSet) -> 
         **{name: (plain, StyleNetwork(style_facts, _Untrained(change))) for name, change in untrained.items()},
         "randomised": (random_styles, None),
     }
-    told = {
-        f"{bundle.path.stem}: {name}": one.training
-        for bundle in (random_styles, plain)
-        for name, one in bundle.manifest.networks.named().items()
-    }
-    return Networks(styles, segmenter, facts, told)
+    return Networks(styles, segmenter, facts, told(random_styles) | told(plain))
+
+
+def told(bundle: Bundle) -> dict[str, dict[str, float]]:
+    """Return the numbers of every training."""
+    return {f"{bundle.path.stem}: {name}": one.training for name, one in bundle.manifest.networks.named().items()}
 
 
 def plain_radiographs(radiographs: RadiographSet) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
