@@ -18,7 +18,6 @@ from PIL import Image
 from fluoropose._files import atomic_path
 from fluoropose.learning.bundle import StyleNetwork
 from fluoropose.learning.preprocess import Preprocessing, crop_frame, lit_pixels
-from fluoropose.registration.locate import whole_field
 from fluoropose.report.error_bars import error_bars
 from fluoropose.rig import Fluoroscope
 
@@ -48,7 +47,7 @@ def save_translations(
     rows = []
     for of_views in frames.values():
         for frame, scope in zip(of_views, scopes, strict=True):
-            region = whole_field(scope)
+            region = scope.whole
             crop = preprocessing.apply(crop_frame(frame, region, size), lit_pixels(scope, region, size))[None]
             rows.append([crop[0] if one is None else one.translate(crop)[0] for one in translators.values()])
     figure, axes = plt.subplots(len(rows), len(translators), figsize=(1.1 * len(translators), 1.15 * len(rows)))

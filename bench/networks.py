@@ -28,14 +28,12 @@ from fluoropose.bone import Bone
 from fluoropose.calibration import calibrate
 from fluoropose.evaluation import iou
 from fluoropose.learning.bundle import Bundle
-from fluoropose.registration.locate import whole_field
 from fluoropose.registration.registrar import Registrar
 from fluoropose.registration.summary import Environment
 from lab_head import TRIALS, convert_world, lab_scenario
 from lab_head_config import lab_head_calibration_toml
 from scenario import Scenario, landmark_row
 
-BATCH = 6  # pairs
 BINS = 5
 console = Console()
 
@@ -105,7 +103,7 @@ def told(bundle: Bundle) -> dict[str, Any]:
 
 def mask_overlap(registrar: Registrar, scenario: Scenario) -> dict[str, float]:
     """Return IoU of predicted and true masks in crops of the whole field: mean, median, least."""
-    fields = [whole_field(scope) for scope in registrar.rig.fluoroscopes]
+    fields = [scope.whole for scope in registrar.rig.fluoroscopes]
     found = []
     for pair, masks in zip(scenario.pairs, scenario.masks, strict=True):
         predicted, given = (registrar.sight.look([pair], [fields], 1, m).masks for m in (None, [masks]))
@@ -119,7 +117,7 @@ def landmark_errors(registrar: Registrar, scenario: Scenario) -> NDArray[np.floa
     """Return (m, 2), per landmark seen in a whole-field crop: predicted standard deviation and error, crop px."""
     plain = Registrar(registrar.rig, registrar.bone, registrar.bundle)
     scopes = registrar.rig.fluoroscopes
-    fields = [whole_field(scope) for scope in scopes]
+    fields = [scope.whole for scope in scopes]
     size = registrar.bundle.landmarks.facts.size
     found = []
     for pair, pose in zip(scenario.pairs, scenario.truth, strict=True):

@@ -60,14 +60,13 @@ def main() -> None:
     config = HERE / "configs/knee_train.toml"
     reference = knee / "world_from_femur.csv"
     if arguments.styles:
-        networks, bundle = ready_networks(arguments, folder, "knee"), folder / "landmarks.fpbundle"
+        networks = ready_networks(arguments, folder, "knee")
     else:
-        bundle = trained(arguments, config, folder)
-        networks = Networks.randomised(bundle)
+        networks = Networks.randomised(trained(arguments, config, folder))
     span = arguments.frames or UNSEEN
     alone = list(landmark_rows(networks, Scenario.load(frames, reference, span, rig, femur), rig, femur))
     trial = Trial(
-        rig=folder / "rig.json", bone=folder / "femur.h5", bundle=bundle, frames=frames, out=folder / "flexion"
+        rig=folder / "rig.json", bone=folder / "femur.h5", bundle=networks.path, frames=frames, out=folder / "flexion"
     )
     summary = registered(trial, arguments, reference)
     write_results(

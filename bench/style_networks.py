@@ -55,31 +55,34 @@ class Networks:
         What crops the networks take.
     told
         By network, the numbers of its training.
+    path
+        The bundle trained on random styles.
     """
 
     styles: dict[str, tuple[Bundle, StyleNetwork | None]]
     segmenter: SegmentNetwork | None
     facts: LandmarkFacts
     told: dict[str, dict[str, float]]
+    path: Path
 
     @classmethod
     def randomised(cls, path: Path) -> Networks:
         """Only what a bundle holds that was trained on random styles."""
         bundle = Bundle.load(path)
-        return cls({"randomised": (bundle, None)}, bundle.segment, bundle.landmarks.facts, told(bundle))
+        return cls({"randomised": (bundle, None)}, bundle.segment, bundle.landmarks.facts, told(bundle), path)
 
 
 def ready_networks(arguments: Arguments, folder: Path, subject: str) -> Networks:
     """Load the networks of a folder that has rig and bones; make the sets and train the networks that are not there.
 
-    "landmarks.h5" and "landmarks.fpbundle" are in random styles, "plain.h5" and "plain.fpbundle" plain radiographs; a
-    small run's segmentation learns on the smaller set, in random styles. ``subject``, "head" or "knee", names the
-    configurations.
+    What is called "landmarks" is in random styles, what is called "plain" plain radiographs; a small run's segmentation
+    learns on the smaller set, in random styles. ``subject``, "head" or "knee", names the configurations.
     """
     learning = placed(load_config(CONFIGS / f"{subject}_train.toml"), folder, arguments)
     plain = placed(load_config(CONFIGS / f"{subject}_plain.toml"), folder, arguments)
-    samples, plain_samples = folder / "landmarks.h5", folder / "plain.h5"
-    random_styles, plain_style = (one.with_suffix(".fpbundle") for one in (samples, plain_samples))
+    of_set = "_quick" if arguments.quick else ""  # a small run learns less from the same sets
+    samples, plain_samples = (folder / f"{name}{of_set}.h5" for name in ("landmarks", "plain"))
+    random_styles, plain_style = (folder / f"{name}{arguments.ending}.fpbundle" for name in ("landmarks", "plain"))
     for config, path in ((learning, samples), (plain, plain_samples)):
         if not path.exists():
             make_dataset(config, path)
@@ -127,7 +130,7 @@ def style_config(arguments: Arguments, folder: Path, toml: Path, samples: Path) 
     config = config.model_copy(update={"set": samples, "rig": folder / "rig.json"})
     if not (arguments.small or arguments.quick):
         return config
-    less = {"epochs": 1 if arguments.quick else 6, "discriminator_width": 16}
+    less = {"epochs": 1 if arguments.quick else 4, "discriminator_width": 16}
     distil = {"generator": SmallGenerator(width=8, blocks=2), "epochs": 1 if arguments.quick else 6}
     return config.model_copy(
         update={
@@ -159,7 +162,7 @@ def loaded(random_styles: Bundle, plain: Bundle, radiographs: RadiographSet) -> 
         **{name: (plain, StyleNetwork(style_facts, _Untrained(change))) for name, change in untrained.items()},
         "randomised": (random_styles, None),
     }
-    return Networks(styles, segmenter, facts, told(random_styles) | told(plain))
+    return Networks(styles, segmenter, facts, told(random_styles) | told(plain), random_styles.path)
 
 
 def told(bundle: Bundle) -> dict[str, dict[str, float]]:

@@ -54,6 +54,11 @@ class Arguments:
         frames = found.frames or ("0:10" if found.quick else None)
         return cls(found.data, found.out, frames, found.bundle, found.quick, found.small, found.styles, found.work)
 
+    @property
+    def ending(self) -> str:
+        """What names of files end with that a smaller run makes, so that no other run takes them for its own."""
+        return "_quick" if self.quick else "_small" if self.small else ""
+
 
 def placed_files(dataset: DatasetConfig, folder: Path) -> dict[str, Any]:
     """Return what of a set's configuration names files, with all of them in ``folder``."""
@@ -70,9 +75,8 @@ def trained(arguments: Arguments, config_path: Path, folder: Path) -> Path:
 
     config = load_config(config_path)
     changes = placed_files(config.dataset, folder)
-    name = "landmarks"
+    name = f"landmarks{arguments.ending}"
     if arguments.quick:
-        name = "landmarks_quick"
         changes |= {"count": 400, "test_count": 40}
         config = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 4})})
     config = config.model_copy(update={"dataset": config.dataset.model_copy(update=changes)})

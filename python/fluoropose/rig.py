@@ -18,6 +18,7 @@ from fluoropose._files import write_text
 from fluoropose.distortion import Distortion
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import View
+from fluoropose.region import Region
 
 __all__ = ["CircularField", "Fluoroscope", "Rig"]
 
@@ -71,6 +72,13 @@ class Fluoroscope:
                 f"pulse_offset_s: expected at most {_LARGEST_OFFSET_S:g} s, found {self.pulse_offset_s!r}; "
                 "is the number seconds?"
             )
+
+    @property
+    def whole(self) -> Region:
+        """The square round the field, or round the whole image where there is none."""
+        if self.field is None:
+            return Region.of_image(self.view.width, self.view.height)
+        return Region.of_circle(self.field.u, self.field.v, self.field.radius)
 
     def project(self, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         """Project world points (n, 3) mm to recorded pixels (n, 2); NaN behind the source."""

@@ -184,9 +184,9 @@ def test_a_network_of_another_bone_or_rig_cannot_join(bundle_path: Path, owner: 
         add_networks(path, other, {"segment": (nn.Sigmoid(), MASKS)})
     turned = owner.model_copy(update={"rig": RigFacts.of(turned_rig(2.0))})
     with pytest.raises(FileFormatError, match="another rig"):
-        require_room(path, turned, {"segment"})
+        require_room(path, turned, {"segment"}, SIZE, FACTS.preprocessing)
     with pytest.raises(FileFormatError, match="2 views, found 1"):
-        require_room(path, owner.model_copy(update={"views": 1}), {"segment"})
+        require_room(path, owner.model_copy(update={"views": 1}), {"segment"}, SIZE, FACTS.preprocessing)
     assert path.read_bytes() == bundle_path.read_bytes()
     add_networks(path, other, {"landmarks": (Sure(), FACTS)})  # nothing of the other bone is left
     assert Bundle.load(path).manifest.bone_name == "other"

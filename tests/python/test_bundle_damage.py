@@ -18,6 +18,7 @@ from fluoropose.learning.bundle import (
     add_networks,
     require_room,
 )
+from fluoropose.learning.preprocess import Preprocessing
 from fluoropose.rig import Rig
 from toy_bundle import MASKS, SIZE, crops, toy_owner, turned_rig, write_bundle
 from toy_learning import toy_bone, toy_rig
@@ -93,7 +94,7 @@ def test_a_truncated_file_is_refused(bundle_path: Path, owner: Owner, tmp_path: 
     with pytest.raises(FileFormatError, match=r"cut\.fpbundle"):
         Bundle.load(bad)
     with pytest.raises(FileFormatError, match=r"cut\.fpbundle"):  # nor is it overwritten
-        require_room(bad, owner, {"segment"})
+        require_room(bad, owner, {"segment"}, 32, Preprocessing())
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

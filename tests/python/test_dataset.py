@@ -209,6 +209,8 @@ def test_damaged_sets_are_refused(set_path: Path, tmp_path: Path) -> None:
         ("batch = 4", "batch = 1", "batch"),
         ('bone = "bone.h5"\n', "", "bone"),
         ("size = 32", "size = 40", "size"),
+        ("limbs = 1", "noise = [0.1, 0.0]", "style.noise"),
+        ("limbs = 1", "gamma = [0.0, 1.0]", "style.gamma"),
     ],
 )
 def test_wrong_configurations_are_refused(tmp_path: Path, old: str, new: str, says: str) -> None:

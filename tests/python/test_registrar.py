@@ -10,7 +10,7 @@ from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
 from fluoropose.region import Region
 from fluoropose.registration import sight as sight_module
-from fluoropose.registration.locate import around_pose, jittered, whole_field
+from fluoropose.registration.locate import around_pose, jittered
 from fluoropose.registration.registrar import Registrar, magnification
 from fluoropose.registration.registration import Status
 from fluoropose.registration.trial import Checks
@@ -41,7 +41,7 @@ def test_it_looks_at_the_field_then_at_the_bone_then_averages(knowing: KnowingNe
     registrar(knowing, closer_looks=2, looks=4).register([[FRAME, FRAME]] * 3)
     first, second, last, _ = knowing.seen
     assert [len(first), len(second), len(last)] == [3 * 2, 3 * 2, 3 * 2 * 4]
-    assert first[0] == whole_field(knowing.rig.fluoroscopes[0])
+    assert first[0] == knowing.rig.fluoroscopes[0].whole
     expected = around_pose(knowing.rig.fluoroscopes[1], knowing.bone.landmarks_mm, TRUTH, 1.4)
     assert expected is not None
     for region in (second[1], last[4]):  # view 2
@@ -78,14 +78,14 @@ def test_mirrored_predictions_are_seen_through(
 def test_a_start_pose_is_looked_at_first(knowing: KnowingNetwork) -> None:
     registrar(knowing).register([[FRAME, FRAME]] * 2, [None, TRUTH])
     first = knowing.seen[0]
-    assert first[0] == whole_field(knowing.rig.fluoroscopes[0])
+    assert first[0] == knowing.rig.fluoroscopes[0].whole
     assert first[2] == around_pose(knowing.rig.fluoroscopes[0], knowing.bone.landmarks_mm, TRUTH, 1.4)
 
 
 def test_a_start_pose_out_of_the_field_is_not_believed(knowing: KnowingNetwork) -> None:
     away = Pose(TRUTH.rotation, TRUTH.translation_mm + [900.0, 0, 0])
     (found,) = registrar(knowing).register([[FRAME, FRAME]], [away])
-    assert knowing.seen[0][0] == whole_field(knowing.rig.fluoroscopes[0])
+    assert knowing.seen[0][0] == knowing.rig.fluoroscopes[0].whole
     assert found.ok
 
 

@@ -63,6 +63,14 @@ def test_the_field_is_a_disc_of_recorded_pixels() -> None:
     assert fluoroscope.sees([[319.5 + 199, 239.5], [319.5 + 199.6, 239.5]]).tolist() == [True, False]
 
 
+def test_the_whole_is_the_field_or_else_all_of_the_image() -> None:
+    view = View.from_sdd((640, 480), 1200, 0.4, 0.4, 0, 0)
+    field = Fluoroscope(view, field=CircularField(319.5, 239.5, 200)).whole
+    assert (field.left_px, field.top_px, field.side_px) == (120, 40, 400)
+    image = Fluoroscope(view).whole
+    assert (image.left_px, image.top_px, image.side_px) == (0, -80, 640)
+
+
 def test_a_point_behind_the_source_is_not_seen() -> None:
     fluoroscope = lab_rig().fluoroscopes[0]
     pixels = fluoroscope.project(np.array([[0.0, 0, -3000]]))

@@ -15,7 +15,6 @@ from fluoropose.errors import InputError
 from fluoropose.learning.bundle import Landmarks
 from fluoropose.learning.preprocess import Preprocessing, crop_frame, lit_pixels
 from fluoropose.region import Region
-from fluoropose.registration.locate import whole_field
 from fluoropose.registration.registrar import Registrar
 from fluoropose.registration.sight import Sight
 from fluoropose.silhouette import silhouette
@@ -23,7 +22,7 @@ from knowing_network import FRAME, SIZE, TRUTH, KnowingNetwork, make_bone, make_
 
 RIG = make_rig()
 PAIR = [FRAME, FRAME]
-FIELDS = [whole_field(scope) for scope in RIG.fluoroscopes]
+FIELDS = [scope.whole for scope in RIG.fluoroscopes]
 N = 5
 
 

@@ -189,7 +189,7 @@ def test_bundles_for_other_pictures_or_bones_are_refused(
     network = LandmarkNet(len(owner.landmark_names), owner.views, 64, 4)
     facts = LandmarkFacts(size=64, preprocessing=Preprocessing(), training={}, crop_margin=None)
     add_networks(tmp_path / "large.fpbundle", owner, {"landmarks": (network, facts)})
-    with pytest.raises(FileFormatError, match=r"large\.fpbundle: its landmark network takes crops of 64 px"):
+    with pytest.raises(FileFormatError, match=r"large\.fpbundle: its network 'landmarks' takes crops of 64 px"):
         train_style(config, tmp_path / "large.fpbundle")
     other = owner.model_copy(update={"bone_fingerprint": "0" * 64})
     add_networks(tmp_path / "other.fpbundle", other, {"landmarks": (network, facts)})

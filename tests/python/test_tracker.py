@@ -14,7 +14,7 @@ from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
 from fluoropose.io.frames import Polarity, attenuating
 from fluoropose.registration import sight as sight_module
-from fluoropose.registration.locate import around_pose, whole_field
+from fluoropose.registration.locate import around_pose
 from fluoropose.registration.registrar import Registrar
 from fluoropose.registration.registration import Registration
 from fluoropose.rig import Rig
@@ -281,7 +281,7 @@ def test_wrong_arguments_are_named(knowing: KnowingNetwork) -> None:
 
 def test_a_cold_start_looks_at_the_whole_field(knowing: KnowingNetwork) -> None:
     push(tracker(knowing), knowing, 0)
-    assert knowing.seen[0][0] == whole_field(knowing.rig.fluoroscopes[0])
+    assert knowing.seen[0][0] == knowing.rig.fluoroscopes[0].whole
 
 
 # --- stored frames --------------------------------------------------------------------------------------------------

@@ -103,10 +103,23 @@ def test_training_writes_a_bundle_and_resumes(set_path: Path, tmp_path: Path) ->
     train_landmarks(set_path, out, longer, work)
     assert torch.load(work / "last.ckpt", weights_only=False)["epoch"] == done + 1
 
+    other = longer.model_copy(update={"style": longer.style.model_copy(update={"limbs": 2})})
+    with pytest.raises(FileFormatError, match=r"last\.ckpt: cannot resume.*another set, style or configuration"):
+        train_landmarks(set_path, out, other, work)
+
     whole = (work / "last.ckpt").read_bytes()
     (work / "last.ckpt").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(FileFormatError, match=r"last\.ckpt: cannot resume"):
         train_landmarks(set_path, out, longer, work)
+
+
+@pytest.mark.slow
+def test_training_ends_early_where_nothing_is_learnt(set_path: Path, tmp_path: Path) -> None:
+    config = RadiographSet.load(set_path).config
+    training = config.training.model_copy(update={"epochs": 9, "patience": 2, "learning_rate": 1e-12, "width": 4})
+    out = train_landmarks(set_path, tmp_path / "toy.fpbundle", config.model_copy(update={"training": training}))
+    last = torch.load(out.with_name(out.name + ".work") / "landmarks" / "last.ckpt", weights_only=False)
+    assert 2 <= last["epoch"] < 8
 
 
 @pytest.mark.slow
@@ -173,7 +186,11 @@ def test_uncertainty_needs_the_set_s_landmark_network(set_path: Path, tmp_path: 
         train_uncertainty(set_path, out)
     other = owner.model_copy(update={"bone_fingerprint": "cd" * 32})
     add_networks(out, other, {"landmarks": (LandmarkNet(7, 2, 64, width=8), facts)})
-    with pytest.raises(FileFormatError, match="is of another"):
+    with pytest.raises(FileFormatError, match="holds networks \\(landmarks\\) of bone"):
+        train_uncertainty(set_path, out)
+    greyer = LandmarkFacts(size=32, preprocessing=Preprocessing(floor=0.1), crop_margin=None, training={})
+    add_networks(out, owner, {"landmarks": (LandmarkNet(7, 2, 32, width=8), greyer)})
+    with pytest.raises(FileFormatError, match=r"floor=0\.1"):
         train_uncertainty(set_path, out)
 
 

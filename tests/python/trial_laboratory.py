@@ -20,7 +20,6 @@ from fluoropose.drr import Renderer
 from fluoropose.geometry import Pose, View
 from fluoropose.learning.bundle import LandmarkFacts, Owner, RigFacts, add_networks
 from fluoropose.learning.preprocess import Preprocessing, crop_frame, lit_pixels
-from fluoropose.registration.locate import whole_field
 from fluoropose.registration.poses_file import PoseRow
 from fluoropose.registration.trial import Trial
 from fluoropose.rig import CircularField, Fluoroscope, Rig
@@ -73,7 +72,7 @@ def build(folder: Path) -> Laboratory:
     for _ in range(260):
         pose = _pose(rng.uniform(-1, 1, 6))
         for k, scope in enumerate(rig.fluoroscopes):
-            region = whole_field(scope)
+            region = scope.whole
             crop = crop_frame(_frame(renderer, scope, pose), region, SIZE)
             pictures[k].append(Preprocessing().apply(crop, lit_pixels(scope, region, SIZE)))
             px = region.from_frame(scope.project(pose.apply(bone.landmarks_mm)), SIZE)

@@ -25,6 +25,18 @@ console = Console()
 errors_console = Console(stderr=True)
 
 
+# What the optional parts of the package import, by extra.
+_EXTRAS = {
+    "train": ("lightning", "monai"),
+    "video": ("av",),
+    "refine": ("cma", "nlopt"),
+    "stream": ("pyigtl", "pylsl", "zmq"),
+    "export": ("ezc3d", "pyarrow"),
+    "view": ("rerun",),
+    "simulate": ("spekpy", "xraydb"),
+}
+
+
 class _OneLineErrors(TyperGroup):
     """Shows what is wrong with an input as one red line and exit code 2; --debug shows where it was found.
 
@@ -36,13 +48,20 @@ class _OneLineErrors(TyperGroup):
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning
                 return super().invoke(ctx)
-        except (FluoroposeError, OSError) as error:
+        except (FluoroposeError, OSError, ModuleNotFoundError) as error:
             if ctx.params.get("debug"):
                 raise
-            message = " ".join(str(error).split())
+            message = " ".join(str(error).split()) + _extra(error)
             errors_console.print("error: ", style="bold red", end="")
             errors_console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(2) from None
+
+
+def _extra(error: Exception) -> str:
+    """Return which extra of the package brings a module that is missing."""
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    extras = [extra for extra, modules in _EXTRAS.items() if name is not None and name.split(".")[0] in modules]
+    return f"; it comes with the extra {extras[0]!r}: pip install 'fluoropose[{extras[0]}]'" if extras else ""
 
 
 class _TrialByDefault(TyperGroup):

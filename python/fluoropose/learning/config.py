@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from fluoropose._toml import Config, ConfigPath, read_toml
 from fluoropose.learning.preprocess import Preprocessing
@@ -27,7 +27,22 @@ __all__ = [
 
 Triple = tuple[float, float, float]
 Matrix = tuple[Triple, Triple, Triple]
-Range = tuple[float, float]
+
+
+def _ordered(values: tuple[float, float]) -> tuple[float, float]:
+    if not values[0] <= values[1]:
+        raise ValueError(f"expected (least, most), found {values}")
+    return values
+
+
+def _positive(values: tuple[float, float]) -> tuple[float, float]:
+    if not values[0] > 0:
+        raise ValueError(f"expected numbers above 0, which are drawn log-uniformly, found {values}")
+    return values
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
+LogRange = Annotated[Range, AfterValidator(_positive)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -198,10 +213,10 @@ class StyleConfig(Config):
         How far the outline is off, in pixels of the input, by which a segmented sample is cut out.
     """
 
-    bone: Range = (0.7, 1.4)
-    surroundings: Range = (0.5, 1.5)
+    bone: LogRange = (0.7, 1.4)
+    surroundings: LogRange = (0.5, 1.5)
     turn_deg: float = Field(default=10.0, ge=0, le=180)
-    scale: Range = (0.9, 1.1)
+    scale: LogRange = (0.9, 1.1)
     shift: float = Field(default=0.05, ge=0, le=0.5)
     tissue: Range = (0.0, 1.5)
     filling: Range = (0.0, 0.0)
@@ -215,9 +230,9 @@ class StyleConfig(Config):
     hardening: Range = (0.0, 0.1)
     scatter: Range = (0.0, 0.2)
     glare: Range = (0.0, 0.15)
-    exposure: Range = (0.8, 2.5)
-    level: Range | None = None
-    gamma: Range = (0.5, 1.4)
+    exposure: LogRange = (0.8, 2.5)
+    level: LogRange | None = None
+    gamma: LogRange = (0.5, 1.4)
     shading: Range = (0.0, 0.3)
     blur_px: Range = (0.0, 1.2)
     noise: Range = (0.0, 0.03)

@@ -160,6 +160,14 @@ class RadiographSet:
     def __len__(self) -> int:
         return len(self.layers)
 
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the bone and of every sample's view and landmarks, and so of its pose and region."""
+        digest = hashlib.sha256(self.owner.bone_fingerprint.encode())
+        for part in (self.view, self.segmented, self.landmarks_px):
+            digest.update(part.cpu().numpy().tobytes())
+        return digest.hexdigest()
+
     def samples(self, rows: Tensor) -> Samples:
         """Return some of the samples as the styles want them."""
         return Samples(self.layers[rows], self.mask[rows], self.landmarks_px[rows], self.field[rows])

@@ -19,7 +19,7 @@ from fluoropose.region import Region
 from fluoropose.rig import Fluoroscope, Rig
 from fluoropose.volume import Volume
 
-__all__ = ["Sample", "Scene", "draw_pose", "field_circle"]
+__all__ = ["Sample", "Scene", "draw_pose"]
 
 _BLEND_MM = 15.0  # surroundings near the cut follow both parts, so that soft tissue does not tear along a line
 
@@ -117,7 +117,7 @@ class Scene:
             world_from_part = pose * _draw_part(moving, rng)
             present = rng.random() < moving.share
             layers.append(part.render(canvas.view, world_from_part) if present else np.zeros_like(layers[0]))
-        u, v, radius = field_circle(fluoroscope)
+        u, v, radius = _field_circle(fluoroscope)
         centre = region.from_frame(np.array([[u, v]]), config.size)[0]
         return Sample(
             np.stack([canvas.record(layer) for layer in layers]).astype(np.float16),
@@ -146,7 +146,7 @@ class Scene:
 
     def _region(self, fluoroscope: Fluoroscope, landmarks_px: NDArray[np.float64], rng: np.random.Generator) -> Region:
         config = self._config
-        whole = Region.of_circle(*field_circle(fluoroscope))
+        whole = fluoroscope.whole
         if rng.random() < config.whole_field_share:
             side = whole.side_px * rng.uniform(0.97, 1.06)
             base = whole
@@ -187,12 +187,16 @@ class _Canvas:
         return np.asarray(cv2.remap(ideal, self._sampling[..., 0], self._sampling[..., 1], cv2.INTER_LINEAR))
 
 
-def field_circle(fluoroscope: Fluoroscope) -> tuple[float, float, float]:
-    """Return centre u, v and radius, recorded pixels, of the field; the circle in the image where the rig has none."""
+def _field_circle(fluoroscope: Fluoroscope) -> tuple[float, float, float]:
+    """Return centre u, v and radius, recorded pixels, of the field; where the rig has none, all of the image is in it.
+
+    Twice as wide as the image: styles draw an edge a little inside of where it is, and where there is none they must
+    not.
+    """
     if fluoroscope.field is not None:
         return fluoroscope.field.u, fluoroscope.field.v, fluoroscope.field.radius
     width, height = fluoroscope.view.size_px
-    return (width - 1) / 2, (height - 1) / 2, min(width, height) / 2
+    return (width - 1) / 2, (height - 1) / 2, float(np.hypot(width, height))
 
 
 def draw_pose(pose: PoseRange, rng: np.random.Generator) -> Pose:

@@ -10,15 +10,7 @@ from fluoropose.geometry import Pose
 from fluoropose.region import Region
 from fluoropose.rig import Fluoroscope
 
-__all__ = ["around_pose", "around_predictions", "jittered", "whole_field"]
-
-
-def whole_field(fluoroscope: Fluoroscope) -> Region:
-    """Return the square around the circular field, or around the whole image where there is none."""
-    field = fluoroscope.field
-    if field is None:
-        return Region.of_image(fluoroscope.view.width, fluoroscope.view.height)
-    return Region.of_circle(field.u, field.v, field.radius)
+__all__ = ["around_pose", "around_predictions", "jittered"]
 
 
 def around_pose(
@@ -36,7 +28,7 @@ def around_pose(
 
 def around_predictions(fluoroscope: Fluoroscope, predicted_px: NDArray[np.float64], margin: float) -> Region:
     """Return the square around predicted landmarks (n, 2) recorded px, the whole field where they tell nothing."""
-    return _around(fluoroscope, predicted_px, margin) or whole_field(fluoroscope)
+    return _around(fluoroscope, predicted_px, margin) or fluoroscope.whole
 
 
 def jittered(region: Region, count: int) -> list[Region]:
@@ -59,5 +51,5 @@ def _around(fluoroscope: Fluoroscope, points_px: NDArray[np.float64], margin: fl
     except InputError:
         return None
     # A wild pose or prediction must not shrink the bone to a dot or blow a few pixels up.
-    whole = whole_field(fluoroscope).side_px
+    whole = fluoroscope.whole.side_px
     return region if whole / 20 <= region.side_px <= 3 * whole else None

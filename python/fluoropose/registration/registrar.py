@@ -14,7 +14,7 @@ from fluoropose.errors import InputError
 from fluoropose.geometry import Pose, View
 from fluoropose.learning.bundle import Bundle, SegmentNetwork, StyleNetwork
 from fluoropose.region import Region
-from fluoropose.registration.locate import around_pose, around_predictions, whole_field
+from fluoropose.registration.locate import around_pose, around_predictions
 from fluoropose.registration.registration import Registration, Status
 from fluoropose.registration.sight import Frames, Masks, Seen, Sight
 from fluoropose.registration.trial import Checks
@@ -114,9 +114,9 @@ class Registrar:
         """Return per view the square round the bone at a pose; the whole field without one or where it is not seen."""
         scopes, margin = self.rig.fluoroscopes, self._margin
         if near is None or margin is None:
-            return [whole_field(scope) for scope in scopes]
+            return [scope.whole for scope in scopes]
         around = [around_pose(scope, self.bone.landmarks_mm, near, margin) for scope in scopes]
-        return [region or whole_field(scope) for region, scope in zip(around, scopes, strict=True)]
+        return [region or scope.whole for region, scope in zip(around, scopes, strict=True)]
 
     def _closer(self, seen: Seen, found: Registration) -> list[Region]:
         """Return where to look next: round the pose; where that is doubtful, round the mask, or the predictions."""

@@ -17,7 +17,6 @@ from fluoropose.evaluation import pose_errors
 from fluoropose.geometry import Pose
 from fluoropose.io.frames import frame_range
 from fluoropose.registration.evaluate import read_reference
-from fluoropose.registration.locate import whole_field
 from fluoropose.registration.poses_file import read_poses
 from fluoropose.registration.register import REFERENCE
 from fluoropose.registration.summary import summarise
@@ -139,7 +138,7 @@ def _frame(stored: NDArray[Any], scope: Fluoroscope) -> NDArray[np.uint8]:
 
 
 def _show(axes: Axes, picture: NDArray[np.uint8], scope: Fluoroscope) -> None:
-    field = whole_field(scope)
+    field = scope.whole
     axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
     axes.set(
         xlim=(max(field.left_px, 0), min(field.left_px + field.side_px, scope.view.width)),

@@ -17,7 +17,6 @@ from fluoropose.learning.dataset import RadiographSet
 from fluoropose.learning.preprocess import Preprocessing, crop_frame, lit_pixels
 from fluoropose.learning.translation.config import PlainStyle
 from fluoropose.learning.translation.content import phi
-from fluoropose.registration.locate import whole_field
 from fluoropose.registration.trial import Trial, TrialFrames
 from fluoropose.report.page import Picture, Section, new_figure
 from fluoropose.report.predictions import require_same
@@ -88,7 +87,7 @@ def _xrays(trial: Trial, rig: Rig, size: int, preprocessing: Preprocessing) -> t
     pictures, lit, reasons = [], [], []
     for i in np.unique(np.linspace(0, len(frames) - 1, -(-_SHOWN // len(frames.sources))).round().astype(int)):
         for source, scope in zip(frames.sources, rig.fluoroscopes, strict=True):
-            region = whole_field(scope)
+            region = scope.whole
             seen = lit_pixels(scope, region, size)
             try:
                 stored = source.read(i)

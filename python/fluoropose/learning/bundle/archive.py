@@ -31,6 +31,7 @@ from fluoropose.learning.bundle.manifest import (
     Networks,
     Owner,
 )
+from fluoropose.learning.preprocess import Preprocessing
 
 __all__ = ["add_networks", "copy_networks", "quiet", "read_archive", "require_room"]
 
@@ -94,9 +95,20 @@ def _put(path: Path, owner: Owner, networks: Mapping[NetworkName, tuple[bytes, N
                 archive.writestr(f"{name}.pt", content)
 
 
-def require_room(path: str | Path, owner: Owner, names: set[NetworkName]) -> None:
-    """Raise FileFormatError unless networks of these names can be added; to be asked before hours of training."""
-    _kept(Path(path), owner, names)
+def require_room(
+    path: str | Path, owner: Owner, names: set[NetworkName], size: int, preprocessing: Preprocessing
+) -> None:
+    """Raise FileFormatError unless networks of these names can be added; to be asked before hours of training.
+
+    All networks of a bundle see the same crops: ``size`` pixels, preprocessed alike.
+    """
+    manifest, _ = _kept(Path(path), owner, names)
+    for name, facts in manifest.networks.named().items():
+        if (facts.size, facts.preprocessing) != (size, preprocessing):
+            raise FileFormatError(
+                f"{path}: its network {name!r} takes crops of {facts.size} px, {facts.preprocessing!r}; "
+                f"found a set of {size} px, {preprocessing!r}"
+            )
 
 
 def read_archive(path: Path) -> tuple[Manifest, dict[NetworkName, bytes]]:

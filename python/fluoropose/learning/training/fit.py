@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -13,13 +14,14 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from pydantic import BaseModel
 from torch.utils.data import DataLoader
 
 from fluoropose.errors import FileFormatError
 from fluoropose.learning.config import EpochsConfig
 from fluoropose.learning.training.batches import Batches
 
-__all__ = ["Exportable", "fastest_precision", "fit"]
+__all__ = ["Exportable", "Recipe", "fastest_precision", "fit"]
 
 _SCORE = "test_loss"
 
@@ -31,11 +33,23 @@ class Exportable(Protocol):
         """Add to the bundle at ``out``."""
 
 
+class Recipe(str):
+    """All that a training depends on but how long it lasts, as text; a checkpoint of another one is not resumed."""
+
+    @classmethod
+    def of(cls, loop: EpochsConfig, pictures: str, *others: BaseModel, but: Collection[str] = ()) -> Recipe:
+        """Gather the loop, the fingerprint of what it is shown, and the rest without the keys in ``but``."""
+        steps = loop.model_dump(mode="json", exclude={"epochs", "patience", "precision", "stored"})
+        rest = [other.model_dump(mode="json", exclude=set(but)) for other in others]
+        return cls(json.dumps([steps, pictures, *rest], sort_keys=True))
+
+
 def fit(
     module: pl.LightningModule,
     batches: Batches,
     tests: Sequence[Batches],
     config: EpochsConfig,
+    recipe: Recipe,
     out: Path,
     work: Path,
     patience: int | None = None,
@@ -56,6 +70,8 @@ def fit(
         What to train on and what to validate on, one loader for each.
     config
         Epochs and precision.
+    recipe
+        What is trained; a checkpoint in ``work`` must be of the same.
     out, work
         The bundle, and the folder for checkpoints and logs.
     patience
@@ -64,10 +80,10 @@ def fit(
     Raises
     ------
     FileFormatError
-        If the last checkpoint cannot be used.
+        If the last checkpoint cannot be used, or is of another training.
     """
     try:
-        _fit(module, batches, tests, config, out, work, patience, "auto")
+        _fit(module, batches, tests, config, recipe, out, work, patience, "auto")
     except torch.OutOfMemoryError as error:
         if "LOCAL_WORLD_SIZE" in os.environ:
             raise
@@ -76,7 +92,7 @@ def fit(
         module.zero_grad()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        _fit(module, batches, tests, config, out, work, patience, "cpu")
+        _fit(module, batches, tests, config, recipe, out, work, patience, "cpu")
 
 
 def _fit(
@@ -84,16 +100,17 @@ def _fit(
     batches: Batches,
     tests: Sequence[Batches],
     config: EpochsConfig,
+    recipe: Recipe,
     out: Path,
     work: Path,
     patience: int | None,
     accelerator: Literal["auto", "cpu"],
 ) -> None:
-    callbacks: list[Callback] = [ModelCheckpoint(work, "last", enable_version_counter=False)]
-    if tests:
-        callbacks += [ModelCheckpoint(work, "best", monitor=_SCORE, enable_version_counter=False), _ExportBetter(out)]
-    else:
-        callbacks += [_ExportEvery(out)]
+    callbacks: list[Callback] = [
+        ModelCheckpoint(work, "last", enable_version_counter=False),
+        _SameTraining(recipe),
+        _ExportBetter(out) if tests else _ExportEvery(out),
+    ]
     if patience is not None:
         callbacks += [EarlyStopping(_SCORE, patience=patience)]
     trainer = pl.Trainer(
@@ -146,6 +163,24 @@ def _together(module: pl.LightningModule) -> dict[str, Any]:
     strategy = "ddp" if module.automatic_optimization else "ddp_find_unused_parameters_true"
     local, every = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
     return {"devices": local, "num_nodes": every // local, "strategy": strategy}
+
+
+class _SameTraining(Callback):
+    """Refuse to resume another training."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+
+    def state_dict(self) -> dict[str, str]:
+        """Say in the checkpoint what is trained."""
+        return {"recipe": str(self._recipe)}
+
+    def load_state_dict(self, state_dict: dict[str, str]) -> None:
+        """Compare."""
+        if state_dict["recipe"] != self._recipe:
+            raise FileFormatError(
+                "begun with another set, style or configuration; delete its folder, or give another name for the bundle"
+            )
 
 
 class _ExportEvery(Callback):

@@ -17,7 +17,7 @@ from fluoropose.learning.coordinates import normalised_from_px
 from fluoropose.learning.dataset import RadiographSet
 from fluoropose.learning.style import Pictures, draw, ragged
 from fluoropose.learning.training.batches import Batches
-from fluoropose.learning.training.fit import fit
+from fluoropose.learning.training.fit import Recipe, fit
 
 __all__ = ["TEST_STYLES", "SetTraining", "train_on_set", "work_folder"]
 
@@ -99,13 +99,22 @@ class SetTraining(pl.LightningModule):
 
 
 def train_on_set(module: SetTraining, name: NetworkName, out: Path, work: Path) -> Path:
-    """Train on all but the last samples of a set; see ``fit``."""
-    require_room(out, module.radiographs.owner, {name})
+    """Train on all but the last samples of a set; see ``fit``.
+
+    Raises
+    ------
+    FileFormatError
+        If the bundle holds networks of another bone or rig, or for other crops, or the last checkpoint is of another
+        training.
+    """
+    config = module.config
+    require_room(out, module.radiographs.owner, {name}, module.size, config.preprocessing)
     rows, loop = torch.arange(len(module.radiographs)), module.loop
     count = module.radiographs.config.dataset.test_count
     known, unknown = rows[:-count], rows[-count:]
     tests = [Batches(part, loop.batch, 0, shuffle=False) for part in module.tests(known, unknown)]
-    fit(module, Batches(known, loop.batch, loop.seed, shuffle=True), tests, loop, out, work)
+    recipe = Recipe.of(loop, module.radiographs.fingerprint, config.style, config.preprocessing)
+    fit(module, Batches(known, loop.batch, loop.seed, shuffle=True), tests, loop, recipe, out, work, loop.patience)
     return out
 
 

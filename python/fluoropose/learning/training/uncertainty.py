@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fluoropose.errors import FileFormatError
-from fluoropose.learning.bundle import Bundle, LandmarkFacts, add_networks
+from fluoropose.learning.bundle import Bundle, LandmarkFacts, Owner, add_networks, require_room
 from fluoropose.learning.config import LearningConfig
 from fluoropose.learning.dataset import RadiographSet
 from fluoropose.learning.landmark_net import LandmarkNet, UncertainLandmarkNet
@@ -43,18 +43,15 @@ def train_uncertainty(
     pl.seed_everything(config.uncertainty.seed, verbose=False)
     bundle = Bundle.load(out)
     facts = bundle.landmarks.facts
-    size = radiographs.config.dataset.size
-    if bundle.manifest.bone_fingerprint != radiographs.owner.bone_fingerprint:
-        raise FileFormatError(
-            f"{out}: trained for bone {bundle.manifest.bone_name!r}, the set {set_path} is of another"
-        )
-    if facts.size != size:
-        raise FileFormatError(f"{out}: its landmark network takes crops of {facts.size} px, {set_path} has {size} px")
+    # The network stays what it is, and so what is shown to it must be what it was trained on.
+    require_room(out, radiographs.owner, set(), radiographs.config.dataset.size, config.preprocessing)
     net = _base(bundle)
     digest = hashlib.sha256(net.head.weight.detach().numpy().tobytes()).hexdigest()[:12]
     # Each landmark network has a folder of its own: the next one must not resume what the last one learnt.
     work = work_folder(work_dir, out, f"uncertainty-{digest}")
-    return train_on_set(UncertaintyTraining(radiographs, config, net, facts), "landmarks", out, work)
+    return train_on_set(
+        UncertaintyTraining(radiographs, config, net, facts, bundle.manifest.owner), "landmarks", out, work
+    )
 
 
 def _base(bundle: Bundle) -> LandmarkNet:
@@ -84,15 +81,15 @@ class UncertaintyTraining(SetTraining):
         Style and uncertainty.
     net
         The landmark network.
-    facts
-        Its facts in the bundle.
+    facts, owner
+        Its facts in the bundle, and what it was trained for.
     """
 
     def __init__(
-        self, radiographs: RadiographSet, config: LearningConfig, net: LandmarkNet, facts: LandmarkFacts
+        self, radiographs: RadiographSet, config: LearningConfig, net: LandmarkNet, facts: LandmarkFacts, owner: Owner
     ) -> None:
         super().__init__(radiographs, config, config.uncertainty)
-        self.facts = facts
+        self.facts, self._owner = facts, owner
         self.net = UncertainLandmarkNet(net.eval().requires_grad_(False), radiographs.owner.views)
         self._checked: list[Tensor] = []
 
@@ -152,7 +149,7 @@ class UncertaintyTraining(SetTraining):
         self.net.log_factor = factor.log().to(self.device)
         training = self.facts.training | self._reliability(float(factor))
         facts = self.facts.model_copy(update={"deviations": True, "training": training})
-        add_networks(out, self.radiographs.owner, {"landmarks": (self.net, facts)}, self.config.training.stored)
+        add_networks(out, self._owner, {"landmarks": (self.net, facts)}, self.config.training.stored)
 
     def _reliability(self, factor: float) -> dict[str, float]:
         """Return per part, from the surest to the least sure, predicted and actual root mean squares per axis, px."""

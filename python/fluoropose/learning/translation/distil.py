@@ -15,7 +15,7 @@ from torch.nn.functional import l1_loss
 from fluoropose.errors import FileFormatError
 from fluoropose.learning.bundle import Bundle, Owner, StyleFacts, StyleNetwork, add_networks
 from fluoropose.learning.training.batches import Batches
-from fluoropose.learning.training.fit import fit
+from fluoropose.learning.training.fit import Recipe, fit
 from fluoropose.learning.translation.config import DistilConfig, TranslationConfig
 from fluoropose.learning.translation.content import phi
 from fluoropose.learning.translation.domains import load_domains
@@ -30,7 +30,7 @@ _TESTED = 10  # every tenth X-ray is kept for the test
 def distil_style(config: TranslationConfig, bundle: str | Path, work_dir: str | Path | None = None) -> StyleFacts:
     """Train a small generator to make of X-rays what the bundle's "translate" does; adds it as "translate_small".
 
-    Returns its facts, whose ``training`` tells how well the two agree on X-rays it was not trained on (mean absolute
+    Returns its facts, whose ``training`` tells how well the two agree on frames it was not trained on (mean absolute
     difference in [-1, 1], and phi of Eq. 1) and the milliseconds per frame pair of both on one thread of the
     processor.
 
@@ -56,10 +56,13 @@ def distil_style(config: TranslationConfig, bundle: str | Path, work_dir: str | 
     pl.seed_everything(config.distil.seed, verbose=False)
     module = Distillation(xrays, teacher, loaded.manifest.owner, config.distil)
     rows = torch.arange(len(xrays.pictures))
-    tested = rows % _TESTED == 0
+    tested = xrays.frame % _TESTED == 0
     data = config.distil
     tests = [Batches(rows[tested], data.batch, 0, shuffle=False)]
-    fit(module, Batches(rows[~tested], data.batch, data.seed, shuffle=True), tests, data, bundle, work, data.patience)
+    known = Batches(rows[~tested], data.batch, data.seed, shuffle=True)
+    but = ("set", "rig", "training", "distil")
+    recipe = Recipe.of(data, f"{radiographs.fingerprint} {teacher.facts.sha256}", config, but=but)
+    fit(module, known, tests, data, recipe, bundle, work, data.patience)
     made = Bundle.load(bundle).manifest.networks.translate_small
     assert made is not None
     return made

@@ -7,11 +7,9 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 
-from fluoropose.errors import FileFormatError
-from fluoropose.learning.bundle import Bundle, require_room
-from fluoropose.learning.dataset import RadiographSet
+from fluoropose.learning.bundle import NetworkName, require_room
 from fluoropose.learning.training.batches import Batches
-from fluoropose.learning.training.fit import fit
+from fluoropose.learning.training.fit import Recipe, fit
 from fluoropose.learning.translation.config import TranslationConfig
 from fluoropose.learning.translation.cyclegan import CycleGAN
 from fluoropose.learning.translation.domains import load_domains
@@ -44,25 +42,12 @@ def train_style(config: TranslationConfig, out: str | Path, work_dir: str | Path
     out = Path(out)
     work = Path(work_dir) if work_dir is not None else out.with_name(out.name + ".work") / "style"
     xrays, radiographs = load_domains(config)
-    _require_fit(out, radiographs)
+    made = radiographs.config
+    replaced: set[NetworkName] = {"translate", "untranslate", "translate_small"}
+    require_room(out, radiographs.owner, replaced, made.dataset.size, made.preprocessing)
     pl.seed_everything(config.training.seed, verbose=False)
     module = CycleGAN(xrays, radiographs, config, work / "pictures")
-    rows = torch.arange(max(module.counts))
-    fit(
-        module, Batches(rows, config.training.batch, config.training.seed, shuffle=True), (), config.training, out, work
-    )
+    batches = Batches(torch.arange(max(module.counts)), config.training.batch, config.training.seed, shuffle=True)
+    recipe = Recipe.of(config.training, radiographs.fingerprint, config, but=("set", "rig", "training", "distil"))
+    fit(module, batches, (), config.training, recipe, out, work)
     return out
-
-
-def _require_fit(out: Path, radiographs: RadiographSet) -> None:
-    """Raise FileFormatError unless generators trained with this set can join what the bundle ``out`` holds."""
-    require_room(out, radiographs.owner, {"translate", "untranslate", "translate_small"})
-    landmarks = Bundle.load(out).manifest.networks.landmarks if out.exists() else None
-    if landmarks is None:
-        return
-    size, preprocessing = radiographs.config.dataset.size, radiographs.config.preprocessing
-    if (landmarks.size, landmarks.preprocessing) != (size, preprocessing):
-        raise FileFormatError(
-            f"{out}: its landmark network takes crops of {landmarks.size} px, {landmarks.preprocessing!r}; "
-            f"the set makes translations of {size} px, {preprocessing!r}"
-        )

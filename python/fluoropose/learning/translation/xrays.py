@@ -14,7 +14,6 @@ from torch import Tensor
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.io.frames import FrameSource, attenuating, frame_range, open_frames, why_unusable
 from fluoropose.learning.preprocess import Preprocessing, crop_frame, lit_pixels
-from fluoropose.learning.scene import field_circle
 from fluoropose.learning.translation.config import TranslationConfig, XRays
 from fluoropose.region import Region
 from fluoropose.rig import Fluoroscope, Rig
@@ -33,12 +32,15 @@ class XRayPictures:
         (n, size, size) float32 in [-1, 1].
     lit
         (n, size, size) bool.
+    frame
+        (n,) number of the frame that each picture was cut out of.
     left_out
         Why frames were left out, one line each.
     """
 
     pictures: Tensor
     lit: Tensor
+    frame: Tensor
     left_out: tuple[str, ...]
 
 
@@ -50,10 +52,10 @@ def load_xrays(config: TranslationConfig, rig: Rig, size: int, preprocessing: Pr
     FileFormatError
         If frames cannot be opened, there are not as many sources as views, or not one frame can be used.
     """
-    pictures, lit, left_out = [], [], []
+    pictures, lit, numbers, left_out = [], [], [], []
     rng = np.random.default_rng(config.training.seed)
     frames = [frame for xrays in config.xrays for frame in _frames(xrays, rig)]
-    for frame in track(frames, "reading X-rays"):
+    for number, frame in enumerate(track(frames, "reading X-rays")):
         try:
             image = frame.read()
             for _ in range(config.crops_per_frame):
@@ -61,12 +63,14 @@ def load_xrays(config: TranslationConfig, rig: Rig, size: int, preprocessing: Pr
                 seen = lit_pixels(frame.scope, region, size)
                 pictures.append(preprocessing.apply(crop_frame(image, region, size), seen))
                 lit.append(seen)
+                numbers.append(number)
         except (FileFormatError, InputError) as error:
             left_out.append(f"{frame}: {error}")
     if not pictures:
         why = left_out[0] if left_out else "there are none"
         raise FileFormatError(f"xrays: not one of {len(frames)} frames can be used: {why}")
-    return XRayPictures(torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(lit)), tuple(left_out))
+    shown = torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(lit))
+    return XRayPictures(*shown, torch.tensor(numbers), tuple(left_out))
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +104,8 @@ def _frames(xrays: XRays, rig: Rig) -> Iterator[_Frame]:
 
 
 def _region(scope: Fluoroscope, config: TranslationConfig, rng: np.random.Generator) -> Region:
-    u, v, radius = field_circle(scope)
-    half = radius * float(np.exp(rng.uniform(*np.log(config.side))))
-    room = max(radius - half, 0.0) + 2 * radius * config.shift
-    du, dv = rng.uniform(-room, room, 2)
-    return Region.of_circle(u + du, v + dv, half)
+    whole = scope.whole
+    side = whole.side_px * float(np.exp(rng.uniform(*np.log(config.side))))
+    room = max(whole.side_px - side, 0.0) / 2 + whole.side_px * config.shift
+    du, dv = (whole.side_px - side) / 2 + rng.uniform(-room, room, 2)
+    return Region(whole.left_px + float(du), whole.top_px + float(dv), side)
