@@ -146,32 +146,3 @@ def test_automatic_exposure_meets_the_level() -> None:
         dark = np.quantile(1 - pictures.numpy(), 0.3, axis=(1, 2))
         # Measured within 0.01: the blobs cover less than three tenths of a picture, where the body alone is seen.
         assert np.abs(dark / expected - 1).max() < 0.05
-
-
-def test_filling_closes_a_ring_and_leaves_the_rest_alone() -> None:
-    axis = torch.arange(CANVAS) - BORDER - 31.5
-    distance = (axis[:, None] ** 2 + axis[None, :] ** 2).sqrt()
-    ring = ((distance > 6) & (distance < 10))[None]
-    layers = torch.stack([ring.float(), torch.zeros(1, CANVAS, CANVAS)], 1).half()
-    place = torch.full((1, 1, 2), 31.5)
-    batch = Samples(layers, ring, place, torch.tensor([[31.5, 31.5, 30.0]]))
-    empty, filled = (
-        draw(batch, SIZE, PLAIN.model_copy(update={"filling": (depth, depth)}), rng()).crops[0] for depth in (0.0, 3.0)
-    )
-    middle = (slice(30, 34), slice(30, 34))
-    assert empty[middle].max() == pytest.approx(0.0, abs=1e-3)
-    assert filled[middle].min() == pytest.approx(1 - np.exp(-3), abs=1e-3)
-    far = distance[BORDER:-BORDER, BORDER:-BORDER] > 14
-    assert torch.equal(filled[far], empty[far])
-
-
-def test_a_gap_wider_than_the_reach_stays_open() -> None:
-    mask = torch.zeros(1, CANVAS, CANVAS, dtype=torch.bool)
-    mask[:, :, BORDER + 10 : BORDER + 14] = mask[:, :, BORDER + 50 : BORDER + 54] = True
-    batch = Samples(
-        torch.zeros(1, 2, CANVAS, CANVAS).half(), mask, torch.full((1, 1, 2), 31.5), torch.tensor([[31.5, 31.5, 30.0]])
-    )
-    style = PLAIN.model_copy(update={"filling": (2.0, 2.0), "filling_reach": 0.25})
-    assert draw(batch, SIZE, style, rng()).crops[0, 32, 32] == pytest.approx(0.0, abs=1e-3)
-    wide = style.model_copy(update={"filling_reach": 0.9})
-    assert draw(batch, SIZE, wide, rng()).crops[0, 32, 32] == pytest.approx(1 - np.exp(-2), abs=1e-3)

@@ -183,9 +183,6 @@ class StyleConfig(Config):
         In-plane turn, log-uniform scale and shift (share of the side) of the picture; needs ``DatasetConfig.border``.
     tissue
         Amplitude (line integral) of a smooth random thickness over the whole picture.
-    filling, filling_reach
-        Line integral of what fills the bone's hollows, as bone and cement do an implant's, and how wide (share of the
-        picture's side) the gaps of its shadow may be that count as hollows.
     limbs, shafts, metal, beads
         Most of each kind of random object: soft thick cylinders, bone-like hollow ones, dense plates, small discs.
     occluder_share, occluder
@@ -219,8 +216,6 @@ class StyleConfig(Config):
     scale: LogRange = (0.9, 1.1)
     shift: float = Field(default=0.05, ge=0, le=0.5)
     tissue: Range = (0.0, 1.5)
-    filling: Range = (0.0, 0.0)
-    filling_reach: float = Field(default=0.25, gt=0, le=1)
     limbs: int = Field(default=2, ge=0)
     shafts: int = Field(default=2, ge=0)
     metal: int = Field(default=0, ge=0)

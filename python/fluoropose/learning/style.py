@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, avg_pool2d, conv2d, grid_sample, interpolate, max_pool2d
+from torch.nn.functional import affine_grid, avg_pool2d, conv2d, grid_sample, interpolate
 
 from fluoropose.learning import shapes
 from fluoropose.learning.config import StyleConfig
@@ -68,7 +68,7 @@ class Pictures:
 def draw(samples: Samples, size: int, style: StyleConfig, rng: torch.Generator) -> Pictures:
     """Draw a picture of every sample."""
     layers, mask, landmarks, field = _move(samples, size, style, rng)
-    signal = _beam(_line_integral(layers, mask, style, rng), style, rng)
+    signal = _beam(_line_integral(layers, style, rng), style, rng)
     crops, lit = _camera(signal, field, style, rng)
     return Pictures(crops, lit, (mask > 0.5) & lit, landmarks)
 
@@ -111,32 +111,17 @@ def _move(samples: Samples, size: int, style: StyleConfig, rng: torch.Generator)
     return moved[:, :-1], moved[:, -1], move(samples.landmarks_px), field
 
 
-def _line_integral(layers: Tensor, mask: Tensor, style: StyleConfig, rng: torch.Generator) -> Tensor:
+def _line_integral(layers: Tensor, style: StyleConfig, rng: torch.Generator) -> Tensor:
     """Weigh the set's layers and add what the set does not hold."""
     b, k, size, _ = layers.shape
     total = layers[:, 0] * _log_uniform(b, style.bone, rng)
     for i in range(1, k):
         total = total + layers[:, i] * _log_uniform(b, style.surroundings, rng)
-    if style.filling[1] > 0:
-        total = total + uniform((b, 1, 1), *style.filling, rng) * _filled(mask, style.filling_reach)
     for _ in range(style.metal):
         total += _some(b, 0.4, 0.5, 5.0, rng) * shapes.plates(b, size, rng)
     for _ in range(style.beads):
         total += _some(b, 0.5, 0.1, 3.0, rng) * shapes.beads(b, size, rng)
     return total + interpolate(_soft_shapes(b, size // 2, style, rng)[:, None], (size, size), mode="bilinear")[:, 0]
-
-
-def _filled(mask: Tensor, reach: float) -> Tensor:
-    """Return masks (b, h, w) with their hollows and gaps closed, softly: 1 inside, 0 outside."""
-    size = mask.shape[-1]
-    half = max(1, round(reach * size / 2))
-
-    def widest(images: Tensor) -> Tensor:
-        rows = max_pool2d(images, (1, 2 * half + 1), 1, (0, half))
-        return max_pool2d(rows, (2 * half + 1, 1), 1, (half, 0))
-
-    closed = -widest(-widest((mask > 0.5).float()[:, None]))
-    return avg_pool2d(closed, 5, 1, 2, count_include_pad=False)[:, 0]
 
 
 def _soft_shapes(b: int, size: int, style: StyleConfig, rng: torch.Generator) -> Tensor:
