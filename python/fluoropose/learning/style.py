@@ -15,10 +15,10 @@ from torch.nn.functional import affine_grid, avg_pool2d, conv2d, grid_sample, in
 
 from fluoropose.learning import shapes
 from fluoropose.learning.config import StyleConfig
-from fluoropose.learning.preprocess import LIT_SHARE
+from fluoropose.learning.preprocess import LIT_SHARE, Preprocessing
 from fluoropose.learning.shapes import uniform
 
-__all__ = ["Pictures", "Samples", "draw", "ragged"]
+__all__ = ["Pictures", "Samples", "draw", "draw_shown", "ragged"]
 
 
 @dataclass
@@ -71,6 +71,24 @@ def draw(samples: Samples, size: int, style: StyleConfig, rng: torch.Generator) 
     signal = _beam(_line_integral(layers, style, rng), style, rng)
     crops, lit = _camera(signal, field, style, rng)
     return Pictures(crops, lit, (mask > 0.5) & lit, landmarks)
+
+
+def draw_shown(
+    samples: Samples,
+    segmented: Tensor,
+    size: int,
+    style: StyleConfig,
+    preprocessing: Preprocessing,
+    rng: torch.Generator,
+) -> tuple[Pictures, Tensor]:
+    """Draw a picture of every sample and what the landmark network is shown of it, (b, size, size) in [-1, 1].
+
+    The ``segmented`` ones, (b,) bool, are cut out, along outlines that are not quite right.
+    """
+    pictures = draw(samples, size, style, rng)
+    inputs = preprocessing(pictures.crops, pictures.lit)
+    rough = ragged(pictures.mask, style.mask_play_px, rng) & pictures.lit
+    return pictures, torch.where(segmented[:, None, None], preprocessing.cut_out(inputs, rough), inputs)
 
 
 def ragged(mask: Tensor, play_px: float, rng: torch.Generator) -> Tensor:

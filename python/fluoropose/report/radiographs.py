@@ -18,7 +18,7 @@ from torch import Tensor
 from fluoropose.learning.config import LearningConfig, StyleConfig
 from fluoropose.learning.dataset import RadiographSet
 from fluoropose.learning.preprocess import Preprocessing
-from fluoropose.learning.style import Pictures, draw
+from fluoropose.learning.style import Pictures, draw_shown
 from fluoropose.learning.translation.config import PlainStyle
 from fluoropose.report.page import Picture, Section, new_figure
 
@@ -40,13 +40,14 @@ def radiograph_section(path: Path, radiographs: RadiographSet, config: LearningC
     config
         Style and preprocessing of the learned pictures.
     """
-    turns_deg, places_mm = _poses(path, config)
+    turns_deg, places_mm = _poses(path, radiographs.config)
     rows = torch.from_numpy(_far_apart(turns_deg, _COLUMNS * _ROWS))
     captions = [
         f"view {int(radiographs.view[row]) + 1}  " + "  ".join(f"{round(angle):+d}°" for angle in turns_deg[row])
         for row in rows.tolist()
     ]
-    what = f"{radiographs.owner.bone_name}: {len(radiographs)} samples, {config.dataset.test_count} of them for tests"
+    tests = radiographs.config.dataset.test_count
+    what = f"{radiographs.owner.bone_name}: {len(radiographs)} samples, {tests} of them for tests"
     return Section(
         f"Radiographs of {radiographs.owner.bone_name}",
         f"{what}. Samples whose orientations lie far apart. Above each: its view, and how far it is turned about the "
@@ -66,15 +67,11 @@ def radiograph_section(path: Path, radiographs: RadiographSet, config: LearningC
 def drawn(
     radiographs: RadiographSet, rows: Tensor, style: StyleConfig, preprocessing: Preprocessing
 ) -> tuple[Pictures, NDArray[np.float32]]:
-    """Return samples in a style, always the same way, and as a network takes them: (b, size, size) in [-1, 1].
-
-    Samples of the segmented share are cut out along their masks.
-    """
+    """Return samples in a style, always the same way, and as a network takes them: (b, size, size) in [-1, 1]."""
     rng = torch.Generator().manual_seed(_SEED + int(rows[0]))
-    pictures = draw(radiographs.samples(rows), radiographs.config.dataset.size, style, rng)
-    inputs = preprocessing(pictures.crops, pictures.lit)
-    alone = radiographs.segmented[rows][:, None, None]
-    return pictures, torch.where(alone, preprocessing.cut_out(inputs, pictures.mask), inputs).numpy()
+    samples, segmented, size = radiographs.samples(rows), radiographs.segmented[rows], radiographs.config.dataset.size
+    pictures, inputs = draw_shown(samples, segmented, size, style, preprocessing, rng)
+    return pictures, inputs.numpy()
 
 
 def show(axes: Axes, picture: NDArray[np.float32], caption: str = "") -> None:

@@ -15,7 +15,7 @@ from fluoropose.learning.bundle import NetworkName, require_room
 from fluoropose.learning.config import LearningConfig, LoopConfig
 from fluoropose.learning.coordinates import normalised_from_px
 from fluoropose.learning.dataset import RadiographSet
-from fluoropose.learning.style import Pictures, draw, ragged
+from fluoropose.learning.style import Pictures, draw, draw_shown
 from fluoropose.learning.training.batches import Batches
 from fluoropose.learning.training.fit import Recipe, fit
 
@@ -53,16 +53,16 @@ class SetTraining(pl.LightningModule):
     def shown(self, rows: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         """Draw what the landmark network is shown, (b, 1, size, size), and its labels (b, n, 2), normalised.
 
-        The set's segmented samples are cut out, along outlines that are not quite right.
+        See ``draw_shown``.
         """
-        pictures, inputs = self.drawn(rows, seed)
+        rng = torch.Generator(device=self.device).manual_seed(seed)
+        own, config = self.radiographs, self.config
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            rng = torch.Generator(device=self.device).manual_seed(seed)
-            rough = ragged(pictures.mask, self.config.style.mask_play_px, rng) & pictures.lit
-            alone = self.radiographs.segmented[rows][:, None, None]
-            inputs = torch.where(alone, self.config.preprocessing.cut_out(inputs, rough), inputs)[:, None]
+            pictures, inputs = draw_shown(
+                own.samples(rows), own.segmented[rows], self.size, config.style, config.preprocessing, rng
+            )
             labels = normalised_from_px(pictures.landmarks_px, self.size)
-        return inputs.contiguous(memory_format=torch.channels_last), labels
+        return inputs[:, None].contiguous(memory_format=torch.channels_last), labels
 
     def learning(self) -> Iterable[nn.Parameter]:
         """Return the parameters that are trained: all, unless a training says otherwise."""
