@@ -98,8 +98,8 @@ def landmarks() -> Iterator[str]:
     if knee is not None and "landmarks_alone" in knee:
         rows = {row["style"]: row for row in knee["landmarks_alone"]["rows"] if row["segmentation"] == "none"}
         cells = [_alone(rows[style]) if style in rows else "" for style in styles]
-        frames = knee["landmarks_alone"]["frames"].replace(":", " to below ")
-        yield f"| real knee, frames {frames} | | {' | '.join(cells)} |"
+        first, end = knee["landmarks_alone"]["frames"].split(":")
+        yield f"| real knee, frames {first} to {int(end) - 1} | | {' | '.join(cells)} |"
     yield ""
     small = " Trained briefly, at half the paper's width, on two processor cores." if document["small"] else ""
     yield (
