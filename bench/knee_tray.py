@@ -15,6 +15,7 @@ from fluoropose.evaluation import iou
 from fluoropose.geometry import Pose
 from fluoropose.learning.config import Moving
 from fluoropose.refinement import Refinement, Refiner, Schedule, Starts
+from fluoropose.registration.trial import Checks
 from fluoropose.rig import Rig
 from fluoropose.silhouette import field_mask, silhouette
 
@@ -25,7 +26,7 @@ _KEPT = 3  # of them, for the full resolution
 _COARSE = Schedule(levels=3, skipped=1, coarsest_px=16, reach_px=6)
 _WIDE = Starts(count=48, turn_deg=20, shift_mm=12, kept=3)
 _NEAR = Starts(count=8, turn_deg=8, shift_mm=5, kept=3)
-_MIN_LIKENESS = 0.4  # as of any registration: Checks.min_likeness
+_MIN_LIKENESS = Checks().min_likeness  # as of any registration
 
 
 def femur_from_tray(joint: Moving, flexion_deg: float) -> Pose:
