@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyceres
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -14,21 +14,20 @@ from fluoropose.registration.registration import Failure
 from fluoropose.registration.triangulation import Loss, neutral_start, triangulate
 from fluoropose.rig import Rig
 from triangulation_scene import (
+    LOSSES,
     PAIRS,
     PITCH_MM,
+    SEEDS,
     Array,
     distance,
     exchange,
+    few,
     make_head,
     make_rig,
     move_rig,
     predict,
     random_pose,
 )
-
-LOSSES: tuple[Loss, ...] = ("norm", "squared", "huber", "cauchy")
-SEEDS = st.integers(0, 2**32 - 1)
-few = settings(max_examples=25, deadline=None)
 
 
 def _residuals(rig: Rig, pose: Pose, landmarks: Array, predicted: list[Array]) -> Array:

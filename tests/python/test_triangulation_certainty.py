@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
 from scipy import stats
 
 from fluoropose.geometry import Pose
@@ -23,11 +21,6 @@ from triangulation_scene import (
     random_pose,
     scene,
 )
-
-LOSSES: tuple[Loss, ...] = ("norm", "squared", "huber", "cauchy")
-SEEDS = st.integers(0, 2**32 - 1)
-few = settings(max_examples=25, deadline=None)
-
 
 # --- what is visible --------------------------------------------------------------------------------------------------
 

@@ -7,19 +7,21 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 
 from fluoropose import _core
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose, View
 from fluoropose.registration.registration import Failure, Registration, Status
-from fluoropose.registration.triangulation import Loss, neutral_start, triangulate
+from fluoropose.registration.triangulation import neutral_start, triangulate
 from fluoropose.rig import Fluoroscope, Rig
 from triangulation_scene import (
+    LOSSES,
     PAIRS,
+    SEEDS,
     Array,
     distance,
+    few,
     make_head,
     make_rig,
     move_rig,
@@ -27,11 +29,6 @@ from triangulation_scene import (
     random_pose,
     scene,
 )
-
-LOSSES: tuple[Loss, ...] = ("norm", "squared", "huber", "cauchy")
-SEEDS = st.integers(0, 2**32 - 1)
-few = settings(max_examples=25, deadline=None)
-
 
 # --- failures ---------------------------------------------------------------------------------------------------------
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from fluoropose.geometry import Pose, View
+from fluoropose.registration.triangulation import Loss
 from fluoropose.rig import Fluoroscope, Rig
 
 Array = NDArray[np.float64]
@@ -16,6 +19,9 @@ Array = NDArray[np.float64]
 N_PAIRS, N_MIDLINE = 13, 7
 PAIRS = np.array([(i, i + N_PAIRS) for i in range(N_PAIRS)])
 PITCH_MM = 1.0
+LOSSES: tuple[Loss, ...] = ("norm", "squared", "huber", "cauchy")
+SEEDS = st.integers(0, 2**32 - 1)
+few = settings(max_examples=25, deadline=None)
 
 
 def make_rig(n_views: int = 2) -> Rig:
