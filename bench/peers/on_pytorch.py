@@ -139,7 +139,7 @@ def torch_project(job: Job, projections: list[Callable[[], Any]]) -> Project:
 def _calls(
     label: str, views: Sequence[tuple[Callable[[torch.Tensor], Any], torch.Tensor]], pixels: int
 ) -> Iterator[tuple[str, str, Callable[[int], Any]]]:
-    """Yield what makes a view's image, without and with the gradient by the pose; ``views`` are calls and their poses."""
+    """Yield images without and with the gradient by the pose, by a view's number; ``views`` are calls and poses."""
 
     def image(view: int) -> Any:
         call, own = views[view]
