@@ -5,7 +5,7 @@
 #
 #     bench/gpu.sh [OUT] [DATA]              # by default out/gpu and ../shared/data
 #     SECONDS_LEFT=540 bench/gpu.sh ...      # where a machine is lent for a time: what does not fit is cut short or left out
-#     STEPS="tests drr" bench/gpu.sh ...     # some of the steps, after the build
+#     STEPS="tests drr" bench/gpu.sh ...     # some of the steps; without build, with the module that is there
 #
 # OUT/steps.csv says of each step how long it took and its exit status (124: cut short, -: left out, no time or no data).
 # Needs nvcc, the system packages of the Makefile and a Python with the package's dependencies and pybind11 (PYTHON, by
@@ -24,7 +24,7 @@ echo "step,seconds,status" > "$out/steps.csv"
 step() {
   local name=$1 limit=$2 start=$SECONDS left=$((end - SECONDS)) status=-
   shift 2
-  if [[ $name != build && -n ${STEPS:-} && " $STEPS " != *" $name "* ]]; then return 0; fi
+  if [[ -n ${STEPS:-} && " $STEPS " != *" $name "* ]]; then return 0; fi
   if ((left > 5)); then
     timeout --kill-after=10 $((left < limit ? left : limit)) "$@" > "$out/$name.log" 2>&1
     status=$?
@@ -46,14 +46,15 @@ build() {
 # Only for this device: a quarter of the time.
 ARCHITECTURES=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
 export -f build
-export python ARCHITECTURES PYTHONPATH=python:tests/python FLUOROPOSE_REQUIRE_CUDA=1
+export python ARCHITECTURES PYTHONPATH=python:tests/python${PYTHONPATH:+:$PYTHONPATH} FLUOROPOSE_REQUIRE_CUDA=1
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv | tee "$out/device.csv"
 
 drr=(bench/drr_gpu.py --out "$out/drr_gpu.json")
 [[ -d $data ]] && drr+=(--data "$data")
 
 step build 300 bash -c build || exit 1
-step tests 120 "$python" -m pytest -m needs_cuda --junitxml="$out/tests.xml"
+mapfile -t marked < <(grep -l needs_cuda tests/python/test_*.py)
+step tests 120 "$python" -m pytest -m needs_cuda --junitxml="$out/tests.xml" "${marked[@]}"
 step drr 240 "$python" "${drr[@]}"
 # Trains at full size what is not there yet: landmark networks, segmentation, the CycleGAN's 40 epochs. Networks that are
 # finished when it is cut short are used the next time.
