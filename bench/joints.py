@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
@@ -30,7 +30,7 @@ from fluoropose.joint import Joint, JointMotion, anatomical_frame
 from fluoropose.learning.bundle import Bundle, LandmarkFacts, Landmarks
 from fluoropose.learning.preprocess import Preprocessing
 from fluoropose.region import Region
-from fluoropose.registration.sight import Look, Seen, Sight
+from fluoropose.registration.sight import Found, Look, Sight
 from fluoropose.registration.summary import Environment
 from fluoropose.rig import Rig
 from fluoropose.simulate.trial.config import Segment, TrialConfig, read_simulation
@@ -46,7 +46,7 @@ SIZE = 128
 
 @dataclass
 class KnownLandmarks:
-    """Stands for a landmark network, and for its bundle; it knows where the bone is, and where it is shown what.
+    """Stands for a landmark network, and for its bundle; it knows where the bone is.
 
     Attributes
     ----------
@@ -54,20 +54,18 @@ class KnownLandmarks:
         Whose landmarks.
     noise_share
         Standard deviation of their errors per axis, as a share of the crop's side.
-    pose, windows
-        To be set before it is asked: ``world_from_bone``, and the crops' windows.
+    pose
+        ``world_from_bone``; to be set before it is asked.
     """
 
     rig: Rig
     bone: Bone
     noise_share: float
     pose: Pose = field(default_factory=Pose.identity)
-    windows: Sequence[Region] = ()
     facts: LandmarkFacts = field(
         default_factory=lambda: LandmarkFacts(size=SIZE, preprocessing=Preprocessing(), training={}, crop_margin=1.25)
     )
     path: Path = Path("the truth")
-    problems: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(1)
@@ -80,32 +78,32 @@ class KnownLandmarks:
     def require(self, bone: Bone, rig: Rig) -> None:
         """Fit every bone and rig."""
 
-    def predict(self, crops: NDArray[np.float32], views: Sequence[int]) -> Landmarks:
-        """Answer with the truth and errors."""
+    def seen(self, windows: Sequence[Region], views: Sequence[int]) -> Landmarks:
+        """Answer with the truth and errors, in pixels of the crops of these windows."""
         placed = self.pose.apply(self.bone.landmarks_mm)
         px = np.stack(
             [
                 window.from_frame(self.rig.fluoroscopes[view].project(placed), SIZE)
-                for window, view in zip(self.windows, views, strict=True)
+                for window, view in zip(windows, views, strict=True)
             ]
         )
         return Landmarks(px + self._rng.normal(0, self.noise_share * SIZE, px.shape), np.full(px.shape[:2], np.nan))
 
 
-class Telling(Sight):
-    """Tells the network where it looks."""
+class Knowing(Sight):
+    """Asks the truth in place of the networks."""
 
-    def see(self, look: Look) -> list[Seen]:
-        """See as ever."""
-        cast(KnownLandmarks, self.bundle).windows = look.windows
-        return super().see(look)
+    def found(self, look: Look, lap: Callable[[str], None] | None = None) -> Found:
+        """Find the landmarks."""
+        views = np.tile(np.repeat(np.arange(len(self.rig.fluoroscopes)), look.looks), look.pairs)
+        return Found(cast(KnownLandmarks, self.bundle).seen(look.windows, views.tolist()), None)
 
 
 def tracker_of(known: KnownLandmarks) -> Tracker:
     """Make a tracker that sees known landmarks."""
     bundle = cast(Bundle, known)
     tracker = Tracker(known.bone, known.rig, bundle)
-    tracker._registrar.__dict__["sight"] = Telling(known.rig, bundle)  # where the property keeps it
+    tracker._registrar.__dict__["sight"] = Knowing(known.rig, bundle)  # where the property keeps it
     return tracker
 
 

@@ -106,7 +106,8 @@ def mask_overlap(registrar: Registrar, scenario: Scenario) -> dict[str, float]:
     fields = [scope.whole for scope in registrar.rig.fluoroscopes]
     found = []
     for pair, masks in zip(scenario.pairs, scenario.masks, strict=True):
-        predicted, given = (registrar.sight.look([pair], [fields], 1, m).masks for m in (None, [masks]))
+        sight = registrar.sight
+        predicted, given = (sight.found(sight.look([pair], [fields], 1, m)).masks for m in (None, [masks]))
         assert predicted is not None
         assert given is not None
         found += [iou(a, b) for a, b in zip(predicted, given, strict=True)]

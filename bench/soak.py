@@ -5,8 +5,13 @@
 Another process plays the acquisition software: it writes frames of 1,024 x 1,024 pixels of 16 bits into a ring in
 shared memory, at 30 pairs a second, and this one follows them as ``fluoropose stream`` does: segmentation and
 translation as far as the bundle has networks for them, landmarks, four hypotheses, filter. The latency counts from
-before the frame's copy into the ring to after the filter. Afterwards, without a clock, the same loop is followed with
-fewer networks, to tell what each does to the accuracy.
+before the frame's copy into the ring to after the filter. Afterwards, without a clock, the same loop is followed from
+memory as fast as it can be, to tell how many pairs a second that is, and with fewer networks, to tell what each does to
+the accuracy.
+
+On a GPU, with networks of the paper's size, see ``paper_size.py``::
+
+    python bench/soak.py --minutes 1 --device cuda --paper-size --out bench/results/soak_gpu.json
 """
 
 from __future__ import annotations
@@ -43,6 +48,7 @@ from fluoropose.streaming.stream import Stream
 from fluoropose.streaming.watch import Watch
 from fluoropose.tracking import Tracked, Tracker
 from fluoropose.tracking.stored import Attenuating
+from paper_size import WEIGHTS, paper_size
 from walking_loop import PAIRS, RATE_HZ, SIZE_PX, Loop, simulated
 
 SLOTS = 16
@@ -50,7 +56,7 @@ SLOTS = 16
 
 @dataclass(frozen=True)
 class Follower:
-    """How the bone is followed.
+    """How the bone is followed; translated by the large generator on a GPU, by the small one on the processor.
 
     Attributes
     ----------
@@ -69,7 +75,7 @@ class Follower:
 
     def tracker(self, loop: Loop, bundle: Bundle) -> Tracker:
         """Make it for a loop."""
-        segmenter, translator = bundle.asked(self.segmented, self.translated, small=True)
+        segmenter, translator = bundle.asked(self.segmented, self.translated)
         with warnings.catch_warnings():  # on purpose: the demo's networks were trained for the rig on paper
             warnings.filterwarnings("ignore", message=".*trained for another calibration")
             return Tracker(
@@ -184,6 +190,24 @@ def followed(loop: Loop, tracker: Tracker) -> Iterator[tuple[int, Tracked]]:
         yield k, tracker.push(first, second, k / RATE_HZ)
 
 
+def sustained(loop: Loop, tracker: Tracker, rounds: int) -> dict[str, float]:
+    """Return how many pairs a second there can be, and how long one takes (ms), its frames being in memory."""
+    attenuating, frames = Attenuating(loop.rig, 16), np.load(loop.frames)
+    tracker.forget()
+    times = [time.perf_counter()]
+    for k in range(rounds * PAIRS):
+        first, second = (attenuating(frames[k % PAIRS, view], view) for view in (0, 1))
+        tracker.push(first, second, k / RATE_HZ)
+        times.append(time.perf_counter())
+    spent_ms = 1e3 * np.diff(times)
+    return {
+        "pairs": len(spent_ms),
+        "pairs_per_second": float(1e3 / spent_ms.mean()),
+        **{f"p{share}_ms": float(np.percentile(spent_ms, share)) for share in (50, 99)},
+        "max_ms": float(spent_ms.max()),
+    }
+
+
 def accuracies(loop: Loop, bundle: Bundle, most: Follower) -> dict[str, Any]:
     """Return the accuracy over one loop with each choice of the networks before that of the landmarks."""
     found = {}
@@ -204,17 +228,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--looks", type=int, default=1, help="crops per frame")
     parser.add_argument("--refine-ms", type=float, help="time for the images to refine a pair's pose; none by default")
+    parser.add_argument("--rounds", type=int, default=10, help="times that the loop is followed without a clock")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the networks")
     parser.add_argument("--landmarks-alone", action="store_true", help="without segmentation and translation")
-    parser.add_argument("--bundle", type=Path, help="another network for the demo's skull")
+    networks = parser.add_mutually_exclusive_group()
+    networks.add_argument("--bundle", type=Path, help="other networks for the demo's skull")
+    networks.add_argument("--paper-size", action="store_true", help="networks of the paper's size, see paper_size.py")
+    parser.add_argument("--device", default="cpu", help="where the networks run: cpu, cuda or cuda:N")
     parser.add_argument("--work", type=Path, default=Path("out/soak"), help="where the loop is kept")
     arguments = parser.parse_args()
     console = Console()
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(1)
     loop = simulated(arguments.work, console)
+    if arguments.paper_size:
+        arguments.bundle = paper_size(arguments.work / "paper.fpbundle").path
     with as_file(files("fluoropose") / "data" / BUNDLE) as shipped:
-        bundle = Bundle.load(arguments.bundle or shipped, precision=fastest_precision())
+        bundle = Bundle.load(arguments.bundle or shipped, arguments.device, fastest_precision())
     all_of_it = not arguments.landmarks_alone
     follower = Follower(
         all_of_it and bundle.segment is not None,
@@ -222,19 +252,23 @@ def main() -> None:
         arguments.looks,
         arguments.refine_ms,
     )
-    summary, record = soak(loop, follower.tracker(loop, bundle), arguments.minutes, console)
+    tracker = follower.tracker(loop, bundle)
+    summary, record = soak(loop, tracker, arguments.minutes, console)
+    most = sustained(loop, tracker, arguments.rounds)
     document = {
-        "device": f"cpu, {arguments.threads} threads, {bundle.precision}",
+        "device": _device(bundle, arguments.threads),
         "minutes": arguments.minutes,
         "frame": f"{SIZE_PX} x {SIZE_PX}, 16 bits",
         "distinct_pairs": PAIRS,
         **asdict(follower),
         "refined_px": record.scales(),
         "bundle": bundle.path.name,
-        "networks": _networks(bundle),
+        "networks": _networks(bundle, WEIGHTS if arguments.paper_size else {}),
         "memory_growth": record.growth,
         "accuracy": record.accuracy(),
         **summary.model_dump(mode="json"),
+        "pairs_per_second_sustained": most["pairs_per_second"],
+        "sustained": most,
         "between_stages_share": _between(summary),
         "accuracy_of_one_loop": accuracies(loop, bundle, follower),
     }
@@ -242,11 +276,22 @@ def main() -> None:
     console.print(f"{arguments.out}: {summary.pairs} pairs, {summary.dropped} dropped, latency {summary.latency_ms} ms")
 
 
-def _networks(bundle: Bundle) -> dict[str, Any]:
+def _device(bundle: Bundle, threads: int) -> str:
+    if bundle.device.type == "cuda":
+        return f"{torch.cuda.get_device_name(bundle.device)}, float16"
+    return f"cpu, {threads} threads, {bundle.precision}"
+
+
+def _networks(bundle: Bundle, weights: dict[str, str]) -> dict[str, Any]:
     """Return what is known of each network."""
     counts = bundle.parameters
     return {
-        name: {"parameters": counts[name], "training": facts.training, "sha256": facts.sha256}
+        name: {
+            "parameters": counts[name],
+            "weights": weights.get(name, "trained"),
+            "training": facts.training,
+            "sha256": facts.sha256,
+        }
         for name, facts in bundle.manifest.networks.named().items()
     }
 

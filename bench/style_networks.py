@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fluoropose.learning.bundle import Bundle, LandmarkFacts, SegmentNetwork, StyleFacts, StyleNetwork
+from fluoropose.learning.bundle import Bundle, LandmarkFacts, Placed, SegmentNetwork, StyleFacts, StyleNetwork
 from fluoropose.learning.config import LearningConfig, load_config
 from fluoropose.learning.dataset import RadiographSet, make_dataset
 from fluoropose.learning.style import draw
@@ -159,7 +159,7 @@ def loaded(random_styles: Bundle, plain: Bundle, radiographs: RadiographSet) -> 
         "raw": (plain, None),
         "translated": (plain, plain.translate),
         "translated_small": (plain, plain.translate_small),
-        **{name: (plain, StyleNetwork(style_facts, _Untrained(change))) for name, change in untrained.items()},
+        **{name: (plain, StyleNetwork(style_facts, _untrained(name, change))) for name, change in untrained.items()},
         "randomised": (random_styles, None),
     }
     return Networks(styles, segmenter, facts, told(random_styles) | told(plain), random_styles.path)
@@ -178,12 +178,11 @@ def plain_radiographs(radiographs: RadiographSet) -> tuple[NDArray[np.float32], 
     return config.preprocessing(drawn.crops, drawn.lit).numpy(), drawn.lit.numpy()
 
 
-class _Untrained:
-    """A translation without training in the place of a network: what is white, lit or not, stays white."""
+def _untrained(name: str, change: Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]) -> Placed:
+    """Put a translation without training in the place of a network: what is white, lit or not, stays white."""
 
-    def __init__(self, change: Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]) -> None:
-        self._change = change
-
-    def __call__(self, crops: torch.Tensor) -> torch.Tensor:
+    def translate(crops: torch.Tensor) -> torch.Tensor:
         pictures = crops[:, 0].numpy()
-        return torch.from_numpy(self._change(pictures, pictures < 1))[:, None]
+        return torch.from_numpy(change(pictures, pictures < 1))[:, None]
+
+    return Placed(lambda device: translate, torch.device("cpu"), name)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fluoropose.bone import Bone
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose, View
-from fluoropose.learning.bundle import Landmarks
+from fluoropose.learning.bundle import LandmarkFacts, LandmarkNetwork, Placed
+from fluoropose.learning.bundle.placed import PROCESSOR
+from fluoropose.learning.coordinates import normalised_from_px
+from fluoropose.learning.preprocess import Preprocessing
 from fluoropose.region import Region
 from fluoropose.rig import CircularField, Fluoroscope, Rig
 from fluoropose.volume import Volume
@@ -51,6 +55,19 @@ def make_bone() -> Bone:
     )
 
 
+class AsItIs(Preprocessing):
+    """Shows crops as they are, whatever they show."""
+
+    def __call__(self, crops: Tensor, lit: Tensor) -> Tensor:
+        return crops
+
+    def check(self, crop: NDArray[np.float32], lit: NDArray[np.bool_]) -> None:
+        pass
+
+    def cut_out(self, images: Tensor, mask: Tensor) -> Tensor:
+        return images
+
+
 @dataclass
 class KnowingNetwork:
     """Answers with the truth's projections, plus noise (px of the crop) and a mirror image in chosen views."""
@@ -65,15 +82,14 @@ class KnowingNetwork:
     seen: list[list[Region]] = field(default_factory=lambda: [[]])
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(11))
     path: Path = Path("knowing.fpbundle")
+    deviations: bool = False
 
     @property
-    def landmarks(self) -> KnowingNetwork:
-        return self
-
-    @property
-    def facts(self) -> SimpleNamespace:
-        preprocessing = SimpleNamespace(apply=lambda crop, lit: crop, cut_out=lambda crops, mask: crops)
-        return SimpleNamespace(size=SIZE, crop_margin=self.crop_margin, preprocessing=preprocessing)
+    def landmarks(self) -> LandmarkNetwork:
+        facts = LandmarkFacts(
+            size=SIZE, crop_margin=self.crop_margin, preprocessing=AsItIs(), training={}, deviations=self.deviations
+        )
+        return LandmarkNetwork(facts, 2, Placed(lambda device: self.answer, PROCESSOR, "knowing"))
 
     def require(self, bone: Bone, rig: Rig) -> None:
         if bone is not self.bone:
@@ -85,14 +101,15 @@ class KnowingNetwork:
         self.seen[-1].append(region)
         return np.zeros((size, size), np.float32)
 
-    def predict(self, crops: NDArray[np.float32], views: list[int]) -> Landmarks:
+    def answer(self, crops: Tensor, views: Tensor) -> Tensor:
+        """Give out what a landmark network does."""
         regions = self.seen[-1]
         assert len(crops) == len(views) == len(regions)
         self.seen.append([])
-        px = np.stack([self._answer(region, view) for region, view in zip(regions, views, strict=True)])
-        return Landmarks(px, np.full(px.shape[:2], np.nan))
+        px = np.stack([self._px(region, int(view)) for region, view in zip(regions, views, strict=True)])
+        return normalised_from_px(torch.from_numpy(px), SIZE)
 
-    def _answer(self, region: Region, view: int) -> NDArray[np.float64]:
+    def _px(self, region: Region, view: int) -> NDArray[np.float64]:
         points = self.bone.landmarks_mm.copy()
         if view in self.mirrored:
             a, b = self.bone.symmetric_pairs.T

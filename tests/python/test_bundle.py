@@ -20,6 +20,7 @@ from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import Pose, View
 from fluoropose.learning.bundle import (
     Bundle,
+    NetworkName,
     Owner,
     Precision,
     RigFacts,
@@ -284,3 +285,18 @@ def test_the_world_and_the_pixels_do_not_matter_to_a_network() -> None:
         assert b.field == pytest.approx(a.field, rel=1e-9)
         np.testing.assert_allclose(b.first_from_view, a.first_from_view, atol=1e-9)
         np.testing.assert_allclose(b.source_mm, a.source_mm, atol=1e-6)
+
+
+def test_of_two_translations_the_small_one_is_the_processors(tmp_path: Path) -> None:
+    """The large one is a GPU's; PyTorch's device "meta" stands for a GPU that fails."""
+    path = tmp_path / "both.fpbundle"
+    modules: dict[NetworkName, nn.Module] = {"translate": nn.Threshold(9.0, -1.0), "translate_small": nn.Identity()}
+    for number, (name, module) in enumerate(modules.items()):
+        facts = STYLES.model_copy(update={"training": {"number": number}})
+        add_networks(path, toy_owner(), {name: (module, facts)})
+    for device, number in (("cpu", 1), ("meta", 0)):
+        _, translator = Bundle.load(path, device).asked(False, True)
+        assert translator is not None
+        assert translator.facts.training == {"number": number}
+        np.testing.assert_array_equal(translator.translate(crops(2)), crops(2))
+        assert bool(translator.module.problem) == (device == "meta")

@@ -10,16 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torch import nn
 
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import Pose
+from fluoropose.learning.bundle import StyleFacts, add_networks
+from fluoropose.learning.preprocess import Preprocessing
 from fluoropose.refinement import Refiner
 from fluoropose.registration.poses_file import PoseRow, read_poses, write_poses
 from fluoropose.registration.refined import refined_row
 from fluoropose.registration.register import register_trial
 from fluoropose.registration.registration import Status
 from fluoropose.registration.summary import Summary
-from trial_laboratory import SIDE, Laboratory, errors
+from trial_laboratory import SIDE, SIZE, Laboratory, errors, owner_of
 
 
 @pytest.fixture
@@ -57,6 +60,24 @@ def test_the_landmarks_alone_give_poses_too(lab: Laboratory, tmp_path: Path) -> 
     assert (found.max(axis=0) < [3.0, 0.6]).all()
     assert {row.source for row in result.rows} == {"network"}
     assert register_trial(lab.trial(tmp_path / "out")).resumed == 0
+
+
+def test_on_the_processor_the_small_translation_is_taken(broken_lab: Laboratory, tmp_path: Path) -> None:
+    path = broken_lab.folder / "bone.fpbundle"
+    facts = StyleFacts(size=SIZE, preprocessing=Preprocessing(), training={})
+    networks = {"translate": (nn.Threshold(9.0, 0.0), facts), "translate_small": (nn.Identity(), facts)}
+    add_networks(path, owner_of(broken_lab.bone, broken_lab.rig), networks)  # type: ignore[arg-type]
+    plain = register_trial(broken_lab.trial(tmp_path / "plain", refine=False))
+    found = register_trial(broken_lab.trial(tmp_path / "found", refine=False, translation=True))
+    np.testing.assert_allclose(errors(broken_lab, found.rows), errors(broken_lab, plain.rows), atol=1e-6)
+
+
+def test_a_gpu_that_fails_is_warned_of(lab: Laboratory, tmp_path: Path) -> None:
+    """PyTorch's device "meta" never gives anything back."""
+    with pytest.warns(UserWarning, match=r"bone\.fpbundle: meta failed, the processor goes on"):
+        found = register_trial(lab.trial(tmp_path / "meta", refine=False), device="meta")
+    expected = register_trial(lab.trial(tmp_path / "cpu", refine=False))
+    np.testing.assert_array_equal(errors(lab, found.rows), errors(lab, expected.rows))
 
 
 def test_a_pose_that_cannot_be_refined_stays_and_says_why(lab: Laboratory) -> None:

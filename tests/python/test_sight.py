@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fluoropose.errors import InputError
-from fluoropose.learning.bundle import Landmarks
+from fluoropose.learning.bundle import (
+    LandmarkFacts,
+    LandmarkNetwork,
+    Placed,
+    SegmentFacts,
+    SegmentNetwork,
+    StyleFacts,
+    StyleNetwork,
+)
+from fluoropose.learning.bundle.placed import PROCESSOR
+from fluoropose.learning.coordinates import normalised_from_px
 from fluoropose.learning.preprocess import Preprocessing, crop_frame, lit_pixels
 from fluoropose.region import Region
 from fluoropose.registration.registrar import Registrar
@@ -26,53 +38,49 @@ FIELDS = [scope.whole for scope in RIG.fluoroscopes]
 N = 5
 
 
+def placed(function: Callable[..., Tensor]) -> Placed:
+    return Placed(lambda device: function, PROCESSOR, "marking")
+
+
 @dataclass
 class Marking:
-    """A landmark network that keeps what it was shown, and answers with given pixels of the crop."""
+    """A bundle whose landmark network keeps what it was shown, and answers with given pixels of the crop."""
 
     px: NDArray[np.float64]
-    sd_px: float = float("nan")
-    size: int = SIZE
+    sd_px: float | None = None
     shown: NDArray[np.float32] | None = None
+    path: Path = Path("marking.fpbundle")
 
     @property
-    def landmarks(self) -> Marking:
-        return self
+    def landmarks(self) -> LandmarkNetwork:
+        facts = LandmarkFacts(
+            size=SIZE, crop_margin=None, preprocessing=Preprocessing(), training={}, deviations=self.sd_px is not None
+        )
+        return LandmarkNetwork(facts, 2, placed(self.answer))
 
-    @property
-    def path(self) -> Path:
-        return Path("marking.fpbundle")
-
-    @property
-    def facts(self) -> SimpleNamespace:
-        return SimpleNamespace(size=self.size, crop_margin=None, preprocessing=Preprocessing())
-
-    def predict(self, crops: NDArray[np.float32], views: list[int]) -> Landmarks:
-        self.shown = crops
-        px = np.repeat(self.px[None], len(crops), axis=0)
-        return Landmarks(px, np.full(px.shape[:2], self.sd_px))
+    def answer(self, crops: Tensor, views: Tensor) -> Tensor:
+        self.shown = crops[:, 0].numpy().copy()
+        places = normalised_from_px(torch.from_numpy(self.px).expand(len(crops), -1, -1), SIZE)
+        if self.sd_px is None:
+            return places
+        log_sd = torch.full((*places.shape[:2], 1), float(np.log(2 * self.sd_px / SIZE)))
+        return torch.cat([places, log_sd], 2)
 
 
-@dataclass
-class Segmenting:
-    """Finds what is right of a column of the crop."""
+def segmenting(column: int, size: int = SIZE) -> SegmentNetwork:
+    """Make a network that finds what is right of a column of the crop."""
 
-    column: int
-    size: int = SIZE
-
-    @property
-    def facts(self) -> SimpleNamespace:
-        return SimpleNamespace(size=self.size, preprocessing=Preprocessing())
-
-    def predict(self, crops: NDArray[np.float32]) -> NDArray[np.float32]:
-        found = np.zeros_like(crops)
-        found[:, :, self.column :] = 0.9
+    def find(crops: Tensor) -> Tensor:
+        found = torch.zeros_like(crops)
+        found[..., column:] = 0.9
         return found
 
+    return SegmentNetwork(SegmentFacts(size=size, preprocessing=Preprocessing(), training={}), placed(find))
 
-class Negative(Segmenting):
-    def translate(self, crops: NDArray[np.float32]) -> NDArray[np.float32]:
-        return -crops
+
+def negative() -> StyleNetwork:
+    facts = StyleFacts(size=SIZE, preprocessing=Preprocessing(), training={})
+    return StyleNetwork(facts, placed(torch.neg))
 
 
 def sight(network: Marking, **networks: Any) -> Sight:
@@ -82,7 +90,7 @@ def sight(network: Marking, **networks: Any) -> Sight:
 def test_a_segmented_bone_is_shown_alone_and_landmarks_off_it_do_not_count() -> None:
     px = np.array([[10.0, 64.0], [57.0, 64.0], [62.0, 64.0], [90.0, 64.0], [140.0, 64.0]])
     network = Marking(px)
-    through = sight(network, segmenter=Segmenting(60))
+    through = sight(network, segmenter=segmenting(60))
     look = through.look([PAIR], [FIELDS])
     (seen,) = through.see(look)
     assert network.shown is not None
@@ -104,13 +112,14 @@ def test_masks_that_are_given_end_at_the_field() -> None:
     mask = np.zeros(FRAME.shape, bool)
     mask[:, 200:] = True
     look = through.look([PAIR], [FIELDS], masks=[[mask, np.zeros_like(mask)]])
-    assert look.masks is not None
+    masks = through.found(look).masks
+    assert masks is not None
     lit = lit_pixels(RIG.fluoroscopes[0], FIELDS[0], SIZE)
     expected = FIELDS[0].crop(mask.astype(np.float32), SIZE) > 0.5
-    np.testing.assert_array_equal(look.masks[0], expected & lit)
+    np.testing.assert_array_equal(masks[0], expected & lit)
     (seen,) = through.see(look)
     assert network.shown is not None
-    assert (network.shown[0][~look.masks[0]] == -1).all()
+    assert (network.shown[0][~masks[0]] == -1).all()
     assert (network.shown[1] == -1).all()  # nothing of the bone in view 2, and no landmark there
     assert np.isnan(seen.px[1]).all()
     assert seen.outlines[1] is None
@@ -131,28 +140,36 @@ def test_without_segmentation_the_crop_is_shown_as_it_is() -> None:
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0, np.nan])
 def test_frames_that_show_nothing_have_no_bone_and_no_landmarks(value: float) -> None:
     network = Marking(np.full((N, 2), 64.0))
-    through = sight(network, segmenter=Segmenting(0), translator=Negative(0))
+    through = sight(network, segmenter=segmenting(0), translator=negative())
     nothing = np.full(FRAME.shape, value, np.float32)
     look = through.look([[nothing, FRAME]], [FIELDS])
     assert [bool(why) for why in look.blank] == [True, False]
-    assert look.masks is not None
-    assert not look.masks[0].any()
+    masks = through.found(look).masks
+    assert masks is not None
+    assert not masks[0].any()
+    assert masks[1].any()
     (seen,) = through.see(look)
     assert seen.blank == look.blank
     assert np.isnan(seen.px[0]).all()
     assert np.isfinite(seen.px[1]).all()
-    assert np.isfinite(look.crops).all()
+    assert network.shown is not None
+    assert np.isfinite(network.shown).all()
 
 
 def test_translation_comes_before_cutting_out() -> None:
-    network = Marking(np.full((N, 2), 64.0))
-    plain, through = sight(network), sight(network, translator=Negative(0))
+    def shown(**networks: Any) -> NDArray[np.float32]:
+        network = Marking(np.full((N, 2), 64.0))
+        through = sight(network, **networks)
+        through.see(through.look([PAIR], [FIELDS]))
+        assert network.shown is not None
+        return network.shown
+
     lit = np.stack([lit_pixels(*scene, SIZE) for scene in zip(RIG.fluoroscopes, FIELDS, strict=True)])
-    expected = np.where(lit, -plain.look([PAIR], [FIELDS]).crops, 1)  # beyond the field white, as in any radiograph
-    np.testing.assert_array_equal(through.look([PAIR], [FIELDS]).crops, expected)
-    cut = sight(network, segmenter=Segmenting(60), translator=Negative(0)).look([PAIR], [FIELDS])
-    assert cut.masks is not None
-    assert (cut.crops[~cut.masks] == -1).all()  # open beam, not what the translation made of it
+    expected = np.where(lit, -shown(), 1)  # beyond the field white, as in any radiograph
+    np.testing.assert_array_equal(shown(translator=negative()), expected)
+    cut = shown(segmenter=segmenting(60), translator=negative())
+    assert (cut[:, :, :60] == -1).all()  # open beam, not what the translation made of it
+    assert (cut[:, :, 60:] > -1).any()
 
 
 def test_standard_deviations_come_back_to_the_frame() -> None:
@@ -166,7 +183,7 @@ def test_standard_deviations_come_back_to_the_frame() -> None:
 
 def test_networks_of_different_sets_are_refused() -> None:
     with pytest.raises(InputError, match="segmentation network's size is 64, the landmark network's 128"):
-        sight(Marking(np.zeros((N, 2))), segmenter=Segmenting(60, size=64))
+        sight(Marking(np.zeros((N, 2))), segmenter=segmenting(60, size=64))
 
 
 # --- how registration uses it ---------------------------------------------------------------------------------------
@@ -227,11 +244,13 @@ def test_landmarks_weigh_by_what_the_network_tells(knowing: KnowingNetwork) -> N
     rng = np.random.default_rng(1)
 
     class Honest(KnowingNetwork):
-        def predict(self, crops: NDArray[np.float32], views: list[int]) -> Landmarks:
-            px, _ = super().predict(crops, views)
-            sd = np.where(noisy, 5.0, 0.5)
-            return Landmarks(px + sd[:, None] * rng.normal(size=px.shape), np.tile(sd, (len(px), 1)))
+        def answer(self, crops: Tensor, views: Tensor) -> Tensor:
+            places = super().answer(crops, views)
+            sd = torch.from_numpy(np.where(noisy, 5.0, 0.5)) * (2 / SIZE)
+            places = places + sd[:, None] * torch.from_numpy(rng.normal(size=places.shape))
+            return torch.cat([places, sd.log().expand(len(places), -1)[..., None]], 2)
 
+    knowing.deviations = True
     knowing.__class__ = Honest
 
     def error(weighted: bool) -> float:

@@ -8,11 +8,15 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
 from fluoropose.io.frames import Polarity, attenuating
+from fluoropose.learning.bundle import Placed, SegmentFacts, SegmentNetwork
+from fluoropose.learning.bundle.placed import PROCESSOR
 from fluoropose.registration import sight as sight_module
 from fluoropose.registration.locate import around_pose
 from fluoropose.registration.registrar import Registrar
@@ -20,7 +24,7 @@ from fluoropose.registration.registration import Registration
 from fluoropose.rig import Rig
 from fluoropose.tracking import Limits, Phase, Tracked, Tracker
 from fluoropose.tracking.stored import Attenuating
-from knowing_network import FRAME, TRUTH, KnowingNetwork, make_bone, make_rig
+from knowing_network import FRAME, SIZE, TRUTH, KnowingNetwork, make_bone, make_rig
 
 RATE = 30.0
 BLACK = np.ones((400, 400), np.float32)
@@ -309,24 +313,20 @@ def test_an_unknown_polarity_is_named() -> None:
 def test_a_segmented_track_sees_what_the_mask_leaves(knowing: KnowingNetwork) -> None:
     """The segmenter sees every crop; where it finds no bone any more, there is nothing to track."""
 
-    class Finding:
-        found = True
-        facts = knowing.facts
-        seen = 0
+    shows, crops_seen = [True], []
 
-        def predict(self, crops: NDArray[np.float32]) -> NDArray[np.float32]:
-            self.seen += len(crops)
-            return np.full(crops.shape, float(self.found), np.float32)
+    def find(crops: Tensor) -> Tensor:
+        crops_seen.extend(crops)
+        return torch.full_like(crops, float(shows[-1]))
 
-    # The made-up network's preprocessing differs each time it is asked; this one is the same for both.
-    knowing.__class__ = type("Fixed", (KnowingNetwork,), {"facts": Finding.facts})
-    segmenter = Finding()
+    facts = SegmentFacts(size=SIZE, preprocessing=knowing.landmarks.facts.preprocessing, training={})
+    segmenter = SegmentNetwork(facts, Placed(lambda device: find, PROCESSOR, "finding"))
     follower = tracker(knowing, segmenter=segmenter)
     assert push(follower, knowing, 0).ok
-    before = segmenter.seen
+    before = len(crops_seen)
     assert push(follower, knowing, 1).phase is Phase.TRACKING
-    assert segmenter.seen == before + 2
-    segmenter.found = False
+    assert len(crops_seen) == before + 2
+    shows.append(False)
     blind = push(follower, knowing, 2)
     assert blind.phase is Phase.COASTING
     assert "too few points" in blind.reason

@@ -19,7 +19,17 @@ from fluoropose.errors import FluoroposeError
 if TYPE_CHECKING:
     pass
 
-__all__ = ["TomlFile", "TrialFile", "app", "bench_app", "console", "errors_console", "report_app", "train_app"]
+__all__ = [
+    "Device",
+    "TomlFile",
+    "TrialFile",
+    "app",
+    "bench_app",
+    "console",
+    "errors_console",
+    "report_app",
+    "train_app",
+]
 
 console = Console()
 errors_console = Console(stderr=True)
@@ -149,6 +159,7 @@ app.add_typer(report_app, name="report")
 
 TomlFile = Annotated[Path, typer.Argument(help="configuration file", show_default=False)]
 TrialFile = Annotated[Path, typer.Argument(help="the trial's TOML file", show_default=False)]
+Device = Annotated[str, typer.Option(help="where the networks run: cpu, cuda or cuda:N; cpu where that fails")]
 
 
 def _version(asked: bool) -> None:

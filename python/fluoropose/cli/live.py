@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fluoropose.cli.app import TrialFile, app, console, errors_console
+from fluoropose.cli.app import Device, TrialFile, app, console, errors_console
 from fluoropose.errors import InputError
 from fluoropose.streaming.options import LiveOptions
 
@@ -46,9 +46,7 @@ def _live_options(
     record: Annotated[
         Path | None, typer.Option(help="record frames and poses to FILE.rrd for rerun (extra view)", show_default=False)
     ] = None,
-    device: Annotated[
-        str, typer.Option(help="where the networks run: cpu, cuda or cuda:N; cpu where that fails")
-    ] = "cpu",
+    device: Device = "cpu",
 ) -> LiveOptions:
     """Make of the options that both commands have what ``open_stream`` takes."""
     if view and record is not None:

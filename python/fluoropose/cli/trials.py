@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fluoropose.cli.app import TrialFile, app, console
+from fluoropose.cli.app import Device, TrialFile, app, console
 
 if TYPE_CHECKING:
     from fluoropose.registration.poses_file import PoseRow
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def register(
     trial: TrialFile,
     frames: Annotated[str | None, typer.Option(help="A:B, only these positions (without B)")] = None,
+    device: Device = "cpu",
 ) -> None:
     """Find the bone in every frame pair of a trial. Goes on where it was stopped.
 
@@ -41,7 +42,7 @@ def register(
             bar.update(task, completed=done, total=total, failed=f"[red]{failed} failed[/red]" if failed else "")
 
         try:
-            result = register_trial(loaded, frames, show)
+            result = register_trial(loaded, frames, show, device)
         except KeyboardInterrupt:
             bar.stop()
             console.print(f"stopped; what was found is in {loaded.out / 'poses.csv'}, a rerun goes on from there")

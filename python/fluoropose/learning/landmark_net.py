@@ -125,7 +125,8 @@ def _mean_place(maps: Tensor) -> Tensor:
     """Return the mean place (b, n, 2), normalised, under the softmax of maps (b, n, h, w)."""
     b, n, h, w = maps.shape
     share = torch.softmax(maps.reshape(b, n, h * w), 2).reshape(b, n, h, w)
-    u, v = ((2 * torch.arange(k, device=maps.device) + 1) / k - 1 for k in (w, h))
+    # Counted on the maps' own device: exported, a device that is named would stay the one of the export.
+    u, v = ((2 * torch.ones_like(one).cumsum(0) - 1) / len(one) - 1 for one in (maps[0, 0, 0], maps[0, 0, :, 0]))
     return torch.stack([(share.sum(2) * u).sum(2), (share.sum(3) * v).sum(2)], 2)
 
 

@@ -80,38 +80,41 @@ class Preprocessing(Config):
 
         ``lit`` (b, h, w) bool says which pixels carry signal; at least one in every crop.
         """
-        return torch.where(lit, self._stretched(-torch.log((1 - crops).clamp_min(0) + self.floor), lit), 1.0)
+        stretched = self._stretched(-torch.log((1 - crops).clamp_min(0) + self.floor), lit)
+        return stretched.masked_fill(~lit, 1.0)
 
     def cut_out(self, images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Show the masked part of normalised crops (b, h, w) alone: its range to [-1, 1], all else -1, the open beam.
 
         ``mask`` (b, h, w) bool; where it is empty the whole picture becomes -1.
         """
-        return torch.where(mask, self._stretched(images, mask), -1.0)
+        return self._stretched(images, mask).masked_fill(~mask, -1.0)
 
     def _stretched(self, images: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
         # A quarter of the pixels is enough for quantiles, which sort.
-        sample = torch.where(where, images, torch.nan)[:, ::2, ::2].flatten(1)
-        levels = torch.tensor([self.low, self.high], dtype=sample.dtype, device=sample.device)
+        sample = images.masked_fill(~where, torch.nan)[:, ::2, ::2].flatten(1)
+        levels = torch.linspace(self.low, self.high, 2, dtype=sample.dtype, device=sample.device)  # without an upload
         low, high = torch.nanquantile(sample, levels, dim=1).nan_to_num()[:, :, None, None]
         scaled: torch.Tensor = 2 * (images - low) / (high - low).clamp_min(1e-3) - 1
         return scaled.clamp(-1, 1)
 
-    def apply(self, crop: NDArray[np.float32], lit: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Normalise one crop (h, w), as ``crop_frame`` returns it, with its ``lit_pixels``.
+    def check(self, crop: NDArray[np.float32], lit: NDArray[np.bool_]) -> None:
+        """Raise InputError unless something can be seen in a crop (h, w), as ``crop_frame`` returns it.
 
-        Raises
-        ------
-        InputError
-            If the crop is not finite, hardly lit or all one grey: nothing can be seen in it.
+        One that is not finite, hardly lit by its ``lit_pixels`` or all one grey shows nothing.
         """
-        image = torch.from_numpy(np.ascontiguousarray(crop, dtype=np.float32))
-        if image.ndim != 2 or lit.shape != crop.shape:
-            raise InputError(f"crop, lit: expected one shape (h, w), found {tuple(image.shape)} and {lit.shape}")
-        if not bool(torch.isfinite(image).all()):
+        if crop.ndim != 2 or lit.shape != crop.shape:
+            raise InputError(f"crop, lit: expected one shape (h, w), found {crop.shape} and {lit.shape}")
+        seen = crop[lit]
+        if not np.isfinite(crop).all():
             raise InputError("crop: expected finite numbers, found NaN or infinity")
-        if lit.mean() < 0.02:
-            raise InputError(f"crop: outside the field, {lit.mean():.1%} of it is lit")
-        if float(np.ptp(crop[lit])) < 1e-3:
-            raise InputError(f"crop: blank, all pixels near {float(image.mean()):.3f}")
+        if seen.size < 0.02 * crop.size:
+            raise InputError(f"crop: outside the field, {seen.size / crop.size:.1%} of it is lit")
+        if float(np.ptp(seen)) < 1e-3:
+            raise InputError(f"crop: blank, all pixels near {float(crop.mean()):.3f}")
+
+    def apply(self, crop: NDArray[np.float32], lit: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Normalise one crop (h, w); raises InputError as ``check`` does."""
+        self.check(crop, lit)
+        image = torch.from_numpy(np.ascontiguousarray(crop, dtype=np.float32))
         return np.asarray(self(image[None], torch.from_numpy(lit)[None])[0].numpy())

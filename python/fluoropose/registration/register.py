@@ -60,7 +60,10 @@ class _Inputs:
 
 
 def register_trial(
-    trial: Trial, frames: str | None = None, progress: Callable[[int, int, int], None] | None = None
+    trial: Trial,
+    frames: str | None = None,
+    progress: Callable[[int, int, int], None] | None = None,
+    device: str = "cpu",
 ) -> TrialResult:
     """Register the frames of a trial; writes poses.csv and summary.json to ``trial.out`` as it goes.
 
@@ -75,6 +78,8 @@ def register_trial(
         "A:B": only these positions (A up to but without B).
     progress
         Called with (rows done, rows in all, rows failed) after every batch.
+    device
+        Where the networks run, see ``Bundle.load``; a GPU that fails is warned of.
 
     Raises
     ------
@@ -82,11 +87,11 @@ def register_trial(
         If an input is missing or does not fit the others. A frame that is damaged, blank or shows no bone is no error:
         it gets a failed row with the reason.
     """
-    inputs = _open(trial)
+    inputs = _open(trial, device)
     chosen = frame_range(frames, len(inputs.frames))
     trial.out.mkdir(parents=True, exist_ok=True)
     poses_path, run_path = trial.out / "poses.csv", trial.out / "run.json"
-    fingerprint = _fingerprint(trial)
+    fingerprint = _fingerprint(trial, device)
     rows, seconds = _earlier(poses_path, run_path, fingerprint)
     resumed = sum(1 for i in chosen if inputs.frames.numbers[i] in rows)
     rows.update(inputs.manual)
@@ -103,6 +108,8 @@ def register_trial(
         if progress is not None:
             finished = [rows[n] for n in wanted if n in rows]
             progress(len(finished), len(wanted), sum(row.status is Status.FAILED for row in finished))
+    if inputs.registrar.sight.problem:
+        warnings.warn(inputs.registrar.sight.problem, stacklevel=2)
     kept = tuple(rows[n] for n in sorted(rows))
     failed = sum(row.status is Status.FAILED for row in kept)
     summary = summarise(len(kept), failed, seconds=seconds + time.perf_counter() - started)
@@ -111,8 +118,8 @@ def register_trial(
     return TrialResult(kept, summary, resumed)
 
 
-def _open(trial: Trial) -> _Inputs:
-    rig, bone, bundle = Rig.load(trial.rig), Bone.load(trial.bone), Bundle.load(trial.bundle)
+def _open(trial: Trial, device: str) -> _Inputs:
+    rig, bone, bundle = Rig.load(trial.rig), Bone.load(trial.bone), Bundle.load(trial.bundle, device)
     if any(rig.offsets_s):
         apart = max(map(abs, rig.offsets_s))
         warnings.warn(
@@ -218,13 +225,13 @@ def _earlier(poses_path: Path, run_path: Path, fingerprint: str) -> tuple[dict[i
         return {}, 0.0
 
 
-def _fingerprint(trial: Trial) -> str:
+def _fingerprint(trial: Trial, device: str) -> str:
     """Return a digest of everything that a row depends on, except for the frames' pixels."""
     digest = hashlib.sha256()
     for path in (trial.rig, trial.bone, trial.bundle, trial.start_poses):
         digest.update(b"-" if path is None else hashlib.sha256(_bytes(path)).digest())
     rest = trial.model_dump_json(exclude={"rig", "bone", "bundle", "start_poses", "manual_poses", "out"})
-    digest.update(rest.encode())
+    digest.update(f"{rest} {device}".encode())
     return digest.hexdigest()
 
 

@@ -1,9 +1,11 @@
-"""What the networks are shown of frames, and what they see: crop, segment, translate, cut out, find landmarks."""
+"""What the networks are shown of frames, and what they see."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from fluoropose.errors import InputError
-from fluoropose.learning.bundle import Bundle, SegmentNetwork, StyleNetwork
+from fluoropose.learning.bundle import Bundle, Chain, Landmarks, Placed, SegmentNetwork, StyleNetwork
 from fluoropose.learning.preprocess import crop_frame, lit_pixels
 from fluoropose.region import Region
 from fluoropose.registration.locate import jittered
 from fluoropose.rig import Rig
 
-__all__ = ["Frames", "Look", "Masks", "Seen", "Sight"]
+__all__ = ["Found", "Frames", "Look", "Masks", "Seen", "Sight"]
 
 Frames = Sequence[NDArray[np.float32]]
 Masks = Sequence[NDArray[np.bool_]]
@@ -29,12 +31,12 @@ _PLAY = 0.03
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """What the landmark network is shown of some frame pairs.
+    """What the networks are shown of some frame pairs.
 
     Attributes
     ----------
     crops
-        (pairs * views * looks, size, size), as the network takes them.
+        (pairs * views * looks, size, size) as ``crop_frame`` gives them; 0 where there is nothing to be seen.
     windows
         Where each crop lies in its frame.
     lit
@@ -42,7 +44,7 @@ class Look:
     blank
         Per crop, why there was nothing to be seen in its window; "" where there was.
     masks
-        (pairs * views * looks, size, size) bool, the bone in each crop; None without segmentation.
+        (pairs * views * looks, size, size) bool, the bone in each crop as it is given; None where it is not.
     pairs, looks
         Number of pairs, and of crops per frame.
     """
@@ -54,6 +56,21 @@ class Look:
     masks: NDArray[np.bool_] | None
     pairs: int
     looks: int
+
+
+class Found(NamedTuple):
+    """What the networks say about a look.
+
+    Attributes
+    ----------
+    landmarks
+        In pixels of the crops.
+    masks
+        (pairs * views * looks, size, size) bool, the bone in each crop; None without segmentation.
+    """
+
+    landmarks: Landmarks
+    masks: NDArray[np.bool_] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +130,21 @@ class Sight:
                     differs = f"the {name} network's {key} is {found}, the landmark network's {expected}"
                     raise InputError(f"{self.bundle.path}: {differs}; train them on one set")
 
+    @cached_property
+    def _chain(self) -> Placed:
+        landmarks = self.bundle.landmarks
+
+        def make(device: torch.device) -> Chain:
+            before = (None if one is None else one.module.make(device) for one in (self.segmenter, self.translator))
+            return Chain(landmarks.facts.preprocessing, landmarks.module.make(device), *before)
+
+        return Placed(make, landmarks.module.device, self.bundle.path.name)
+
+    @property
+    def problem(self) -> str:
+        """Why the networks went over to the processor; "" where they did not."""
+        return self._chain.problem
+
     def look(
         self,
         pairs: Sequence[Frames],
@@ -120,16 +152,12 @@ class Sight:
         looks: int = 1,
         masks: Sequence[Masks] | None = None,
     ) -> Look:
-        """Cut out what the landmark network will see: per pair and view ``looks`` slightly moved crops of its region.
+        """Cut out what the networks will see: per pair and view ``looks`` slightly moved crops of its region.
 
         ``masks``: per pair and view (h, w) bool, the bone in the frame; None: what the segmenter finds.
         """
-        return self.translated(self.segmented(self.cropped(pairs, regions, looks), masks))
-
-    def cropped(self, pairs: Sequence[Frames], regions: Sequence[Sequence[Region]], looks: int = 1) -> Look:
-        """Begin a look: crop and normalise."""
         facts = self.bundle.landmarks.facts
-        size, normalise = facts.size, facts.preprocessing.apply
+        size, check = facts.size, facts.preprocessing.check
         windows = tuple(look for of_pair in regions for region in of_pair for look in jittered(region, looks))
         images = [frame for frames in pairs for frame in frames for _ in range(looks)]
         scopes = [scope for _ in pairs for scope in self.rig.fluoroscopes for _ in range(looks)]
@@ -139,55 +167,46 @@ class Sight:
         for k, (image, window, scope) in enumerate(zip(images, windows, scopes, strict=True)):
             lit[k] = lit_pixels(scope, window, size)
             try:
-                crops[k] = normalise(crop_frame(image, window, size), lit[k])
+                crop = crop_frame(image, window, size)
+                check(crop, lit[k])
+                crops[k] = crop
                 blank.append("")
             except InputError as error:  # nothing to be seen in this window
                 blank.append(str(error))
-        return Look(crops, windows, lit, tuple(blank), None, len(pairs), looks)
-
-    def segmented(self, look: Look, masks: Sequence[Masks] | None = None) -> Look:
-        """Go on with a look that is ``cropped``: find the bone in it, or where masks are given take those."""
-        size = self.bundle.landmarks.facts.size
+        given = None
         if masks is not None:
-            drawn = [mask for of_pair in masks for mask in of_pair for _ in range(look.looks)]
-            windows = zip(look.windows, drawn, strict=True)
-            found = np.stack([window.crop(mask.astype(np.float32), size) for window, mask in windows]) > 0.5
-        elif self.segmenter is not None:
-            found = self.segmenter.predict(look.crops) > 0.5
-        else:
-            return look
-        found &= look.lit
-        found[np.array(look.blank) != ""] = False
-        return replace(look, masks=found)
+            drawn = [mask for of_pair in masks for mask in of_pair for _ in range(looks)]
+            of_window = zip(windows, drawn, strict=True)
+            given = np.stack([window.crop(mask.astype(np.float32), size) for window, mask in of_window]) > 0.5
+        return Look(crops, windows, lit, tuple(blank), given, len(pairs), looks)
 
-    def translated(self, look: Look) -> Look:
-        """End a look that is ``segmented``: make radiographs of the crops, and show the masked part alone."""
-        crops = look.crops
-        if self.translator is not None:
-            crops = np.where(look.lit, self.translator.translate(crops), np.float32(1))  # as in plain radiographs
+    def found(self, look: Look, lap: Callable[[str], None] | None = None) -> Found:
+        """Let the networks look; ``lap`` as for ``Chain``, where they run on the processor."""
+        index = np.tile(np.repeat(np.arange(len(self.rig.fluoroscopes)), look.looks), look.pairs)
+        inputs = [look.crops, look.lit, np.array(look.blank) == "", index]
         if look.masks is not None:
-            cut_out = self.bundle.landmarks.facts.preprocessing.cut_out
-            crops = cut_out(torch.from_numpy(crops), torch.from_numpy(look.masks)).numpy()
-        return replace(look, crops=crops)
+            inputs.append(look.masks)
+        told = {} if lap is None else {"lap": lap}
+        output, *masks = self._chain(*map(torch.from_numpy, inputs), **told)
+        return Found(self.bundle.landmarks.decoded(output), masks[0].numpy() if masks else None)
 
-    def see(self, look: Look) -> list[Seen]:
+    def see(self, look: Look, lap: Callable[[str], None] | None = None) -> list[Seen]:
         """Find the landmarks, per pair; of several looks the mean."""
         views, size = len(self.rig.fluoroscopes), self.bundle.landmarks.facts.size
-        index = np.tile(np.repeat(np.arange(views), look.looks), look.pairs).tolist()
-        found = self.bundle.landmarks.predict(look.crops, index)
-        inside = ((found.px >= -0.5) & (found.px < size - 0.5)).all(axis=2)  # beyond it the network only guesses
+        (found, sd_px), masks = self.found(look, lap)
+        inside = ((found >= -0.5) & (found < size - 0.5)).all(axis=2)  # beyond it the network only guesses
         inside &= (np.array(look.blank) == "")[:, None]
-        if look.masks is not None:
-            inside &= _on(look.masks, found.px, inside)
-        px = [window.to_frame(one, size) for one, window in zip(found.px, look.windows, strict=True)]
+        if masks is not None:
+            inside &= _on(masks, found, inside)
+        px = [window.to_frame(one, size) for one, window in zip(found, look.windows, strict=True)]
         scales = np.array([window.side_px / size for window in look.windows])
         by_look = (look.pairs, views, look.looks, -1)
         kept = inside.reshape(by_look)
         places = _mean(np.stack(px).reshape(*by_look, 2), kept[..., None])
-        deviations = np.sqrt(_mean((found.sd_px * scales[:, None]).reshape(by_look) ** 2, kept))
+        deviations = np.sqrt(_mean((sd_px * scales[:, None]).reshape(by_look) ** 2, kept))
         # Of the first look alone: the box round the mask, and why it is blank.
         first = range(0, len(look.windows), look.looks)
-        boxes = [None if look.masks is None else _box(look.masks[k], look.windows[k], size) for k in first]
+        boxes = [None if masks is None else _box(masks[k], look.windows[k], size) for k in first]
         blank = [look.blank[k] for k in first]
         of_pair = [slice(k, k + views) for k in range(0, len(boxes), views)]
         return [

@@ -120,7 +120,7 @@ def _tracker(trial: Trial, rig: Rig, options: LiveOptions) -> Tracker:
     if trial.segmentation == "given":
         raise InputError('segmentation: expected "none" or "predicted" for a stream, found "given"')
     bone, bundle = Bone.load(trial.bone), Bundle.load(trial.bundle, options.device, fastest_precision())
-    segmenter, translator = bundle.asked(trial.segmentation == "predicted", trial.translation, small=True)
+    segmenter, translator = bundle.asked(trial.segmentation == "predicted", trial.translation)
     return Tracker(
         bone,
         rig,

@@ -143,7 +143,8 @@ class Tracker:
     @property
     def problems(self) -> tuple[str, ...]:
         """What went wrong with the machine, and how it goes on."""
-        return self.bundle.problems
+        problem = self._registrar.sight.problem
+        return (problem,) if problem else ()
 
     def forget(self) -> None:
         """Give the track up; the next pair is searched for in the whole field."""
@@ -230,13 +231,9 @@ class Tracker:
 
     def _looked(self, expected: Belief, frames: Frames, looks: int, clock: Clock) -> tuple[Registration, float]:
         sight = self._registrar.sight
-        look = sight.cropped([frames], [self._registrar.regions(expected.world_from_bone)], looks)
+        look = sight.look([frames], [self._registrar.regions(expected.world_from_bone)], looks)
         clock.lap("crop")
-        look = sight.segmented(look)
-        clock.lap("segment")
-        look = sight.translated(look)
-        clock.lap("translate")
-        (seen,) = sight.see(look)
+        (seen,) = sight.see(look, clock.lap)
         clock.lap("landmarks")
         best, distance = self._solved(seen, expected, expected)
         if any(self.rig.offsets_s) and best.world_from_bone is not None and best.covariance is not None:

@@ -6,6 +6,7 @@ can run the networks with libtorch: what goes in and comes out stands in the man
 
 from fluoropose.learning.bundle.archive import add_networks, copy_networks, require_room
 from fluoropose.learning.bundle.bundle import Bundle
+from fluoropose.learning.bundle.chain import Chain
 from fluoropose.learning.bundle.manifest import (
     NETWORKS,
     LandmarkFacts,
@@ -17,12 +18,14 @@ from fluoropose.learning.bundle.manifest import (
     StyleFacts,
 )
 from fluoropose.learning.bundle.networks import LandmarkNetwork, Landmarks, SegmentNetwork, StyleNetwork
+from fluoropose.learning.bundle.placed import Placed
 from fluoropose.learning.bundle.precision import Precision, fastest_precision
 from fluoropose.learning.bundle.rig_facts import RigFacts
 
 __all__ = [
     "NETWORKS",
     "Bundle",
+    "Chain",
     "LandmarkFacts",
     "LandmarkNetwork",
     "Landmarks",
@@ -30,6 +33,7 @@ __all__ = [
     "NetworkFacts",
     "NetworkName",
     "Owner",
+    "Placed",
     "Precision",
     "RigFacts",
     "SegmentFacts",

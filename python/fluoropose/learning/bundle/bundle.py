@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -14,10 +14,11 @@ import torch
 
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.learning.bundle.archive import quiet, read_archive
+from fluoropose.learning.bundle.captured import Function
 from fluoropose.learning.bundle.manifest import Manifest, NetworkName, StyleFacts
 from fluoropose.learning.bundle.networks import LandmarkNetwork, SegmentNetwork, StyleNetwork
-from fluoropose.learning.bundle.placed import Placed, device_named
-from fluoropose.learning.bundle.precision import OnProcessor, Precision
+from fluoropose.learning.bundle.placed import PROCESSOR, Placed, device_named
+from fluoropose.learning.bundle.precision import OnDevice, Precision
 from fluoropose.learning.bundle.rig_facts import TOLERANCE_DEG, TOLERANCE_SHARE, RigFacts
 
 if TYPE_CHECKING:
@@ -48,9 +49,8 @@ class Bundle:
     manifest: Manifest
     path: Path
     weights: Mapping[NetworkName, bytes]
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    device: torch.device = PROCESSOR
     precision: Precision = "float32"
-    _placed: list[Placed] = field(default_factory=list)
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu", precision: Precision = "float32") -> Bundle:
@@ -61,9 +61,9 @@ class Bundle:
         path
             The file.
         device
-            Where its networks run: "cpu", "cuda" or "cuda:N". One that fails there goes on on the processor.
+            Where its networks run: "cpu", "cuda" or "cuda:N". What fails there goes on on the processor.
         precision
-            In which they compute on a processor, see ``OnProcessor``; on other devices it is "float32".
+            In which they compute on a processor, see ``OnDevice``; on other devices it is float16.
 
         Raises
         ------
@@ -77,11 +77,6 @@ class Bundle:
             raise InputError(f"precision: expected one of {', '.join(get_args(Precision))}, found {precision!r}")
         manifest, weights = read_archive(path)
         return cls(manifest, path, weights, place, precision)
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """What made networks go over to the processor."""
-        return tuple(one.problem for one in self._placed if one.problem)
 
     def require(self, bone: Bone, rig: Rig) -> None:
         """Raise InputError unless the networks were trained for this very bone and such a rig.
@@ -116,24 +111,34 @@ class Bundle:
             raise InputError(f"{self.path}: expected a landmark network, found {found}; fluoropose train landmarks")
         return LandmarkNetwork(facts, self.manifest.views, self._ready("landmarks"))
 
-    def asked(
-        self, segmentation: bool, translation: bool, small: bool = False
-    ) -> tuple[SegmentNetwork | None, StyleNetwork | None]:
-        """Return the networks that a trial asks for, of two translations the small or the large one.
+    def asked(self, segmentation: bool, translation: bool) -> tuple[SegmentNetwork | None, StyleNetwork | None]:
+        """Return the networks that a trial asks for.
+
+        Of two translations the large one is taken on a GPU, and the small one on the processor, also when the GPU has
+        failed.
 
         Raises
         ------
         InputError
             If one is not in the bundle.
         """
-        translate = self.translate or self.translate_small
-        if small:
-            translate = self.translate_small or self.translate
         if segmentation and self.segment is None:
             raise InputError(f"{self.path}: expected a segmentation network, found none; fluoropose train segment")
-        if translation and translate is None:
+        if translation and self._translator is None:
             raise InputError(f"{self.path}: expected a translation network, found none; fluoropose train style")
-        return self.segment if segmentation else None, translate if translation else None
+        return self.segment if segmentation else None, self._translator if translation else None
+
+    @cached_property
+    def _translator(self) -> StyleNetwork | None:
+        large, small = self.translate, self.translate_small
+        if large is None or small is None:
+            return large or small
+
+        def suited(device: torch.device) -> StyleNetwork:
+            return small if device.type == "cpu" else large
+
+        module = Placed(lambda device: suited(device).module.make(device), self.device, f"{self.path.name}: translate")
+        return StyleNetwork(suited(self.device).facts, module)
 
     @cached_property
     def segment(self) -> SegmentNetwork | None:
@@ -173,9 +178,8 @@ class Bundle:
     def _style(self, name: NetworkName, facts: StyleFacts | None) -> StyleNetwork | None:
         return None if facts is None else StyleNetwork(facts, self._ready(name))
 
-    def _ready(self, name: NetworkName) -> Any:
-        if self.device.type == "cpu":
-            return OnProcessor(self.module(name), self.precision)
-        placed = Placed(partial(self.module, name), self.device, f"{self.path.name}: {name}")
-        self._placed.append(placed)
-        return placed
+    def _ready(self, name: NetworkName) -> Placed:
+        def make(device: torch.device) -> Function:
+            return OnDevice(self.module(name), device, self.precision)
+
+        return Placed(make, self.device, f"{self.path.name}: {name}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fluoropose.errors import InputError
 from fluoropose.learning.bundle.manifest import LandmarkFacts, NetworkFacts, SegmentFacts, StyleFacts
+from fluoropose.learning.bundle.placed import Placed
 from fluoropose.learning.coordinates import px_from_normalised
 
 __all__ = ["LandmarkNetwork", "Landmarks", "SegmentNetwork", "StyleNetwork"]
@@ -39,7 +40,7 @@ class LandmarkNetwork:
 
     facts: LandmarkFacts
     views: int
-    module: Any
+    module: Placed
 
     def predict(self, crops: NDArray[np.float32], views: Sequence[int]) -> Landmarks:
         """Predict where the landmarks lie.
@@ -61,7 +62,12 @@ class LandmarkNetwork:
         if index.shape != (len(images),) or not np.isin(index, np.arange(self.views)).all():
             raise InputError(f"views: expected {len(images)} indices from 0 to {self.views - 1}, found {list(views)}")
         with torch.inference_mode():
-            output = self.module(images, torch.from_numpy(index.astype(np.int64))).double()
+            (output,) = self.module(images, torch.from_numpy(index.astype(np.int64)))
+        return self.decoded(output)
+
+    def decoded(self, output: Tensor) -> Landmarks:
+        """Return what the network's output (b, n, 2 or 3) means."""
+        output = output.double()
         px = np.asarray(px_from_normalised(output[..., :2], self.facts.size).numpy())
         if not self.facts.deviations:
             return Landmarks(px, np.full(px.shape[:2], np.nan))
@@ -73,7 +79,7 @@ class SegmentNetwork:
     """Finds the bone's shadow in crops."""
 
     facts: SegmentFacts
-    module: Any
+    module: Placed
 
     def predict(self, crops: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (b, size, size), per pixel the probability that its ray meets the bone.
@@ -88,7 +94,7 @@ class StyleNetwork:
     """Turns crops of one style into another's."""
 
     facts: StyleFacts
-    module: Any
+    module: Placed
 
     def translate(self, crops: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the crops in the other style: (b, size, size) in [-1, 1], bright = attenuating, as they came.
@@ -107,6 +113,7 @@ def _checked(crops: NDArray[np.float32], facts: NetworkFacts) -> Tensor:
     return torch.from_numpy(images)[:, None]
 
 
-def _pictures(module: Any, images: Tensor) -> NDArray[np.float32]:
+def _pictures(module: Placed, images: Tensor) -> NDArray[np.float32]:
     with torch.inference_mode():
-        return np.asarray(module(images)[:, 0].float().numpy())
+        (pictures,) = module(images)
+        return np.asarray(pictures[:, 0].float().numpy())

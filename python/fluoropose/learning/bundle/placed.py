@@ -1,4 +1,4 @@
-"""A network on a GPU that goes on on the processor where the GPU fails."""
+"""A function of tensors on a GPU that goes on on the processor where the GPU fails."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 
 from fluoropose.errors import InputError
+from fluoropose.learning.bundle.captured import Captured, Function, several
 
-__all__ = ["Placed", "device_named"]
+__all__ = ["PROCESSOR", "Placed", "device_named"]
+
+PROCESSOR = torch.device("cpu")
 
 
 def device_named(name: str) -> torch.device:
@@ -25,12 +28,14 @@ def device_named(name: str) -> torch.device:
 
 
 class Placed:
-    """Calls a network on its device, with inputs and outputs on the processor.
+    """Calls a function of tensors on its device, with inputs and outputs on the processor.
+
+    On a CUDA device it is recorded as a graph, see ``Captured``.
 
     Parameters
     ----------
-    load
-        Makes the network, on the processor.
+    make
+        Makes the function on a device, when it is first called there. It takes tensors and returns one or several.
     device
         Where it runs, until it fails there.
     name
@@ -42,27 +47,33 @@ class Placed:
         Why it runs on the processor instead; "" where it does not.
     """
 
-    def __init__(self, load: Callable[[], Any], device: torch.device, name: str) -> None:
-        self._load, self._device, self._name = load, device, name
-        self.problem = ""
-        try:
-            self._module = load().to(device)
-        except RuntimeError as error:
-            self._fall(error)
+    def __init__(self, make: Callable[[torch.device], Function], device: torch.device, name: str) -> None:
+        self.make, self.device, self.problem = make, device, ""
+        self._name = name
+        self._function: Function | None = None
 
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        """Run the network."""
-        if not self.problem:
+    def __call__(self, *inputs: Tensor, **told: Any) -> tuple[Tensor, ...]:
+        """Run the function; what is ``told`` by name reaches it on the processor only, where it runs step by step."""
+        if self.device.type != "cpu" and not self.problem:
             try:
-                brought_back: Tensor = self._module(*(one.to(self._device) for one in inputs)).cpu()
-                return brought_back
+                if self._function is None:
+                    self._function = _carrying(self.make(self.device), self.device)
+                return several(self._function(*inputs))
             except RuntimeError as error:  # out of memory, lost, or anything else that CUDA says
                 self._fall(error)
-        on_processor: Tensor = self._module(*inputs)
-        return on_processor
+        if self._function is None:
+            self._function = self.make(PROCESSOR)
+        return several(self._function(*inputs, **told))
 
     def _fall(self, error: RuntimeError) -> None:
         """Go over to the processor, for good: a device that is lost stays so, and one that is full fills up again."""
         first = str(error).strip().splitlines() or [type(error).__name__]
-        self.problem = f"{self._name}: {self._device} failed, the processor goes on: {first[0]}"
-        self._module = self._load()  # its weights cannot be taken back from a device that is lost
+        self.problem = f"{self._name}: {self.device} failed, the processor goes on: {first[0]}"
+        self._function = None  # weights cannot be taken back from a device that is lost
+
+
+def _carrying(function: Function, device: torch.device) -> Function:
+    """Return a function of tensors on the processor that runs one on a device."""
+    if device.type == "cuda":
+        return Captured(function, device)
+    return lambda *inputs: tuple(one.cpu() for one in several(function(*(one.to(device) for one in inputs))))
