@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that only a GPU can show, in one go, the most important first: builds with CUDA, runs the tests that need a
-# device (a missing one fails), measures our renderer beside its peers on the same GPU, then trains and compares what
+# device (a missing one fails), measures the tracker and our renderer beside its peers on the same GPU, then trains and compares what
 # wants a GPU. Results go to the given folder; those worth keeping are committed under bench/results.
 #
 #     bench/gpu.sh [OUT] [DATA]              # by default out/gpu and ../shared/data
@@ -55,6 +55,8 @@ drr=(bench/drr_gpu.py --out "$out/drr_gpu.json")
 step build 300 bash -c build || exit 1
 mapfile -t marked < <(grep -l needs_cuda tests/python/test_*.py)
 step tests 120 "$python" -m pytest -m needs_cuda --junitxml="$out/tests.xml" "${marked[@]}"
+# Simulates its frames first, and a calibration where out/soak has none; 30 pairs a second for a minute.
+step soak 180 "$python" bench/soak.py --minutes 1 --device cuda --paper-size --work out/soak --out "$out/soak_gpu.json"
 step drr 240 "$python" "${drr[@]}"
 # Trains at full size what is not there yet: landmark networks, segmentation, the CycleGAN's 40 epochs. Networks that are
 # finished when it is cut short are used the next time.
