@@ -3,12 +3,14 @@
 #include <vector>
 
 #include "bindings.h"
+#include "fluoropose/refinement/cuda_climber.h"
 #include "fluoropose/refinement/levenberg.h"
 
 namespace {
 
 using fluoropose::Affine3;
 using fluoropose::ComparedView;
+using fluoropose::CudaClimber;
 using fluoropose::GradientCorrelation;
 using fluoropose::NormalStep;
 using fluoropose::Renderer;
@@ -95,19 +97,23 @@ py::array_t<double> matrix_of(const Affine3<double>& m) {
 
 using Climbed = std::tuple<py::array_t<double>, double, py::array_t<double>, py::array_t<double>, int, bool>;
 
-// Of every start: the pose (4, 4), value, J^T J, J^T r, steps tried, whether it converged.
-std::vector<Climbed> climb(const std::vector<const ComparedView*>& views, const std::vector<DoubleArray>& starts,
-                           int iterations, double tolerance_px, double damping, double reach_px, double radius_mm,
-                           double pixel_mm) {
+using Views = std::vector<ComparedView>;
+using Poses = std::vector<Affine3<double>>;
+using Settings = fluoropose::LevenbergSettings;
+
+// Of every start: the pose (4, 4), value, J^T J, J^T r, steps tried, whether it converged. run: climbs.
+template <typename Run>
+std::vector<Climbed> climb_by(const Run& run, const std::vector<const ComparedView*>& views,
+                              const std::vector<DoubleArray>& starts, const Settings& settings) {
   if (views.empty()) throw py::value_error("views: expected at least one");
-  std::vector<ComparedView> copies;
+  Views copies;
   for (const ComparedView* view : views) copies.push_back(*view);
-  std::vector<Affine3<double>> poses;
+  Poses poses;
   for (const DoubleArray& start : starts) poses.push_back(to_affine(start, "starts"));
   std::vector<fluoropose::LevenbergResult> results;
   {
     const py::gil_scoped_release release;
-    results = fluoropose::climb(copies, poses, {iterations, tolerance_px, damping, reach_px, radius_mm, pixel_mm});
+    results = run(copies, poses, settings);
   }
   std::vector<Climbed> climbed;
   for (const auto& one : results) {
@@ -115,6 +121,21 @@ std::vector<Climbed> climb(const std::vector<const ComparedView*>& views, const 
     climbed.emplace_back(matrix_of(one.world_from_bone), value, jtj, jtr, one.tried, one.converged);
   }
   return climbed;
+}
+
+std::vector<Climbed> climb(const std::vector<const ComparedView*>& views, const std::vector<DoubleArray>& starts,
+                           int iterations, double tolerance_px, double damping, double reach_px, double radius_mm,
+                           double pixel_mm) {
+  return climb_by(fluoropose::climb, views, starts, {iterations, tolerance_px, damping, reach_px, radius_mm, pixel_mm});
+}
+
+std::vector<Climbed> climb_there(const CudaClimber& self, const std::vector<const ComparedView*>& views,
+                                 const std::vector<DoubleArray>& starts, int iterations, double tolerance_px,
+                                 double damping, double reach_px, double radius_mm, double pixel_mm) {
+  const auto run = [&](const Views& all, const Poses& poses, const Settings& settings) {
+    return self.climb(all, poses, settings);
+  };
+  return climb_by(run, views, starts, {iterations, tolerance_px, damping, reach_px, radius_mm, pixel_mm});
 }
 
 }  // namespace
@@ -133,4 +154,8 @@ void bind_refinement(py::module_& m) {
   m.def("climb", &climb, py::arg("views"), py::arg("starts"), py::arg("iterations"), py::arg("tolerance_px"),
         py::arg("damping"), py::arg("reach_px"), py::arg("radius_mm"), py::arg("pixel_mm"),
         "Levenberg and Marquardt's method from each of the starts; see fluoropose.refinement.LevenbergMarquardt.");
+  py::class_<CudaClimber>(m, "CudaClimber", "Climbs as climb() does, on a CUDA device; keeps the memory it needs.")
+      .def(py::init<int>(), py::arg("device"))
+      .def("climb", &climb_there, py::arg("views"), py::arg("starts"), py::arg("iterations"), py::arg("tolerance_px"),
+           py::arg("damping"), py::arg("reach_px"), py::arg("radius_mm"), py::arg("pixel_mm"));
 }

@@ -15,7 +15,8 @@ message(STATUS "fluoropose: CUDA kernels ${FLUOROPOSE_WITH_CUDA}")
 if(NOT FLUOROPOSE_WITH_CUDA)
   target_sources(fluoropose PRIVATE
     ${PROJECT_SOURCE_DIR}/cpp/fluoropose/drr/cuda_labels_absent.cc
-    ${PROJECT_SOURCE_DIR}/cpp/fluoropose/drr/cuda_renderer_absent.cc)
+    ${PROJECT_SOURCE_DIR}/cpp/fluoropose/drr/cuda_renderer_absent.cc
+    ${PROJECT_SOURCE_DIR}/cpp/fluoropose/refinement/cuda_climber_absent.cc)
   return()
 endif()
 
@@ -28,6 +29,7 @@ find_package(CUDAToolkit REQUIRED)
 
 # Objects rather than sources of the library: those who link it then need no CUDA compiler.
 add_library(fluoropose_cuda OBJECT
+  ${PROJECT_SOURCE_DIR}/cuda/fluoropose/cuda_climber.cu
   ${PROJECT_SOURCE_DIR}/cuda/fluoropose/cuda_labels.cu
   ${PROJECT_SOURCE_DIR}/cuda/fluoropose/cuda_renderer.cu)
 target_include_directories(fluoropose_cuda PRIVATE ${PROJECT_SOURCE_DIR}/cpp)

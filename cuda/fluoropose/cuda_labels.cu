@@ -56,11 +56,11 @@ void CudaLabels::render(const Placements& at, float* paths) const {
   const cuda::OnDevice on(s.device);
   const cudaStream_t to = s.stream.get();
   const std::size_t planes = static_cast<std::size_t>(at.count) * s.count;
-  const std::size_t elements = planes * at.views->width * at.views->height;
+  const std::size_t elements = planes * at.size().pixels();
   float* const out = s.paths.zeros(elements, to);
   s.planner.in_batches(at, 0, to, [&](const cuda::Batch& batch) {
-    const std::size_t first = batch.first * s.count * at.views->width * at.views->height;
-    cuda::launch(label_kernel, {cuda::blocks_for(*at.views), 1, batch.count}, cuda::kBlock, to, s.on_device.seen(),
+    const std::size_t first = batch.first * s.count * at.size().pixels();
+    cuda::launch(label_kernel, {cuda::blocks_for(at.size()), 1, batch.count}, cuda::kBlock, to, s.on_device.seen(),
                  batch.space, s.count, out + first);
   });
   s.paths.download(paths, elements, to);

@@ -24,8 +24,6 @@ namespace {
 
 constexpr unsigned kMostBlocks = 1024;  // of one image, where each leaves a sum behind
 
-std::size_t pixels_of(const Placements& at) { return static_cast<std::size_t>(at.views->width) * at.views->height; }
-
 // The device's side of arrays in host memory.
 struct Staged {
   Buffer<float> line, bone_line, jacobian, by_pixel, weights, by_voxel;
@@ -41,6 +39,7 @@ class CudaRenderer::State {
   virtual ~State() = default;
   virtual void images(const Placements& at, const DrrImages& out, cudaStream_t to) = 0;
   virtual void jacobian(const Placements& at, float* line, float* jacobian, cudaStream_t to) = 0;
+  virtual void jacobian(const PlacementsOnDevice& at, float* line, float* jacobian, cudaStream_t to) = 0;
   virtual void pose_gradients(const Placements& at, const float* by_pixel, double* gradients, cudaStream_t to) = 0;
   virtual void normal_equations(const Placements& at, const float* target, const float* weights,
                                 const NormalArrays& out, cudaStream_t to) = 0;
@@ -74,34 +73,29 @@ class StateOf final : public CudaRenderer::State {
       constexpr Method kMethod = decltype(method)::value;
       planner_.in_batches(at, kBone ? 3 : 1, to, [&](const Batch& batch) {
         shear(at, batch, cuda::shear_kernel<kBone, Voxel>, to);
-        launch(cuda::image_kernel<kBone, kMethod, Voxel>, {blocks_for(*at.views), 1, batch.count}, kBlock, to,
-               grid_.seen(), batch.space, images_at(out, batch.first * pixels_of(at)));
+        launch(cuda::image_kernel<kBone, kMethod, Voxel>, {blocks_for(at.size()), 1, batch.count}, kBlock, to,
+               grid_.seen(), batch.space, images_at(out, batch.first * at.size().pixels()));
       });
     };
     with_method([&](auto method) { out.mask ? make(std::true_type{}, method) : make(std::false_type{}, method); });
   }
 
   void jacobian(const Placements& at, float* line, float* jacobian, cudaStream_t to) override {
-    with_method([&](auto method) {
-      constexpr Method kMethod = decltype(method)::value;
-      planner_.in_batches(at, 2, to, [&](const Batch& batch) {
-        shear(at, batch, cuda::shear_lever_kernel<Voxel>, to);
-        const std::size_t first = batch.first * pixels_of(at);
-        launch(cuda::jacobian_kernel<kMethod, Voxel>, {blocks_for(*at.views), 1, batch.count}, kBlock, to, grid_.seen(),
-               batch.space, line + first, jacobian + 6 * first);
-      });
-    });
+    derive(at, line, jacobian, to);
+  }
+  void jacobian(const PlacementsOnDevice& at, float* line, float* jacobian, cudaStream_t to) override {
+    derive(at, line, jacobian, to);
   }
 
   void pose_gradients(const Placements& at, const float* by_pixel, double* gradients, cudaStream_t to) override {
-    const unsigned blocks = std::min(kMostBlocks, blocks_for(*at.views));
+    const unsigned blocks = std::min(kMostBlocks, blocks_for(at.size()));
     with_method([&](auto method) {
       constexpr Method kMethod = decltype(method)::value;
       planner_.in_batches(at, 2, to, [&](const Batch& batch) {
         double* partial = partial_.reserve(static_cast<std::size_t>(batch.count) * blocks * 6);
         shear(at, batch, cuda::shear_lever_kernel<Voxel>, to);
         launch(cuda::gradient_kernel<kMethod, Voxel>, {blocks, 1, batch.count}, kBlock, to, grid_.seen(), batch.space,
-               by_pixel + batch.first * pixels_of(at), partial);
+               by_pixel + batch.first * at.size().pixels(), partial);
         launch(cuda::total_gradient_kernel, {batch.count}, {32, cuda::kTotalRows}, to, partial,
                static_cast<int>(blocks), gradients + 6 * batch.first);
       });
@@ -110,13 +104,13 @@ class StateOf final : public CudaRenderer::State {
 
   void normal_equations(const Placements& at, const float* target, const float* weights, const NormalArrays& out,
                         cudaStream_t to) override {
-    const unsigned blocks = std::min(kMostBlocks, blocks_for(*at.views));
+    const unsigned blocks = std::min(kMostBlocks, blocks_for(at.size()));
     with_method([&](auto method) {
       constexpr Method kMethod = decltype(method)::value;
       planner_.in_batches(at, 2, to, [&](const Batch& batch) {
         double* partial = partial_.reserve(static_cast<std::size_t>(batch.count) * blocks * kNormalSums);
         shear(at, batch, cuda::shear_lever_kernel<Voxel>, to);
-        const std::size_t n = batch.first, pixels = n * pixels_of(at);
+        const std::size_t n = batch.first, pixels = n * at.size().pixels();
         launch(cuda::normal_kernel<kMethod, Voxel>, {blocks, 1, batch.count}, kBlock, to, grid_.seen(), batch.space,
                target + pixels, weights ? weights + pixels : nullptr, partial);
         launch(cuda::total_normal_kernel, {batch.count}, {32, cuda::kTotalRows}, to, partial, static_cast<int>(blocks),
@@ -133,14 +127,14 @@ class StateOf final : public CudaRenderer::State {
       given.slabs[axis] = given_slabs_[axis].zeros(elements(slab_strides_.across[axis]), to);
     }
     planner_.in_batches(at, 2, to, [&](const Batch& batch) {
-      const dim3 everywhere(blocks_for(*at.views), 1, batch.count);
-      const float* weights = by_pixel + batch.first * pixels_of(at);
+      const dim3 everywhere(blocks_for(at.size()), 1, batch.count);
+      const float* weights = by_pixel + batch.first * at.size().pixels();
       launch(cuda::cast_adjoint_kernel, everywhere, kBlock, to, grid_.seen().size, batch.space, weights, given);
       if (!sheared) return;
       cuda::clear(batch.space.planes, batch.count * 2 * batch.space.plane_size * sizeof(float), to);
       shear(at, batch, cuda::shear_kernel<false, Voxel>, to);
       launch(cuda::warp_adjoint_kernel, everywhere, kBlock, to, batch.space, weights);
-      launch(cuda::shear_adjoint_kernel, {shear_blocks(*at.views), 1, batch.count}, kBlock, to, slab_strides_,
+      launch(cuda::shear_adjoint_kernel, {shear_blocks(at.size()), 1, batch.count}, kBlock, to, slab_strides_,
              batch.space, given);
     });
     const Vec3<int> size = inner_size();
@@ -159,13 +153,26 @@ class StateOf final : public CudaRenderer::State {
     run(std::integral_constant<Method, Method::kTrilinear>{});
   }
 
-  // Enough for an intermediate image as fine as the detector; where there is more, blocks go on.
-  static unsigned shear_blocks(const View& view) { return 2 * blocks_for(view); }
+  template <typename At>
+  void derive(const At& at, float* line, float* jacobian, cudaStream_t to) {
+    with_method([&](auto method) {
+      constexpr Method kMethod = decltype(method)::value;
+      planner_.in_batches(at, 2, to, [&](const Batch& batch) {
+        shear(at, batch, cuda::shear_lever_kernel<Voxel>, to);
+        const std::size_t first = batch.first * at.size().pixels();
+        launch(cuda::jacobian_kernel<kMethod, Voxel>, {blocks_for(at.size()), 1, batch.count}, kBlock, to, grid_.seen(),
+               batch.space, at.size().pixels(), line + first, jacobian + 6 * first);
+      });
+    });
+  }
 
-  template <typename Kernel>
-  void shear(const Placements& at, const Batch& batch, Kernel kernel, cudaStream_t to) const {
+  // Enough for an intermediate image as fine as the detector; where there is more, blocks go on.
+  static unsigned shear_blocks(const ImageSize& size) { return 2 * blocks_for(size); }
+
+  template <typename At, typename Kernel>
+  void shear(const At& at, const Batch& batch, Kernel kernel, cudaStream_t to) const {
     if (method_ != Method::kShearWarp) return;
-    launch(kernel, {shear_blocks(*at.views), 1, batch.count}, kBlock, to, grid_.seen(), batch.space);
+    launch(kernel, {shear_blocks(at.size()), 1, batch.count}, kBlock, to, grid_.seen(), batch.space);
   }
 
   Method method_;
@@ -229,10 +236,15 @@ void CudaRenderer::volume_gradient(const Placements& at, const float* by_pixel, 
   state_->volume_gradient(at, by_pixel, by_voxel, static_cast<cudaStream_t>(stream));
 }
 
+void CudaRenderer::jacobians(const PlacementsOnDevice& at, float* line, float* jacobian, void* stream) const {
+  const Turn turn(*state_);
+  state_->jacobian(at, line, jacobian, static_cast<cudaStream_t>(stream));
+}
+
 void CudaRenderer::images_to_host(const Placements& at, const DrrImages& out) const {
   State& s = *state_;
   const Turn turn(s);
-  const std::size_t pixels = pixels_of(at) * static_cast<std::size_t>(at.count);
+  const std::size_t pixels = at.size().pixels() * static_cast<std::size_t>(at.count);
   const bool bone = out.mask != nullptr;
   const DrrImages images{s.staged.line.reserve(pixels), bone ? s.staged.bone_line.reserve(pixels) : nullptr,
                          bone ? s.staged.mask.reserve(pixels) : nullptr};
@@ -248,7 +260,7 @@ void CudaRenderer::images_to_host(const Placements& at, const DrrImages& out) co
 void CudaRenderer::jacobian_to_host(const Placements& at, float* line, float* jacobian) const {
   State& s = *state_;
   const Turn turn(s);
-  const std::size_t pixels = pixels_of(at);
+  const std::size_t pixels = at.size().pixels();
   s.jacobian(at, s.staged.line.reserve(pixels), s.staged.jacobian.reserve(6 * pixels), s.stream.get());
   s.staged.line.download(line, pixels, s.stream.get());
   s.staged.jacobian.download(jacobian, 6 * pixels, s.stream.get());
@@ -258,7 +270,7 @@ void CudaRenderer::jacobian_to_host(const Placements& at, float* line, float* ja
 void CudaRenderer::pose_gradient_to_host(const Placements& at, const float* by_pixel, double* gradients) const {
   State& s = *state_;
   const Turn turn(s);
-  const std::size_t count = static_cast<std::size_t>(at.count), pixels = pixels_of(at) * count;
+  const std::size_t count = static_cast<std::size_t>(at.count), pixels = at.size().pixels() * count;
   double* out = s.staged.sums.reserve(6 * count);
   s.pose_gradients(at, s.staged.by_pixel.upload(by_pixel, pixels, s.stream.get()), out, s.stream.get());
   s.staged.sums.download(gradients, 6 * count, s.stream.get());
@@ -270,7 +282,7 @@ void CudaRenderer::normal_equations_to_host(const Placements& at, const float* t
   State& s = *state_;
   const Turn turn(s);
   const cudaStream_t to = s.stream.get();
-  const std::size_t count = static_cast<std::size_t>(at.count), pixels = pixels_of(at) * count;
+  const std::size_t count = static_cast<std::size_t>(at.count), pixels = at.size().pixels() * count;
   double* const sums = s.staged.sums.reserve(43 * count);
   const NormalArrays arrays{sums, sums + count, sums + 37 * count};
   s.normal_equations(at, s.staged.by_pixel.upload(target, pixels, to),
@@ -289,7 +301,7 @@ void CudaRenderer::volume_gradient_to_host(const Placements& at, const float* by
   const cudaStream_t to = s.stream.get();
   const Vec3<int> size = s.inner_size();
   const std::size_t voxels = static_cast<std::size_t>(size.x) * size.y * size.z;
-  s.volume_gradient(at, s.staged.by_pixel.upload(by_pixel, pixels_of(at) * static_cast<std::size_t>(at.count), to),
+  s.volume_gradient(at, s.staged.by_pixel.upload(by_pixel, at.size().pixels() * static_cast<std::size_t>(at.count), to),
                     s.staged.by_voxel.reserve(voxels), to);
   s.staged.by_voxel.download(by_voxel, voxels, to);
   s.stream.wait();

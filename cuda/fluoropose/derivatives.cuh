@@ -54,17 +54,17 @@ __device__ float derive_pixel(const DeviceGrid<Voxel>& grid, const Workspace& sp
   return line;
 }
 
-// line: (n, height, width); jacobian: (n, 6, height, width).
+// line: (n, plane); jacobian: (n, 6, plane), of which an image takes the first pixels.
 template <Method kMethod, typename Voxel>
 __global__ void jacobian_kernel(const __grid_constant__ DeviceGrid<Voxel> grid, const __grid_constant__ Workspace space,
-                                float* line, float* jacobian) {
+                                std::size_t plane, float* line, float* jacobian) {
   const RayJob& job = space.job();
-  const std::size_t first = image_offset(job), plane = static_cast<std::size_t>(job.view.width) * job.view.height;
+  line += blockIdx.z * plane, jacobian += blockIdx.z * 6 * plane;
   for_each_pixel(job.view.width, job.view.height, [&](int u, int v) {
     float by_pose[6];
     const int index = v * job.view.width + u;
-    line[first + index] = derive_pixel<kMethod>(grid, space, u, v, by_pose);
-    for (int i = 0; i < 6; ++i) jacobian[6 * first + i * plane + index] = by_pose[i];
+    line[index] = derive_pixel<kMethod>(grid, space, u, v, by_pose);
+    for (int i = 0; i < 6; ++i) jacobian[i * plane + index] = by_pose[i];
   });
 }
 

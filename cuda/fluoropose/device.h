@@ -99,4 +99,29 @@ class Buffer {
   std::size_t count_ = 0;
 };
 
+// Host memory that the device copies from and to by itself; grows, what it held is lost then.
+template <typename T>
+class Pinned {
+ public:
+  Pinned() = default;
+  ~Pinned() { cudaFreeHost(data_); }
+  Pinned(const Pinned&) = delete;
+  Pinned& operator=(const Pinned&) = delete;
+
+  T* reserve(std::size_t count) {
+    if (count > count_) {
+      check(cudaFreeHost(std::exchange(data_, nullptr)), "freeing host memory");
+      count_ = 0;
+      check(cudaMallocHost(&data_, count * sizeof(T)), "allocating host memory");
+      count_ = count;
+    }
+    return data_;
+  }
+  T* data() const { return data_; }
+
+ private:
+  T* data_ = nullptr;
+  std::size_t count_ = 0;
+};
+
 }  // namespace fluoropose::cuda

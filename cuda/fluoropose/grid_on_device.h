@@ -2,6 +2,7 @@
 #pragma once
 
 #include "device.h"
+#include "fluoropose/drr/cuda_renderer.h"
 #include "fluoropose/volume/grid.h"
 #include "workspace.cuh"
 
@@ -9,9 +10,9 @@ namespace fluoropose::cuda {
 
 inline const dim3 kBlock(kBlockWidth, kBlockHeight);
 
-inline unsigned blocks_for(const View& view) {
-  const auto tiles = [](int size, unsigned block) { return (static_cast<unsigned>(size) + block - 1) / block; };
-  return tiles(view.width, kBlock.x) * tiles(view.height, kBlock.y);
+inline unsigned blocks_for(const ImageSize& size) {
+  const auto tiles = [](int side, unsigned block) { return (static_cast<unsigned>(side) + block - 1) / block; };
+  return tiles(size.width, kBlock.x) * tiles(size.height, kBlock.y);
 }
 
 template <typename Voxel>

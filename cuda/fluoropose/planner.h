@@ -24,10 +24,10 @@ class Planner {
   }
 
   // Calls run(batch), with room for so many intermediate images per image, until all images were in one.
-  template <typename Run>
-  void in_batches(const Placements& at, int planes, cudaStream_t to, const Run& run) {
+  template <typename At, typename Run>
+  void in_batches(const At& at, int planes, cudaStream_t to, const Run& run) {
     const bool sheared = method_ == Method::kShearWarp;
-    const double most = most_shear_pixels(at.views->width, at.views->height);
+    const double most = most_shear_pixels(at.size().width, at.size().height);
     Workspace space{nullptr, nullptr, maps_stride_, nullptr, planes, sheared ? static_cast<std::size_t>(most) : 0};
     const std::size_t image_bytes = planes * space.plane_size * sizeof(float) + sizeof(RayJob);
     const std::size_t total = static_cast<std::size_t>(at.count);
@@ -57,6 +57,12 @@ class Planner {
       launch(plan_kernel, {static_cast<unsigned>(some)}, {64}, to, placed, matrices, static_cast<int>(n), grid_,
              method_, jobs, maps, maps_stride_);
     }
+  }
+
+  void plan(const PlacementsOnDevice& at, std::size_t first, std::size_t count, RayJob* jobs, SliceMap* maps,
+            cudaStream_t to) const {
+    launch(plan_on_device_kernel, {static_cast<unsigned>(count)}, {64}, to, at.views, at.view_count, at.world_from_bone,
+           static_cast<int>(first), grid_, method_, jobs, maps, maps_stride_);
   }
 
   GridFrame grid_;

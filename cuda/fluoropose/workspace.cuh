@@ -59,26 +59,38 @@ struct Placed {
   Affine3<double> world_from_bone[kMost];
 };
 
-// Plans the images first, first + 1, ..., one per block. matrices: (n, 4, 4), used instead of the poses where not null.
-static __global__ void plan_kernel(const __grid_constant__ Placed placed, const double* matrices, int first,
-                                   const __grid_constant__ GridFrame grid, Method method, RayJob* jobs, SliceMap* maps,
-                                   int maps_stride) {
-  const int image = first + static_cast<int>(blockIdx.x);
-  RayJob* const job = jobs + image;
-  if (threadIdx.x == 0) {
-    Affine3<double> pose = placed.world_from_bone[blockIdx.x];
-    if (matrices) {
-      const double* m = matrices + static_cast<std::size_t>(image) * 16;
-      pose = {{m[0], m[1], m[2]}, {m[4], m[5], m[6]}, {m[8], m[9], m[10]}, {m[3], m[7], m[11]}};
-    }
-    *job = ray_job(placed.views[blockIdx.x], pose, grid, method);
-  }
+// Plans an image with the threads of a block. maps: (maps_stride), the image's own.
+__device__ inline void plan_image(const View& view, const Affine3<double>& world_from_bone, const GridFrame& grid,
+                                  Method method, RayJob* job, SliceMap* maps) {
+  if (threadIdx.x == 0) *job = ray_job(view, world_from_bone, grid, method);
   __syncthreads();
   if (job->way != Way::kShear) return;
   const int count = component(grid.slabs[job->plan.axis].size, job->plan.axis);
   for (int k = static_cast<int>(threadIdx.x); k < count; k += static_cast<int>(blockDim.x)) {
-    maps[static_cast<std::size_t>(image) * maps_stride + k] = slice_map(job->plan, k);
+    maps[k] = slice_map(job->plan, k);
   }
+}
+
+// Plans the images first, first + 1, ..., one per block. matrices: (n, 4, 4), used instead of the poses where not null.
+static __global__ void plan_kernel(const __grid_constant__ Placed placed, const double* matrices, int first,
+                                   const __grid_constant__ GridFrame grid, Method method, RayJob* jobs, SliceMap* maps,
+                                   int maps_stride) {
+  const std::size_t image = first + blockIdx.x;
+  Affine3<double> pose = placed.world_from_bone[blockIdx.x];
+  if (matrices) {
+    const double* m = matrices + image * 16;
+    pose = {{m[0], m[1], m[2]}, {m[4], m[5], m[6]}, {m[8], m[9], m[10]}, {m[3], m[7], m[11]}};
+  }
+  plan_image(placed.views[blockIdx.x], pose, grid, method, jobs + image, maps + image * maps_stride);
+}
+
+// Plans the images first, first + 1, ... of every pose one per view, to jobs 0, 1, ...; one per block.
+static __global__ void plan_on_device_kernel(const View* views, int view_count, const Affine3<double>* world_from_bone,
+                                             int first, const __grid_constant__ GridFrame grid, Method method,
+                                             RayJob* jobs, SliceMap* maps, int maps_stride) {
+  const int image = first + static_cast<int>(blockIdx.x);
+  plan_image(views[image % view_count], world_from_bone[image / view_count], grid, method, jobs + blockIdx.x,
+             maps + static_cast<std::size_t>(blockIdx.x) * maps_stride);
 }
 
 }  // namespace fluoropose::cuda

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['ComparedView', 'Distortion', 'GradientCorrelation', 'LabelRenderer', 'Loss', 'PlanePolynomial', 'Renderer', 'Triangulation', 'TriangulationStatus', 'View', 'built_with_cuda', 'climb', 'cuda_device_count', 'max_polynomial_order', 'neutral_start', 'triangulate']
+__all__: list[str] = ['ComparedView', 'CudaClimber', 'Distortion', 'GradientCorrelation', 'LabelRenderer', 'Loss', 'PlanePolynomial', 'Renderer', 'Triangulation', 'TriangulationStatus', 'View', 'built_with_cuda', 'climb', 'cuda_device_count', 'max_polynomial_order', 'neutral_start', 'triangulate']
 class View:
     """
     Plain view geometry handed to the compiled core; see fluoropose.geometry.View.
@@ -98,6 +98,14 @@ class ComparedView:
     One view's fixed image and what is compared with it.
     """
     def __init__(self, view: View, similarity: GradientCorrelation, veil: typing.SupportsFloat | typing.SupportsIndex, renderers: collections.abc.Sequence[Renderer], spacings_mm: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]) -> None:
+        ...
+class CudaClimber:
+    """
+    Climbs as climb() does, on a CUDA device; keeps the memory it needs.
+    """
+    def __init__(self, device: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def climb(self, views: collections.abc.Sequence[ComparedView], starts: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float64]], iterations: typing.SupportsInt | typing.SupportsIndex, tolerance_px: typing.SupportsFloat | typing.SupportsIndex, damping: typing.SupportsFloat | typing.SupportsIndex, reach_px: typing.SupportsFloat | typing.SupportsIndex, radius_mm: typing.SupportsFloat | typing.SupportsIndex, pixel_mm: typing.SupportsFloat | typing.SupportsIndex) -> list[tuple[numpy.typing.NDArray[numpy.float64], float, numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64], int, bool]]:
         ...
 class Loss:
     """

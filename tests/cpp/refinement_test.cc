@@ -4,59 +4,20 @@
 #include <cmath>
 #include <vector>
 
-#include "fluoropose/refinement/levenberg.h"
-#include "fluoropose/refinement/tone.h"
+#include "refinement_scene.h"
 
 namespace fluoropose {
 namespace {
 
-constexpr int kSide = 48, kPixels = 64;
-const std::vector<float> kSmooth{0.25f, 0.5f, 0.25f}, kSlope{-0.5f, 0.0f, 0.5f};
-const Affine3<double> kTruth{{1, 0, 0}, {0, 1, 0}, {0, 0, 1}, {1, -2, -300}};
-
-std::vector<float> blobs() {
-  std::vector<float> mu;
-  const double centres[4][3] = {{24, 24, 24}, {33, 22, 20}, {20, 34, 28}, {26, 18, 34}};
-  for (int z = 0; z < kSide; ++z) {
-    for (int y = 0; y < kSide; ++y) {
-      for (int x = 0; x < kSide; ++x) {
-        double value = 0;
-        for (const auto& c : centres) {
-          value += std::exp(-((x - c[0]) * (x - c[0]) + (y - c[1]) * (y - c[1]) + (z - c[2]) * (z - c[2])) / 20);
-        }
-        mu.push_back(static_cast<float>(0.03 * value));
-      }
-    }
-  }
-  return mu;
-}
-
-View view_along(const Vec3<double>& u, const Vec3<double>& ray) {
-  const Vec3<double> centre = kTruth.offset + ray * 300, v{0, 1, 0};
-  return {kPixels, kPixels, centre + (u + v) * (-0.5 * (kPixels - 1)), u, v, centre - ray * 1000, Beam::kPoint};
-}
-
 TEST(Refinement, LeadsBackToTheTruth) {
-  const std::vector<float> mu = blobs();
-  const double middle = -0.5 * (kSide - 1);
-  const Renderer renderer(mu.data(), nullptr, kSide, kSide, kSide,
-                          {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}, {middle, middle, middle}}, Method::kShearWarp,
-                          Device::kCpu);
-  std::vector<GradientCorrelation> similarities;
-  std::vector<ComparedView> views;
-  const std::vector<float> weights(kPixels * kPixels, 1.0f);
-  for (const View& view : {view_along({1, 0, 0}, {0, 0, 1}), view_along({0, 0, -1}, {1, 0, 0})}) {
-    std::vector<float> image(weights.size());
-    renderer.render(view, kTruth, {image.data(), nullptr, nullptr});
-    similarities.emplace_back(image.data(), weights.data(), kPixels, kPixels, kSmooth, kSlope, 0);
-    EXPECT_NEAR(similarities.back().value(image.data()), 1.0, 1e-6);
-    views.push_back({view, nullptr, 0.0f, {&renderer}, {1.0}});
+  const Renderer renderer = blobs(Device::kCpu);
+  const Comparisons same(renderer, {&renderer}, {1.0});
+  for (std::size_t i = 0; i < same.views.size(); ++i) {
+    std::vector<float> image(kPixels * kPixels);
+    renderer.render(same.views[i].view, kTruth, {image.data(), nullptr, nullptr});
+    EXPECT_NEAR(same.similarities[i].value(image.data()), 1.0, 1e-6);
   }
-  for (std::size_t i = 0; i < views.size(); ++i) views[i].similarity = &similarities[i];
-  const double c = std::cos(0.06), s = std::sin(0.06);
-  const Affine3<double> start{{c, -s, 0}, {s, c, 0}, {0, 0, 1}, kTruth.offset + Vec3<double>{2, -1, 1.5}};
-  const LevenbergSettings settings{30, 0.005, 1e-3, 5.0, 10.0, 0.7};
-  const auto found = climb(views, {start, kTruth}, settings);
+  const auto found = climb(same.views, {off(0.06, {2, -1, 1.5}), kTruth}, kSettings);
   for (const auto& one : found) {
     EXPECT_TRUE(one.converged);
     EXPECT_GT(one.step.value, 0.9999);
@@ -65,6 +26,30 @@ TEST(Refinement, LeadsBackToTheTruth) {
     EXPECT_NEAR(one.world_from_bone.row0.y, 0.0, 1e-3);
   }
   EXPECT_GT(found[0].tried, 2);
+}
+
+// Against a rotation by a quarter about a slanted axis, and a solution that is known.
+TEST(Refinement, MovesAndSolves) {
+  const double quarter = std::acos(-1.0) / 2, share = quarter / std::sqrt(2.0), h = std::sqrt(0.5);
+  const Affine3<double> turned = moved(off(0.3, {1, 2, 3}), {{share, share, 0}, {0.5, 0, -1}});
+  const double c = std::cos(0.3), s = std::sin(0.3);
+  const Vec3<double> expected[3] = {{0.5 * c + 0.5 * s, -0.5 * s + 0.5 * c, h},
+                                    {0.5 * c + 0.5 * s, -0.5 * s + 0.5 * c, -h},
+                                    {-h * c + h * s, h * s + h * c, 0}};
+  EXPECT_LT(norm(turned.row0 - expected[0]) + norm(turned.row1 - expected[1]) + norm(turned.row2 - expected[2]), 1e-14);
+  EXPECT_LT(norm(turned.offset - (kTruth.offset + Vec3<double>{1.5, 2, 2})), 1e-14);
+  // The first pivots are zero.
+  double a[6][6] = {}, b[6];
+  const double x[6] = {1, -2, 3, 0.5, 4, -1};
+  for (int i = 0; i < 6; ++i) {
+    for (int j = 0; j < 6; ++j) a[i][j] = i == j ? 0.0 : 1.0 + 0.1 * i * j - 0.3 * (i > j);
+  }
+  for (int i = 0; i < 6; ++i) {
+    b[i] = 0;
+    for (int j = 0; j < 6; ++j) b[i] += a[i][j] * x[j];
+  }
+  solve6(a, b);
+  for (int i = 0; i < 6; ++i) EXPECT_NEAR(b[i], x[i], 1e-13);
 }
 
 TEST(Refinement, ATonesSlopeIsItsDerivative) {

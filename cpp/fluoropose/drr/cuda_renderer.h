@@ -15,12 +15,30 @@ bool built_with_cuda();
 // Devices that can be used: 0 without one, without a driver or without a build for CUDA.
 int cuda_device_count();
 
+struct ImageSize {
+  int width, height;  // px
+  std::size_t pixels() const { return static_cast<std::size_t>(width) * height; }
+};
+
 // Where n images are taken: views of one size, each with a pose of the bone.
 struct Placements {
   int count;
   const View* views;                       // (n), host memory
   const Affine3<double>* world_from_bone;  // (n), host memory; null where the poses are
   const double* matrices;                  // (n, 4, 4) in the memory of the device
+
+  ImageSize size() const { return {views->width, views->height}; }
+};
+
+// The same in the memory of the device: of every pose one image per view.
+struct PlacementsOnDevice {
+  int count;  // of images: poses times views
+  int view_count;
+  ImageSize largest;                       // so wide and so high are the views at most
+  const View* views;                       // (view_count)
+  const Affine3<double>* world_from_bone;  // (count / view_count)
+
+  ImageSize size() const { return largest; }
 };
 
 // A grid in the memory of the CUDA device that is current when it is made. Calls from several threads take turns.
@@ -47,6 +65,9 @@ class CudaRenderer {
                         void* stream) const;
   // by_voxel: (nz, ny, nx) of the grid without its rim: the exact transpose of images(), summed over them.
   void volume_gradient(const Placements& at, const float* by_pixel, float* by_voxel, void* stream) const;
+  // line: (n, pixels), jacobian: (n, 6, pixels), see JacobianRow; pixels of the largest view, of which those of a
+  // smaller one are the first.
+  void jacobians(const PlacementsOnDevice& at, float* line, float* jacobian, void* stream) const;
 
   // The same in host memory, of poses in host memory; they wait.
   void images_to_host(const Placements& at, const DrrImages& out) const;

@@ -26,6 +26,7 @@ void CudaRenderer::images(const Placements&, const DrrImages&, void*) const {}
 void CudaRenderer::pose_gradients(const Placements&, const float*, double*, void*) const {}
 void CudaRenderer::normal_equations(const Placements&, const float*, const float*, const NormalArrays&, void*) const {}
 void CudaRenderer::volume_gradient(const Placements&, const float*, float*, void*) const {}
+void CudaRenderer::jacobians(const PlacementsOnDevice&, float*, float*, void*) const {}
 void CudaRenderer::images_to_host(const Placements&, const DrrImages&) const {}
 void CudaRenderer::jacobian_to_host(const Placements&, float*, float*) const {}
 void CudaRenderer::pose_gradient_to_host(const Placements&, const float*, double*) const {}

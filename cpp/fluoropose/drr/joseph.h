@@ -20,12 +20,13 @@ FLUOROPOSE_HD float clamp(float x, float high) {
 }
 
 FLUOROPOSE_HD Tap joseph_tap(const SliceStrides& s, float a, float b, int k) {
-  constexpr float kBelowOne = 0.9999999f;  // so that the last voxel is never the one before the sample
-  a = clamp(a, static_cast<float>(s.na - 1) * kBelowOne);
-  b = clamp(b, static_cast<float>(s.nb - 1) * kBelowOne);
+  a = clamp(a, static_cast<float>(s.na - 1));
+  b = clamp(b, static_cast<float>(s.nb - 1));
   k = k > 0 ? k : 0;
   k = k < s.nk - 1 ? k : s.nk - 1;
-  const int ia = static_cast<int>(a), ib = static_cast<int>(b);
+  // The last voxel is never the one before the sample. On the rim weights are exactly 0 or 1: nothing is left there.
+  const int ia = static_cast<int>(a) < s.na - 2 ? static_cast<int>(a) : s.na - 2;
+  const int ib = static_cast<int>(b) < s.nb - 2 ? static_cast<int>(b) : s.nb - 2;
   return {ia * s.a + ib * s.b + k * s.k, a - static_cast<float>(ia), b - static_cast<float>(ib)};
 }
 

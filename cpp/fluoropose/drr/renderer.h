@@ -58,6 +58,8 @@ class Renderer {
   // For work on the memory of the renderer's CUDA device. Throws std::invalid_argument for a renderer on the CPU, and
   // as render() does for views and for poses in host memory.
   const CudaRenderer& on_device(const Placements& at) const;
+  // The renderer there; null on the CPU.
+  const CudaRenderer* cuda() const { return cuda_.get(); }
   // -1: none.
   int cuda_device() const { return cuda_ ? cuda_->device() : -1; }
 

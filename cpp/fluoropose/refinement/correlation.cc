@@ -11,8 +11,6 @@
 namespace fluoropose {
 namespace {
 
-constexpr double kFlat = 1e-6;  // share of the mean square: what varies less does not vary, as far as floats can tell
-
 // out = the correlation of a row with a kernel; padded: the row with the kernel's reach of zeros at both ends.
 FLUOROPOSE_TARGET_CLONES void filter_row(const float* padded, const std::vector<float>& kernel, int width, float* out) {
   const int taps = static_cast<int>(kernel.size());
@@ -118,12 +116,6 @@ class FeatureRows {
 
 }  // namespace
 
-// Of one tile and feature: weighted sums of the planes, of their products and of their products with A^.
-template <int kPlanes>
-struct GradientCorrelation::Moments {
-  double one[kPlanes] = {}, two[kPlanes][kPlanes] = {}, with_fixed[kPlanes] = {};
-};
-
 GradientCorrelation::GradientCorrelation(const float* fixed, const float* weights, int width, int height,
                                          std::vector<float> smooth, std::vector<float> slope, int tile_px)
     : width_(width),
@@ -152,6 +144,17 @@ GradientCorrelation::GradientCorrelation(const float* fixed, const float* weight
     if (e.first < e.last) top_ = std::min(top_, v), bottom_ = v + 1;
   }
   prepare(fixed);
+}
+
+GradientCorrelation::Parts GradientCorrelation::parts() const {
+  return {smooth_,
+          slope_,
+          tile_px_,
+          tiles_per_row_,
+          weights_.data(),
+          {fixed_[0].data(), fixed_[1].data()},
+          weight_sums_.data(),
+          {shares_[0].data(), shares_[1].data()}};
 }
 
 template <typename Use>
@@ -209,7 +212,7 @@ void GradientCorrelation::prepare(const float* fixed) {
 }
 
 template <int kPlanes>
-std::vector<GradientCorrelation::Moments<kPlanes>> GradientCorrelation::gather(const float* const* planes) const {
+std::vector<Moments<kPlanes>> GradientCorrelation::gather(const float* const* planes) const {
   std::vector<Moments<kPlanes>> moments(static_cast<std::size_t>(kFeatures * tiles_));
   std::vector<FeatureRows> features;
   features.reserve(kPlanes);
@@ -235,7 +238,7 @@ std::vector<GradientCorrelation::Moments<kPlanes>> GradientCorrelation::gather(c
         multiply(row_of(f, i) + u, weights_.data() + at, count, weighted);
         m.one[i] += sum(weighted, count);
         m.with_fixed[i] += product(weighted, fixed_[f].data() + at, count);
-        for (int j = 0; j <= i; ++j) m.two[i][j] += product(weighted, row_of(f, j) + u, count);
+        for (int j = 0; j <= i; ++j) m.two[m.product(i, j)] += product(weighted, row_of(f, j) + u, count);
       }
     }
   });
@@ -248,33 +251,13 @@ NormalStep GradientCorrelation::compare(const float* const* planes) const {
   const auto moments = gather<kPlanes>(planes);
   NormalStep step{};
   bool shows[kFeatures] = {};
-  for (int f = 0; f < kFeatures; ++f) {
-    for (int t = 0; t < tiles_; ++t) {
-      const auto& m = moments[static_cast<std::size_t>(f * tiles_ + t)];
-      const double weight = weight_sums_[static_cast<std::size_t>(t)], share = shares_[f][static_cast<std::size_t>(t)];
-      const auto centred = [&](int i, int j) { return m.two[i][j] - m.one[i] * m.one[j] / weight; };
-      if (!(weight > 0)) continue;
-      const double square = centred(0, 0);
-      if (!(square > kFlat * m.two[0][0])) continue;
-      shows[f] = true;
-      const double length = std::sqrt(square), correlation = m.with_fixed[0] / length;
-      step.value += share * correlation;
-      if constexpr (kPlanes == 7) {
-        double by_moving[6];
-        for (int i = 0; i < 6; ++i) by_moving[i] = centred(i + 1, 0) / length;
-        for (int i = 0; i < 6; ++i) {
-          step.jtr[i] -= share / length * (m.with_fixed[i + 1] - correlation * by_moving[i]);
-          for (int j = 0; j <= i; ++j) {
-            step.jtj[i][j] += share / square * (centred(i + 1, j + 1) - by_moving[i] * by_moving[j]);
-          }
-        }
-      }
+  for (std::size_t f = 0; f < kFeatures; ++f) {
+    for (std::size_t t = 0; t < weight_sums_.size(); ++t) {
+      shows[f] |= add_tile(moments[f * weight_sums_.size() + t], weight_sums_[t], shares_[f][t], step);
     }
   }
   if (!shows[0] || !shows[1]) step.value = std::numeric_limits<double>::quiet_NaN();
-  for (int i = 0; i < 6; ++i) {
-    for (int j = i + 1; j < 6; ++j) step.jtj[i][j] = step.jtj[j][i];
-  }
+  fill_upper_triangle(step);
   return step;
 }
 

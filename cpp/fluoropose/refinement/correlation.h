@@ -8,14 +8,9 @@
 
 #include <vector>
 
-namespace fluoropose {
+#include "fluoropose/refinement/normal_step.h"
 
-// A similarity with its normal equations by six parameters: value = 1 - r^T r / 2.
-struct NormalStep {
-  double value;  // NaN where one of the images is flat
-  double jtj[6][6];
-  double jtr[6];
-};
+namespace fluoropose {
 
 class GradientCorrelation {
  public:
@@ -28,6 +23,19 @@ class GradientCorrelation {
   int height() const { return height_; }
   double counted() const { return counted_; }  // pixels with a weight
 
+  // Features: the derivatives along u and v.
+  static constexpr int kFeatures = 2;
+
+  // What the comparison is made of, as long as it lives.
+  struct Parts {
+    const std::vector<float>&smooth, &slope;
+    int tile_px, tiles_per_row;
+    const float* weights;                           // (height, width)
+    const float* fixed[kFeatures];                  // (height, width): P A / |P A| within each tile
+    const double *weight_sums, *shares[kFeatures];  // of the tiles
+  };
+  Parts parts() const;
+
   // moving: (height, width).
   double value(const float* moving) const;
   // jacobian: (6, height, width), the derivative of moving.
@@ -36,14 +44,10 @@ class GradientCorrelation {
   int best_veil(const float* moving, const std::vector<float>& veils) const;
 
  private:
-  static constexpr int kFeatures = 2;
-
   struct Extent {
     int first, last;  // columns that count, [first, last)
   };
 
-  template <int kPlanes>
-  struct Moments;
   template <int kPlanes>
   std::vector<Moments<kPlanes>> gather(const float* const* planes) const;
   template <int kPlanes>

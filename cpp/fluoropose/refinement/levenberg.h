@@ -6,6 +6,7 @@
 
 #include "fluoropose/drr/renderer.h"
 #include "fluoropose/refinement/correlation.h"
+#include "fluoropose/refinement/damped_climb.h"
 
 namespace fluoropose {
 
@@ -19,18 +20,12 @@ struct ComparedView {
   std::vector<double> spacings_mm;
 
   // The renderer whose voxels are about as large as the view's pixels at the bone's place.
-  const Renderer& renderer(const Affine3<double>& world_from_bone) const;
+  const Renderer& renderer(const Affine3<double>& world_from_bone) const {
+    return *renderers[fitting(world_from_bone)];
+  }
+  std::size_t fitting(const Affine3<double>& world_from_bone) const;  // its number
   // memory: for the image and its derivative, to be used again for the next step.
   NormalStep step(const Affine3<double>& world_from_bone, std::vector<float>& memory) const;
-};
-
-struct LevenbergSettings {
-  int iterations;       // at most, steps tried
-  double tolerance_px;  // converged when a step would move the bone's surface less than this
-  double damping;       // at the first step, relative to the diagonal of J^T J
-  double reach_px;      // no step goes further
-  double radius_mm;     // one radian moves the bone's surface so far
-  double pixel_mm;      // a pixel's side at the bone
 };
 
 struct LevenbergResult {

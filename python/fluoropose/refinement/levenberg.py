@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fluoropose import _core
 from fluoropose.geometry import Pose
 from fluoropose.refinement.objective import Objective, moved
 from fluoropose.refinement.optimiser import Outcome
@@ -55,11 +54,16 @@ class LevenbergMarquardt:
         return self.climb_all(objective, [start])[0]
 
     def climb_all(self, objective: Objective, starts: Sequence[Pose]) -> list[Outcome]:
-        """Climb from each of the starts; compiled and on all cores where the objective is."""
+        """Climb from each of the starts; compiled where the metric is gradient correlation without `robust_scale`.
+
+        On the CPU on all cores. On a CUDA device all starts at the same time, which end as on the CPU but for the
+        rounding and one thing: all views and starts are rendered from one volume, the finest that a view asks for at
+        the first start, while the CPU chooses for each view and pose anew.
+        """
         views = objective.compiled() if self.robust_scale is None else None
         if views is None:
             return [self._climb(objective, start) for start in starts]
-        found = _core.climb(
+        found = objective.climb(
             views,
             [start.matrix for start in starts],
             self.iterations,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
+from fluoropose import _core
 from fluoropose.bone import Bone
 from fluoropose.drr import Device, Renderer
 from fluoropose.geometry import Pose, View
 from fluoropose.volume import Volume
 
-__all__ = ["MovingBone", "bone_alone", "pixel_at_bone_mm"]
+__all__ = ["Climb", "MovingBone", "bone_alone", "pixel_at_bone_mm"]
+
+Climb = Callable[..., list[tuple[NDArray[np.float64], float, NDArray[np.float64], NDArray[np.float64], int, bool]]]
 
 _LEVELS = 5
 _FINEST = 1.1  # voxels up to this many pixels large are fine enough
@@ -33,6 +38,8 @@ class MovingBone:
         Sides of the voxels of every resolution, from fine to coarse.
     device
         Where it renders.
+    climb
+        The compiled Levenberg-Marquardt there, on the memory that it keeps; see `LevenbergMarquardt`.
     radius_mm
         Root mean square distance of what attenuates from the bone's origin: one radian moves it so far.
     middle_mm
@@ -46,6 +53,8 @@ class MovingBone:
         self.spacings_mm = [float(level.spacing_mm.max()) for level in volumes]
         self._renderers = [Renderer(level, "shear_warp", device) for level in volumes]
         self.device: Device = device
+        finest = self._renderers[0].core
+        self.climb: Climb = _core.climb if device == "cpu" else _core.CudaClimber(finest.cuda_device).climb
         coarse = volumes[-1]
         filled = np.argwhere(coarse.mu > 0)[:, ::-1]
         distances = np.linalg.norm(coarse.voxel_to_bone(filled), axis=1)

@@ -14,7 +14,7 @@ from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
 from fluoropose.refinement.compiled import CompiledCorrelation
 from fluoropose.refinement.fixed import FixedView
-from fluoropose.refinement.moving import MovingBone, pixel_at_bone_mm
+from fluoropose.refinement.moving import Climb, MovingBone, pixel_at_bone_mm
 from fluoropose.refinement.similarity import Image, LeastSquares, Metric, Similarity, Step
 from fluoropose.refinement.tone import TONES, Tone
 
@@ -137,10 +137,13 @@ class Objective:
         jtr = np.sum([s.jtr for s in steps], axis=0) / n
         return Step(sum(s.value for s in steps) / n, jtj, jtr, sum(s.independent for s in steps))
 
+    @property
+    def climb(self) -> Climb:
+        """The compiled Levenberg-Marquardt for `compiled` views, where the bone renders."""
+        return self._bone.climb
+
     def compiled(self) -> list[_core.ComparedView] | None:
-        """Return what the compiled optimiser needs of every view; None where it does not know metric or device."""
-        if self._bone.device != "cpu":
-            return None
+        """Return what the compiled optimiser needs of every view; None where it does not know the metric."""
         renderers, views = [one.core for one in self._bone.renderers], []
         for one in self._views:
             if not isinstance(one.similarity, CompiledCorrelation):

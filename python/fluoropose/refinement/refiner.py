@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluoropose.bone import Bone
+from fluoropose.drr import Device
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
 from fluoropose.refinement.fixed import FixedView, fixed_view
@@ -34,7 +35,14 @@ class Refiner:
     metric, optimiser, schedule, starts
         As for ``refine``, but that by default several starts round the given pose are tried: landmarks may be off.
     moving
-        What is rendered, where another refiner has it already; by default made from the bone.
+        What is rendered, where another refiner has it already, and where; by default made from the bone.
+    device
+        Where it is made to render and to be compared, "cpu" or "cuda"; see `LevenbergMarquardt`.
+
+    Raises
+    ------
+    RuntimeError
+        For "cuda", without a device or a build for it.
     """
 
     def __init__(
@@ -48,12 +56,13 @@ class Refiner:
         schedule: Schedule | None = None,
         starts: Starts | None = None,
         moving: MovingBone | None = None,
+        device: Device = "cpu",
     ) -> None:
         self._rig, self._most_px = rig, most_px
         self._surface = bone.vertices[:: max(1, len(bone.vertices) // _POINTS)]
         self._metric, self._optimiser = metric, optimiser
         self._schedule, self._starts = schedule or Schedule(), starts or Starts(count=8)
-        self.moving = moving or MovingBone(bone_alone(bone))
+        self.moving = moving or MovingBone(bone_alone(bone), device)
 
     def windows(self, frames: Sequence[NDArray[np.float32]], near: Pose) -> list[FixedView]:
         """Cut the windows round the bone at a pose out of the frames, one (h, w) per view, bright = attenuating."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fluoropose._checks import positive
 from fluoropose.bone import Bone
+from fluoropose.drr import Device
 from fluoropose.errors import InputError
 from fluoropose.refinement import LevenbergMarquardt, Refiner, Schedule, Starts
 from fluoropose.registration.registration import Registration
@@ -35,9 +36,11 @@ class Closer:
         Time that a pair may take.
     min_likeness
         Of radiographs and frames at a refined pose (gradient correlation); below, they do not show the same.
+    device
+        As for `Refiner`.
     """
 
-    def __init__(self, rig: Rig, bone: Bone, refine_ms: float, min_likeness: float) -> None:
+    def __init__(self, rig: Rig, bone: Bone, refine_ms: float, min_likeness: float, device: Device = "cpu") -> None:
         self._refine_ms, self._min_likeness = positive("refine_ms", refine_ms), min_likeness
         self._refiners: dict[int, Refiner] = {}
         moving = None
@@ -50,6 +53,7 @@ class Closer:
                 schedule=Schedule(1),
                 starts=Starts(1),
                 moving=moving,
+                device=device,
             )
             self._refiners[side], moving = refiner, refiner.moving
         self._took_ms = dict.fromkeys(self._refiners, 0.0)
