@@ -44,6 +44,16 @@ def test_a_seed_gives_one_set(config: LearningConfig, set_path: Path, tmp_path: 
     assert not np.array_equal(again["world_from_bone"], other["world_from_bone"])
 
 
+@pytest.mark.slow
+def test_several_processes_render_the_same_set(config: LearningConfig, tmp_path: Path) -> None:
+    many = changed(config, count=40)
+    one, two = (contents(make_dataset(many, tmp_path / f"{n}.h5", n)) for n in (1, 2))
+    for name, values in one.items():
+        assert np.array_equal(values, two[name]), name
+    with pytest.raises(InputError, match="workers"):
+        make_dataset(many, tmp_path / "0.h5", 0)
+
+
 def test_an_interrupted_set_is_completed(
     config: LearningConfig, set_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

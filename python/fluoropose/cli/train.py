@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
 def dataset(
     config: TomlFile,
     out: Annotated[Path, typer.Option(help="the set to write")] = Path("set.h5"),
+    workers: Annotated[
+        int, typer.Option(help="processes that render", show_default="one per processor")
+    ] = os.cpu_count() or 1,
 ) -> None:
     """Render an artificial set of radiographs with their landmarks. Goes on where it was stopped."""
     from fluoropose.learning.config import load_config
     from fluoropose.learning.dataset import make_dataset
 
-    make_dataset(load_config(config), out)
+    make_dataset(load_config(config), out, workers)
     console.print(f"set: [bold]{out}[/bold]")
 
 

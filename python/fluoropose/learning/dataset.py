@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from fluoropose._checks import whole_positive
 from fluoropose.bone import Bone
 from fluoropose.errors import FileFormatError
 from fluoropose.learning.bundle import Owner, RigFacts
 from fluoropose.learning.config import LearningConfig
-from fluoropose.learning.scene import Scene
+from fluoropose.learning.rendering import rendered
+from fluoropose.learning.scene import Sample, Scene
 from fluoropose.learning.style import Samples
 from fluoropose.rig import Rig
 
@@ -30,11 +32,20 @@ _VERSION = 1
 _FLUSH_EVERY = 64
 
 
-def make_dataset(config: LearningConfig, out: str | Path) -> Path:
+def make_dataset(config: LearningConfig, out: str | Path, workers: int = 1) -> Path:
     """Render the set that ``config.dataset`` describes into one HDF5 file.
 
     Interrupted, it leaves ``out`` with ".partial" appended and goes on from there when called again with the same
     configuration; the result is the same. A finished set of the same configuration, bones and rig is left as it is.
+
+    Parameters
+    ----------
+    config
+        What to render.
+    out
+        The file.
+    workers
+        Processes that render; more than one start this program anew, as ``multiprocessing`` does where it spawns.
 
     Returns
     -------
@@ -45,9 +56,12 @@ def make_dataset(config: LearningConfig, out: str | Path) -> Path:
     ------
     FileFormatError
         If the bone or rig cannot be read, or a partial file is of another configuration or damaged.
+    InputError
+        If ``workers`` is not a whole number above zero.
     """
     out = Path(out)
     data = config.dataset
+    whole_positive("workers", workers)
     bone, rig = Bone.load(data.bone), Rig.load(data.rig)
     neighbours = tuple(None if m.bone is None else Bone.load(m.bone) for m in data.moving)
     recipe = _recipe(config, (bone, *neighbours))
@@ -61,8 +75,9 @@ def make_dataset(config: LearningConfig, out: str | Path) -> Path:
         with _progress() as bar:
             task = bar.add_task(f"rendering {out.name}", total=data.count, completed=int(done.sum()))
             try:
-                for i in np.flatnonzero(~done):
-                    _store(file, int(i), scene)
+                left = np.flatnonzero(~done).tolist()
+                for i, sample in zip(left, rendered(scene, data, left, workers), strict=True):
+                    _store(file, i, sample)
                     bar.advance(task)
                     if i % _FLUSH_EVERY == 0:
                         file.flush()
@@ -121,8 +136,7 @@ def _open_partial(path: Path, recipe: str, config: LearningConfig, bone: Bone, r
     return file
 
 
-def _store(file: h5py.File, index: int, scene: Scene) -> None:
-    sample = scene.sample(index)
+def _store(file: h5py.File, index: int, sample: Sample) -> None:
     file["layers"][index] = sample.layers
     file["mask"][index] = sample.mask
     file["landmarks_px"][index] = sample.landmarks_px
