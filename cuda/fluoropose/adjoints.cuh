@@ -25,12 +25,7 @@ static __global__ void cast_adjoint_kernel(Vec3<int> size, const __grid_constant
     const JosephRay ray = joseph_ray(size, job.view, u, v);
     const float value = weights[v * job.view.width + u] * ray.step_mm;
     if (value == 0.0f) return;
-    const SliceStrides strides = slice_strides(size, ray.axis);
-    for (int i = 0; i < ray.count; ++i) {
-      const float f = static_cast<float>(i);
-      give_sample(gradients.grid, strides, ray.a + f * ray.da, ray.b + f * ray.db, ray.k + i * ray.dk, value,
-                  AtomicAdd{});
-    }
+    give_ray(gradients.grid, slice_strides(size, ray.axis), ray, value, AtomicAdd{});
   });
 }
 
@@ -60,9 +55,7 @@ static __global__ void shear_adjoint_kernel(const __grid_constant__ SlabStrides 
   for_each_pixel(job.plan.width, job.plan.height, [&](int i, int j) {
     const float value = space.plane(1)[j * job.plan.width + i];
     if (value == 0.0f) return;
-    for (int k = 1; k < s.nk - 1; ++k) {
-      give_slab_sample(gradients.slabs[job.plan.axis], s, space.image_maps()[k], i, j, k, value, AtomicAdd{});
-    }
+    give_ray(gradients.slabs[job.plan.axis], s, shear_ray(job.plan, s, i, j), value, AtomicAdd{});
   });
 }
 

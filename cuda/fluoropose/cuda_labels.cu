@@ -23,7 +23,7 @@ __global__ void label_kernel(const __grid_constant__ DeviceGrid<Label> grid, con
     JosephRay ray = joseph_ray(grid.size, job.view, u, v);
     trim_ray(grid.bricks, ray);
     float* const pixel = first + static_cast<std::size_t>(v) * job.view.width + u;
-    cast_labels(grid.across[ray.axis], ray,
+    cast_labels(cuda::in_rows(grid.across[ray.axis]), ray,
                 [&](Label label, float samples) { pixel[(label - 1) * plane] += samples * ray.step_mm; });
   });
 }

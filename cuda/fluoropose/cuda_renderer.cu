@@ -73,7 +73,7 @@ class StateOf final : public CudaRenderer::State {
       constexpr Method kMethod = decltype(method)::value;
       planner_.in_batches(at, kBone ? 3 : 1, to, [&](const Batch& batch) {
         shear(at, batch, cuda::shear_kernel<kBone, Voxel>, to);
-        launch(cuda::image_kernel<kBone, kMethod, Voxel>, {blocks_for(at.size()), 1, batch.count}, kBlock, to,
+        launch(cuda::image_kernel<kBone, kMethod, Voxel>, {blocks_for(at.size()), 1, batch.count}, block(), to,
                grid_.seen(), batch.space, images_at(out, batch.first * at.size().pixels()));
       });
     };
@@ -93,8 +93,9 @@ class StateOf final : public CudaRenderer::State {
       constexpr Method kMethod = decltype(method)::value;
       planner_.in_batches(at, 2, to, [&](const Batch& batch) {
         double* partial = partial_.reserve(static_cast<std::size_t>(batch.count) * blocks * 6);
+        partial_.keep_if_captured(to);
         shear(at, batch, cuda::shear_lever_kernel<Voxel>, to);
-        launch(cuda::gradient_kernel<kMethod, Voxel>, {blocks, 1, batch.count}, kBlock, to, grid_.seen(), batch.space,
+        launch(cuda::gradient_kernel<kMethod, Voxel>, {blocks, 1, batch.count}, block(), to, grid_.seen(), batch.space,
                by_pixel + batch.first * at.size().pixels(), partial);
         launch(cuda::total_gradient_kernel, {batch.count}, {32, cuda::kTotalRows}, to, partial,
                static_cast<int>(blocks), gradients + 6 * batch.first);
@@ -109,9 +110,10 @@ class StateOf final : public CudaRenderer::State {
       constexpr Method kMethod = decltype(method)::value;
       planner_.in_batches(at, 2, to, [&](const Batch& batch) {
         double* partial = partial_.reserve(static_cast<std::size_t>(batch.count) * blocks * kNormalSums);
+        partial_.keep_if_captured(to);
         shear(at, batch, cuda::shear_lever_kernel<Voxel>, to);
         const std::size_t n = batch.first, pixels = n * at.size().pixels();
-        launch(cuda::normal_kernel<kMethod, Voxel>, {blocks, 1, batch.count}, kBlock, to, grid_.seen(), batch.space,
+        launch(cuda::normal_kernel<kMethod, Voxel>, {blocks, 1, batch.count}, block(), to, grid_.seen(), batch.space,
                target + pixels, weights ? weights + pixels : nullptr, partial);
         launch(cuda::total_normal_kernel, {batch.count}, {32, cuda::kTotalRows}, to, partial, static_cast<int>(blocks),
                NormalArrays{out.cost + n, out.jtj + 36 * n, out.jtr + 6 * n});
@@ -125,7 +127,9 @@ class StateOf final : public CudaRenderer::State {
     cuda::VoxelGradients given{given_.zeros(elements(slice_strides(frame_.size, 2)), to), {}};
     for (int axis = 0; sheared && axis < 3; ++axis) {
       given.slabs[axis] = given_slabs_[axis].zeros(elements(slab_strides_.across[axis]), to);
+      given_slabs_[axis].keep_if_captured(to);
     }
+    given_.keep_if_captured(to);
     planner_.in_batches(at, 2, to, [&](const Batch& batch) {
       const dim3 everywhere(blocks_for(at.size()), 1, batch.count);
       const float* weights = by_pixel + batch.first * at.size().pixels();
@@ -160,11 +164,14 @@ class StateOf final : public CudaRenderer::State {
       planner_.in_batches(at, 2, to, [&](const Batch& batch) {
         shear(at, batch, cuda::shear_lever_kernel<Voxel>, to);
         const std::size_t first = batch.first * at.size().pixels();
-        launch(cuda::jacobian_kernel<kMethod, Voxel>, {blocks_for(at.size()), 1, batch.count}, kBlock, to, grid_.seen(),
-               batch.space, at.size().pixels(), line + first, jacobian + 6 * first);
+        launch(cuda::jacobian_kernel<kMethod, Voxel>, {blocks_for(at.size()), 1, batch.count}, block(), to,
+               grid_.seen(), batch.space, at.size().pixels(), line + first, jacobian + 6 * first);
       });
     });
   }
+
+  // Detector pixels whose rays were summed on the intermediate image need one thread each.
+  const dim3& block() const { return method_ == Method::kShearWarp ? kBlock : cuda::kBlockOfParts; }
 
   // Enough for an intermediate image as fine as the detector; where there is more, blocks go on.
   static unsigned shear_blocks(const ImageSize& size) { return 2 * blocks_for(size); }
@@ -172,7 +179,7 @@ class StateOf final : public CudaRenderer::State {
   template <typename At, typename Kernel>
   void shear(const At& at, const Batch& batch, Kernel kernel, cudaStream_t to) const {
     if (method_ != Method::kShearWarp) return;
-    launch(kernel, {shear_blocks(at.size()), 1, batch.count}, kBlock, to, grid_.seen(), batch.space);
+    launch(kernel, {shear_blocks(at.size()), 1, batch.count}, cuda::kBlockOfParts, to, grid_.seen(), batch.space);
   }
 
   Method method_;

@@ -17,41 +17,65 @@ __global__ void shear_lever_kernel(const __grid_constant__ DeviceGrid<Voxel> gri
   const RayJob& job = space.job();
   if (job.way != Way::kShear) return;
   const ShearSums sums = lever_sums(space);
-  for_each_pixel(job.plan.width, job.plan.height, [&](int i, int j) {
-    const int at = j * sums.stride + i;
-    sums.line[at] = shear_lever_pixel(grid.slabs[job.plan.axis], space.image_maps(), i, j, sums.lever[at]);
-  });
+  for_each_ray<LeverSums>(
+      job.plan.width, job.plan.height,
+      [&](int i, int j, int part, int parts) {
+        const JosephRay ray = shear_part(grid, job.plan, i, j, part, parts);
+        return cast_lever_ray(in_rows(grid.slabs[job.plan.axis]), ray, space.image_levers());
+      },
+      [&](int i, int j, const LeverSums& pixel) {
+        const int at = j * sums.stride + i;
+        sums.line[at] = pixel.line, sums.lever[at] = pixel.lever;
+      });
 }
 
-// The line integral of a pixel, which is returned, and its derivative by the six pose parameters.
+// A pixel's line integral and its derivative by the six pose parameters, or a part of the ray's share of both.
+struct DerivedPixel {
+  float line, by_pose[6];
+
+  __device__ void join(const DerivedPixel& other) {
+    line += other.line;
+    for (int i = 0; i < 6; ++i) by_pose[i] += other.by_pose[i];
+  }
+};
+
 template <Method kMethod, typename Voxel>
-__device__ float derive_pixel(const DeviceGrid<Voxel>& grid, const Workspace& space, int u, int v, float by_pose[6]) {
+__device__ DerivedPixel derive_pixel(const DeviceGrid<Voxel>& grid, const Workspace& space, int u, int v, int part,
+                                     int parts) {
   const RayJob& job = space.job();
   const float x = static_cast<float>(u), y = static_cast<float>(v);
   float line = NAN;
   PoseDerivative d{{NAN, NAN, NAN}, {NAN, NAN, NAN}};
-  const bool sheared = kMethod == Method::kShearWarp && job.way == Way::kShear;
-  if (sheared) {
-    const ShearSums sums = lever_sums(space);
-    const WarpTap tap = warp_tap(job.plan, sums.stride, u, v);
-    RayGradient gradient;
-    line = warp_gradient(job.plan, sums, tap, gradient);
-    d = pose_derivative(job.frames[job.plan.axis], x, y, line, tap.step_mm, gradient);
+  if (job.way == Way::kShear) {
+    if constexpr (kMethod == Method::kShearWarp) {
+      if (part > 0) return {};
+      const ShearSums sums = lever_sums(space);
+      const WarpTap tap = warp_tap(job.plan, sums.stride, u, v);
+      RayGradient gradient;
+      line = warp_gradient(job.plan, sums, tap, gradient);
+      d = pose_derivative(job.frames[job.plan.axis], x, y, line, tap.step_mm, gradient);
+    }
   } else if (job.way != Way::kNowhere) {
     if constexpr (kMethod == Method::kTrilinear) {
-      const TrilinearRay ray = trilinear_ray(grid.size, job.view, u, v);
-      line = cast_trilinear_jacobian(grid.across[2], ray, job.frames[2], grid.origin, d);
+      const TrilinearRay ray = part_of(trilinear_ray(grid.size, job.view, u, v), part, parts);
+      line = cast_trilinear_jacobian(in_rows(grid.across[2]), ray, job.frames[2], grid.origin, d);
     } else {
-      JosephRay ray = joseph_ray(grid.size, job.view, u, v);
-      trim_ray(grid.bricks, ray);
+      const JosephRay ray = cast_part(grid, job.view, u, v, part, parts);
       RayGradient gradient;
-      line = cast_gradient_ray(grid.across[ray.axis], ray, gradient) * ray.step_mm;
+      line = cast_gradient_ray(in_rows(grid.across[ray.axis]), ray, gradient) * ray.step_mm;
       d = pose_derivative(job.frames[ray.axis], x, y, line, ray.step_mm, gradient);
     }
   }
-  by_pose[0] = d.omega.x, by_pose[1] = d.omega.y, by_pose[2] = d.omega.z;
-  by_pose[3] = d.v.x, by_pose[4] = d.v.y, by_pose[5] = d.v.z;
-  return line;
+  return {line, {d.omega.x, d.omega.y, d.omega.z, d.v.x, d.v.y, d.v.z}};
+}
+
+// Calls finish(u, v, pixel) for the block's share of the pixels; all its threads must come here.
+template <Method kMethod, typename Voxel, typename Finish>
+__device__ void for_each_derived(const DeviceGrid<Voxel>& grid, const Workspace& space, const Finish& finish) {
+  const VoxelView& view = space.job().view;
+  for_each_ray<DerivedPixel>(
+      view.width, view.height,
+      [&](int u, int v, int part, int parts) { return derive_pixel<kMethod>(grid, space, u, v, part, parts); }, finish);
 }
 
 // line: (n, plane); jacobian: (n, 6, plane), of which an image takes the first pixels.
@@ -60,28 +84,28 @@ __global__ void jacobian_kernel(const __grid_constant__ DeviceGrid<Voxel> grid, 
                                 std::size_t plane, float* line, float* jacobian) {
   const RayJob& job = space.job();
   line += blockIdx.z * plane, jacobian += blockIdx.z * 6 * plane;
-  for_each_pixel(job.view.width, job.view.height, [&](int u, int v) {
-    float by_pose[6];
+  for_each_derived<kMethod>(grid, space, [&](int u, int v, const DerivedPixel& pixel) {
     const int index = v * job.view.width + u;
-    line[index] = derive_pixel<kMethod>(grid, space, u, v, by_pose);
-    for (int i = 0; i < 6; ++i) jacobian[i * plane + index] = by_pose[i];
+    line[index] = pixel.line;
+    for (int i = 0; i < 6; ++i) jacobian[i * plane + index] = pixel.by_pose[i];
   });
 }
 
-// Sums kCount values over the block's threads, all of which must come here, into the block's own place in partial
-// (n, blocks, kCount): in single precision within a warp, in double beyond it, and always in the same order.
+// Sums kCount values over the block's threads of part 0, into the block's own place in partial (n, blocks, kCount): in
+// single precision within a warp, in double beyond it, and always in the same order. All threads must come here.
 template <int kCount>
 __device__ void sum_block(const float (&values)[kCount], double* partial) {
   constexpr int kWarps = kBlockWidth * kBlockHeight / 32;
   __shared__ float of_warps[kWarps][kCount];
   const int thread = static_cast<int>(threadIdx.y * blockDim.x + threadIdx.x);
-  for (int i = 0; i < kCount; ++i) {
+  const bool counts = threadIdx.z == 0;
+  for (int i = 0; i < kCount && counts; ++i) {
     float sum = values[i];
     for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_down_sync(0xffffffffu, sum, offset);
     if (thread % 32 == 0) of_warps[thread / 32][i] = sum;
   }
   __syncthreads();
-  if (thread >= kCount) return;
+  if (!counts || thread >= kCount) return;
   double sum = 0.0;
   for (int warp = 0; warp < kWarps; ++warp) sum += static_cast<double>(of_warps[warp][thread]);
   partial[(static_cast<std::size_t>(blockIdx.z) * gridDim.x + blockIdx.x) * kCount + thread] = sum;
@@ -117,11 +141,9 @@ __global__ void gradient_kernel(const __grid_constant__ DeviceGrid<Voxel> grid, 
   const RayJob& job = space.job();
   const float* weights = by_pixel + image_offset(job);
   float sums[6] = {};
-  for_each_pixel(job.view.width, job.view.height, [&](int u, int v) {
-    float by_pose[6];
-    derive_pixel<kMethod>(grid, space, u, v, by_pose);
+  for_each_derived<kMethod>(grid, space, [&](int u, int v, const DerivedPixel& pixel) {
     const float weight = weights[v * job.view.width + u];
-    for (int i = 0; i < 6; ++i) sums[i] += weight * by_pose[i];
+    for (int i = 0; i < 6; ++i) sums[i] += weight * pixel.by_pose[i];
   });
   sum_block(sums, partial);
 }
@@ -139,11 +161,9 @@ __global__ void normal_kernel(const __grid_constant__ DeviceGrid<Voxel> grid, co
   const RayJob& job = space.job();
   const std::size_t first = image_offset(job);
   float sums[kNormalSums] = {};
-  for_each_pixel(job.view.width, job.view.height, [&](int u, int v) {
-    float by_pose[6];
+  for_each_derived<kMethod>(grid, space, [&](int u, int v, const DerivedPixel& pixel) {
     const std::size_t index = first + static_cast<std::size_t>(v) * job.view.width + u;
-    const float line = derive_pixel<kMethod>(grid, space, u, v, by_pose);
-    add_normal_terms(by_pose, line - target[index], weights ? weights[index] : 1.0f, sums);
+    add_normal_terms(pixel.by_pose, pixel.line - target[index], weights ? weights[index] : 1.0f, sums);
   });
   sum_block(sums, partial);
 }

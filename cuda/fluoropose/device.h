@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace fluoropose::cuda {
 
@@ -25,6 +26,13 @@ void launch(void (*kernel)(Parameters...), const dim3& grid, const dim3& block, 
 
 inline void clear(void* memory, std::size_t bytes, cudaStream_t stream) {
   check(cudaMemsetAsync(memory, 0, bytes, stream), "clearing memory");
+}
+
+// Whether a CUDA graph is being made of what goes to the stream.
+inline bool is_capturing(cudaStream_t stream) {
+  cudaStreamCaptureStatus status{};
+  check(cudaStreamIsCapturing(stream, &status), "asking for a stream's state");
+  return status != cudaStreamCaptureStatusNone;
 }
 
 inline int current_device() {
@@ -66,14 +74,22 @@ template <typename T>
 class Buffer {
  public:
   Buffer() = default;
-  ~Buffer() { cudaFree(data_); }
+  ~Buffer() {
+    cudaFree(data_);
+    for (T* outgrown : outgrown_) cudaFree(outgrown);
+  }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
 
   T* reserve(std::size_t count) {
     if (count > count_) {
-      check(cudaFree(std::exchange(data_, nullptr)), "freeing memory");
+      T* const outgrown = std::exchange(data_, nullptr);
       count_ = 0;
+      if (std::exchange(kept_, false)) {
+        outgrown_.push_back(outgrown);
+      } else {
+        check(cudaFree(outgrown), "freeing memory");
+      }
       check(cudaMalloc(&data_, count * sizeof(T)), "allocating memory");
       count_ = count;
     }
@@ -93,10 +109,14 @@ class Buffer {
     check(cudaMemcpyAsync(to, data_, count * sizeof(T), cudaMemcpyDeviceToHost, stream), "copying from the device");
   }
   T* data() const { return data_; }
+  // Where a graph is being captured, keeps the memory as long as this lives: the graph goes on using it.
+  void keep_if_captured(cudaStream_t stream) { kept_ = kept_ || is_capturing(stream); }
 
  private:
   T* data_ = nullptr;
   std::size_t count_ = 0;
+  bool kept_ = false;
+  std::vector<T*> outgrown_;
 };
 
 // Host memory that the device copies from and to by itself; grows, what it held is lost then.

@@ -8,7 +8,7 @@
 
 namespace fluoropose::cuda {
 
-inline const dim3 kBlock(kBlockWidth, kBlockHeight);
+inline const dim3 kBlock(kBlockWidth, kBlockHeight), kBlockOfParts(kBlockWidth, kBlockHeight, kParts);
 
 inline unsigned blocks_for(const ImageSize& size) {
   const auto tiles = [](int side, unsigned block) { return (static_cast<unsigned>(side) + block - 1) / block; };
@@ -22,7 +22,9 @@ class GridOnDevice {
   GridOnDevice(const Grid<Voxel>& grid, bool slabs, cudaStream_t stream) {
     grid_.size = grid.size(), grid_.origin = grid.voxel_from_bone().offset.template cast<float>();
     const std::size_t count = static_cast<std::size_t>(grid_.size.x) * grid_.size.y * grid_.size.z;
+    const GridFrame frame = grid.frame();
     for (int axis : {2, 1, 0}) {
+      grid_.thickness[axis] = frame.slabs[axis].thickness;
       const Slices<Voxel> host = grid.rows(axis);
       grid_.across[axis] = {grid_.across[2].mu, grid_.across[2].bone, host.strides};
       if (axis != 1) upload(host, count, grid_.across[axis], mu_[axis], bone_[axis], stream);

@@ -20,7 +20,8 @@ class Planner {
  public:
   Planner(const GridFrame& grid, Method method) : grid_(grid), method_(method) {
     if (method != Method::kShearWarp) return;
-    for (int axis = 0; axis < 3; ++axis) maps_stride_ = std::max(maps_stride_, component(grid.slabs[axis].size, axis));
+    for (int axis = 0; axis < 3; ++axis)
+      levers_stride_ = std::max(levers_stride_, component(grid.slabs[axis].size, axis));
   }
 
   // Calls run(batch), with room for so many intermediate images per image, until all images were in one.
@@ -28,16 +29,17 @@ class Planner {
   void in_batches(const At& at, int planes, cudaStream_t to, const Run& run) {
     const bool sheared = method_ == Method::kShearWarp;
     const double most = most_shear_pixels(at.size().width, at.size().height);
-    Workspace space{nullptr, nullptr, maps_stride_, nullptr, planes, sheared ? static_cast<std::size_t>(most) : 0};
+    Workspace space{nullptr, nullptr, levers_stride_, nullptr, planes, sheared ? static_cast<std::size_t>(most) : 0};
     const std::size_t image_bytes = planes * space.plane_size * sizeof(float) + sizeof(RayJob);
     const std::size_t total = static_cast<std::size_t>(at.count);
     const std::size_t at_once = std::clamp<std::size_t>(kMostScratch / image_bytes, 1, std::min(kMostImages, total));
     RayJob* jobs = jobs_.reserve(at_once);
-    SliceMap* maps = maps_.reserve(at_once * static_cast<std::size_t>(maps_stride_));
-    space.jobs = jobs, space.maps = maps, space.planes = planes_.reserve(at_once * planes * space.plane_size);
+    float* levers = levers_.reserve(at_once * static_cast<std::size_t>(levers_stride_));
+    space.jobs = jobs, space.levers = levers, space.planes = planes_.reserve(at_once * planes * space.plane_size);
+    jobs_.keep_if_captured(to), levers_.keep_if_captured(to), planes_.keep_if_captured(to);
     for (std::size_t first = 0; first < total; first += at_once) {
       const std::size_t count = std::min(at_once, total - first);
-      plan(at, first, count, jobs, maps, to);
+      plan(at, first, count, jobs, levers, to);
       run(Batch{first, static_cast<unsigned>(count), space});
     }
   }
@@ -46,7 +48,7 @@ class Planner {
   static constexpr std::size_t kMostScratch = 512u << 20u;  // bytes of intermediate images at one time
   static constexpr std::size_t kMostImages = 65535;         // blocks along z
 
-  void plan(const Placements& at, std::size_t first, std::size_t count, RayJob* jobs, SliceMap* maps,
+  void plan(const Placements& at, std::size_t first, std::size_t count, RayJob* jobs, float* levers,
             cudaStream_t to) const {
     const double* matrices = at.matrices ? at.matrices + 16 * first : nullptr;
     for (std::size_t n = 0; n < count; n += Placed::kMost) {
@@ -54,22 +56,22 @@ class Planner {
       Placed placed{};
       std::copy_n(at.views + first + n, some, placed.views);
       if (!matrices) std::copy_n(at.world_from_bone + first + n, some, placed.world_from_bone);
-      launch(plan_kernel, {static_cast<unsigned>(some)}, {64}, to, placed, matrices, static_cast<int>(n), grid_,
-             method_, jobs, maps, maps_stride_);
+      launch(plan_kernel, {static_cast<unsigned>(some)}, {32 * kPlanWarps}, to, placed, matrices, static_cast<int>(n),
+             grid_, method_, jobs, levers, levers_stride_);
     }
   }
 
-  void plan(const PlacementsOnDevice& at, std::size_t first, std::size_t count, RayJob* jobs, SliceMap* maps,
+  void plan(const PlacementsOnDevice& at, std::size_t first, std::size_t count, RayJob* jobs, float* levers,
             cudaStream_t to) const {
-    launch(plan_on_device_kernel, {static_cast<unsigned>(count)}, {64}, to, at.views, at.view_count, at.world_from_bone,
-           static_cast<int>(first), grid_, method_, jobs, maps, maps_stride_);
+    launch(plan_on_device_kernel, {static_cast<unsigned>(count)}, {32 * kPlanWarps}, to, at.views, at.view_count,
+           at.world_from_bone, static_cast<int>(first), grid_, method_, jobs, levers, levers_stride_);
   }
 
   GridFrame grid_;
   Method method_;
-  int maps_stride_ = 0;
+  int levers_stride_ = 0;
   Buffer<RayJob> jobs_;
-  Buffer<SliceMap> maps_;
+  Buffer<float> levers_;
   Buffer<float> planes_;
 };
 

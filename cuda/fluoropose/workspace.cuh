@@ -10,27 +10,36 @@
 
 namespace fluoropose::cuda {
 
-constexpr int kBlockWidth = 16, kBlockHeight = 8;
+constexpr int kBlockWidth = 32, kBlockHeight = 4;
+constexpr int kParts = 4;  // threads that share a ray, along z of a block
 
 template <typename Voxel>
 struct DeviceGrid {
-  Slices<Voxel> across[3];  // neighbours along a side by side
-  Slices<Voxel> slabs[3];   // of shear-warp only
+  Slices<Voxel> across[3];  // neighbours along a side by side, see in_rows()
+  Slices<Voxel> slabs[3];   // likewise; of shear-warp only
   Bricks bricks;
+  int thickness[3];    // slices per slab
   Vec3<int> size;      // voxels, rim included
   Vec3<float> origin;  // the bone's, voxels
 };
 
+// Slices whose neighbours along a lie side by side, for the compiler to know.
+template <typename Voxel>
+__device__ Slices<Voxel> in_rows(Slices<Voxel> slices) {
+  slices.strides.a = 1;
+  return slices;
+}
+
 struct Workspace {
   const RayJob* jobs;
-  const SliceMap* maps;  // (n, maps_stride)
-  int maps_stride;
+  const float* levers;  // (n, levers_stride), of the slices, see SliceMap
+  int levers_stride;
   float* planes;  // (n, planes_per_image, plane_size): intermediate images
   int planes_per_image;
   std::size_t plane_size;
 
   __device__ const RayJob& job() const { return jobs[blockIdx.z]; }
-  __device__ const SliceMap* image_maps() const { return maps + static_cast<std::size_t>(blockIdx.z) * maps_stride; }
+  __device__ const float* image_levers() const { return levers + static_cast<std::size_t>(blockIdx.z) * levers_stride; }
   __device__ float* plane(int i) const {
     return planes + (static_cast<std::size_t>(blockIdx.z) * planes_per_image + i) * plane_size;
   }
@@ -48,6 +57,30 @@ __device__ void for_each_pixel(int width, int height, const Use& use) {
   }
 }
 
+// Calls gather(u, v, part, parts) for the parts of the rays of the block's share of the pixels, and finish(u, v, sums)
+// with the sums of the parts; all threads of the block must come here. Sums: has join(), and all zero is nothing.
+template <typename Sums, typename Gather, typename Finish>
+__device__ void for_each_ray(int width, int height, const Gather& gather, const Finish& finish) {
+  __shared__ Sums of_parts[kParts - 1][kBlockHeight][kBlockWidth];
+  const int part = static_cast<int>(threadIdx.z), parts = static_cast<int>(blockDim.z);
+  const int per_row = (width + kBlockWidth - 1) / kBlockWidth;
+  const int tiles = per_row * ((height + kBlockHeight - 1) / kBlockHeight);
+  for (int tile = static_cast<int>(blockIdx.x); tile < tiles; tile += static_cast<int>(gridDim.x)) {
+    const int u = tile % per_row * kBlockWidth + static_cast<int>(threadIdx.x);
+    const int v = tile / per_row * kBlockHeight + static_cast<int>(threadIdx.y);
+    const bool inside = u < width && v < height;
+    Sums sums{};
+    if (inside) sums = gather(u, v, part, parts);
+    if (part > 0) of_parts[part - 1][threadIdx.y][threadIdx.x] = sums;
+    if (parts > 1) __syncthreads();
+    if (part == 0 && inside) {
+      for (int other = 1; other < parts; ++other) sums.join(of_parts[other - 1][threadIdx.y][threadIdx.x]);
+      finish(u, v, sums);
+    }
+    if (parts > 1) __syncthreads();
+  }
+}
+
 __device__ inline std::size_t image_offset(const RayJob& job) {
   return static_cast<std::size_t>(blockIdx.z) * job.view.width * job.view.height;
 }
@@ -59,38 +92,49 @@ struct Placed {
   Affine3<double> world_from_bone[kMost];
 };
 
-// Plans an image with the threads of a block. maps: (maps_stride), the image's own.
+// Of a block that plans: one warp for the way, one for each frame that may be needed. A single thread with all of it
+// takes twice as long.
+constexpr int kPlanWarps = 7;
+
+// Plans an image with the threads of a block of kPlanWarps warps. levers: of the image's own slices.
 __device__ inline void plan_image(const View& view, const Affine3<double>& world_from_bone, const GridFrame& grid,
-                                  Method method, RayJob* job, SliceMap* maps) {
-  if (threadIdx.x == 0) *job = ray_job(view, world_from_bone, grid, method);
+                                  Method method, RayJob* job, float* levers) {
+  __shared__ PoseFrame frames[2][3];  // of slices and of slabs across each axis
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  if (lane == 0 && warp == 0) plan_way(view, world_from_bone, grid, method, *job);
+  if (lane == 0 && warp > 0) {
+    const int axis = (warp - 1) % 3, of_slabs = (warp - 1) / 3;
+    frames[of_slabs][axis] = plan_frame(view, world_from_bone, grid, axis, of_slabs == 1);
+  }
   __syncthreads();
+  if (lane == 0 && warp < 3) job->frames[warp] = frames[shears(*job, warp)][warp];
   if (job->way != Way::kShear) return;
   const int count = component(grid.slabs[job->plan.axis].size, job->plan.axis);
   for (int k = static_cast<int>(threadIdx.x); k < count; k += static_cast<int>(blockDim.x)) {
-    maps[k] = slice_map(job->plan, k);
+    levers[k] = slice_map(job->plan, k).lever;
   }
 }
 
 // Plans the images first, first + 1, ..., one per block. matrices: (n, 4, 4), used instead of the poses where not null.
 static __global__ void plan_kernel(const __grid_constant__ Placed placed, const double* matrices, int first,
-                                   const __grid_constant__ GridFrame grid, Method method, RayJob* jobs, SliceMap* maps,
-                                   int maps_stride) {
+                                   const __grid_constant__ GridFrame grid, Method method, RayJob* jobs, float* levers,
+                                   int levers_stride) {
   const std::size_t image = first + blockIdx.x;
   Affine3<double> pose = placed.world_from_bone[blockIdx.x];
   if (matrices) {
     const double* m = matrices + image * 16;
     pose = {{m[0], m[1], m[2]}, {m[4], m[5], m[6]}, {m[8], m[9], m[10]}, {m[3], m[7], m[11]}};
   }
-  plan_image(placed.views[blockIdx.x], pose, grid, method, jobs + image, maps + image * maps_stride);
+  plan_image(placed.views[blockIdx.x], pose, grid, method, jobs + image, levers + image * levers_stride);
 }
 
 // Plans the images first, first + 1, ... of every pose one per view, to jobs 0, 1, ...; one per block.
 static __global__ void plan_on_device_kernel(const View* views, int view_count, const Affine3<double>* world_from_bone,
                                              int first, const __grid_constant__ GridFrame grid, Method method,
-                                             RayJob* jobs, SliceMap* maps, int maps_stride) {
+                                             RayJob* jobs, float* levers, int levers_stride) {
   const int image = first + static_cast<int>(blockIdx.x);
   plan_image(views[image % view_count], world_from_bone[image / view_count], grid, method, jobs + blockIdx.x,
-             maps + static_cast<std::size_t>(blockIdx.x) * maps_stride);
+             levers + static_cast<std::size_t>(blockIdx.x) * levers_stride);
 }
 
 }  // namespace fluoropose::cuda

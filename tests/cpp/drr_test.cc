@@ -61,12 +61,11 @@ TEST_P(EveryBeam, ShearWarpDriverSumsWhatTheBodySums) {
     if (!plan_shear(slabs.size, voxel_view(view, pose, slabs.voxel_from_bone), axis, plan)) continue;
     ++planned;
     const Slices<float> slices = slabs.slices();
-    const std::vector<SliceMap> maps = slice_maps(plan, slices.strides.nk);
     const std::size_t size = static_cast<std::size_t>(plan.width) * plan.height;
     std::vector<float> line(size), bone(size), near(size);
     for (int j = 0; j < plan.height; ++j) {
       for (int i = 0; i < plan.width; ++i) {
-        const RaySums sums = shear_pixel<true>(slices, maps.data(), i, j);
+        const RaySums sums = cast_ray<true>(slices, shear_ray(plan, slices.strides, i, j));
         const std::size_t at = static_cast<std::size_t>(j) * plan.width + i;
         line[at] = sums.line, bone[at] = sums.bone, near[at] = sums.nearest_bone;
       }

@@ -19,6 +19,15 @@ FLUOROPOSE_HD void give_sample(float* values, const SliceStrides& s, float a, fl
   add(q + s.a + s.b, high * tap.wa);
 }
 
+// Of all samples of a ray.
+template <typename Add>
+FLUOROPOSE_HD void give_ray(float* values, const SliceStrides& s, const JosephRay& ray, float value, const Add& add) {
+  for (int i = 0; i < ray.count; ++i) {
+    const float f = static_cast<float>(i);
+    give_sample(values, s, ray.a + f * ray.da, ray.b + f * ray.db, ray.k + i * ray.dk, value, add);
+  }
+}
+
 // Of one intermediate pixel's sample in slab k.
 template <typename Add>
 FLUOROPOSE_HD void give_slab_sample(float* slabs, const SliceStrides& s, const SliceMap& map, int i, int j, int k,

@@ -7,8 +7,8 @@
 
 namespace fluoropose {
 
-// Where a sample falls: the element before it, and how far towards the next in a and in b. Positions beyond the grid
-// move onto the rim, which is zero.
+// Where a sample falls: the element before it, and how far towards the next in a and in b. Positions beyond a slice
+// move onto its rim, which is zero.
 struct Tap {
   int index;
   float wa, wb;
@@ -22,8 +22,6 @@ FLUOROPOSE_HD float clamp(float x, float high) {
 FLUOROPOSE_HD Tap joseph_tap(const SliceStrides& s, float a, float b, int k) {
   a = clamp(a, static_cast<float>(s.na - 1));
   b = clamp(b, static_cast<float>(s.nb - 1));
-  k = k > 0 ? k : 0;
-  k = k < s.nk - 1 ? k : s.nk - 1;
   // The last voxel is never the one before the sample. On the rim weights are exactly 0 or 1: nothing is left there.
   const int ia = static_cast<int>(a) < s.na - 2 ? static_cast<int>(a) : s.na - 2;
   const int ib = static_cast<int>(b) < s.nb - 2 ? static_cast<int>(b) : s.nb - 2;
@@ -37,9 +35,9 @@ struct Corners {
 
 template <typename Voxel>
 FLUOROPOSE_HD Corners corners(const Voxel* values, const SliceStrides& s, const Tap& tap) {
-  const Voxel* q = values + tap.index;
-  return {static_cast<float>(q[0]), static_cast<float>(q[s.a]), static_cast<float>(q[s.b]),
-          static_cast<float>(q[s.a + s.b])};
+  const Voxel *low = values + tap.index, *high = values + s.b + tap.index;
+  return {static_cast<float>(low[0]), static_cast<float>(low[s.a]), static_cast<float>(high[0]),
+          static_cast<float>(high[s.a])};
 }
 
 FLUOROPOSE_HD float bilinear(const Corners& q, float wa, float wb) {
@@ -56,6 +54,11 @@ FLUOROPOSE_HD float nearest(const Corners& q, float wa, float wb) {
 // What a ray gathers: sums over slices, and the largest bone voxel among the nearest of each slice.
 struct RaySums {
   float line, bone, nearest_bone;
+
+  FLUOROPOSE_HD void join(const RaySums& other) {
+    line += other.line, bone += other.bone;
+    nearest_bone = other.nearest_bone > nearest_bone ? other.nearest_bone : nearest_bone;
+  }
 };
 
 template <bool kBone, typename Voxel>
@@ -74,6 +77,8 @@ FLUOROPOSE_HD void add_sample(const Slices<Voxel>& slices, float a, float b, int
 // middle one, counted in slices.
 struct RayGradient {
   float a0, a1, b0, b1;
+
+  FLUOROPOSE_HD void join(const RayGradient& other) { a0 += other.a0, a1 += other.a1, b0 += other.b0, b1 += other.b1; }
 };
 
 FLUOROPOSE_HD float middle_slice(int nk) { return 0.5f * static_cast<float>(nk - 1); }

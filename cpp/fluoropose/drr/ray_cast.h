@@ -58,24 +58,40 @@ FLUOROPOSE_HD JosephRay joseph_ray(const Vec3<int>& size, const VoxelView& view,
   return ray;
 }
 
-// Cuts the air before the first and behind the last thing that a ray may meet. In eight slices it moves by at most
-// eight voxels sideways, so that what it meets lies in the brick at their middle or beside it.
-FLUOROPOSE_HD void trim_ray(const Bricks& bricks, JosephRay& ray) {
+// A ray's samples begin .. end - 1.
+FLUOROPOSE_HD JosephRay shortened(JosephRay ray, int begin, int end) {
+  ray.a += static_cast<float>(begin) * ray.da;
+  ray.b += static_cast<float>(begin) * ray.db;
+  ray.k += begin * ray.dk;
+  ray.count = end - begin;
+  return ray;
+}
+
+// One of several parts of a ray, about as long as the others.
+FLUOROPOSE_HD JosephRay part_of(const JosephRay& ray, int part, int parts) {
+  return shortened(ray, ray.count * part / parts, ray.count * (part + 1) / parts);
+}
+
+// Cuts the air before the first and behind the last thing that a ray may meet. thickness: slices of the bricks' grid
+// that are one of the ray's. In a brick's length the ray moves by at most six voxels to either side of its middle, or
+// nothing is cut: what it meets lies in the brick there or beside it.
+FLUOROPOSE_HD void trim_ray(const Bricks& bricks, JosephRay& ray, int thickness = 1) {
+  const int chunk = kBrick / thickness;
+  const float sideways = fabsf(ray.da) > fabsf(ray.db) ? fabsf(ray.da) : fabsf(ray.db);
+  const float t = static_cast<float>(thickness);
+  if (!(sideways <= 1.5f * t)) return;
   const auto busy = [&](int begin) {
-    const float i = static_cast<float>(begin) + 0.5f * (kBrick - 1);
+    const float i = static_cast<float>(begin) + 0.5f * static_cast<float>(chunk - 1);
     const float a = ray.a + i * ray.da, b = ray.b + i * ray.db;
-    const float k = static_cast<float>(ray.k) + i * static_cast<float>(ray.dk);
+    const float k = (static_cast<float>(ray.k) + i * static_cast<float>(ray.dk) - 0.5f) * t + 0.5f;
     return ray.axis == 0   ? bricks.busy_near(k, a, b)
            : ray.axis == 1 ? bricks.busy_near(a, k, b)
                            : bricks.busy_near(a, b, k);
   };
   int begin = 0, end = ray.count;
-  while (begin + kBrick < end && !busy(begin)) begin += kBrick;
-  while (end - kBrick > begin && !busy(end - kBrick)) end -= kBrick;
-  ray.a += static_cast<float>(begin) * ray.da;
-  ray.b += static_cast<float>(begin) * ray.db;
-  ray.k += begin * ray.dk;
-  ray.count = end - begin;
+  while (begin + chunk < end && !busy(begin)) begin += chunk;
+  while (end - chunk > begin && !busy(end - chunk)) end -= chunk;
+  ray = shortened(ray, begin, end);
 }
 
 // slices: across the ray's axis. The sums count samples; times step_mm they are line integrals.

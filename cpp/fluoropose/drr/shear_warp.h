@@ -6,6 +6,7 @@
 
 #include "fluoropose/drr/joseph.h"
 #include "fluoropose/drr/pose_jacobian.h"
+#include "fluoropose/drr/ray_cast.h"
 #include "fluoropose/drr/shear_plan.h"
 
 namespace fluoropose {
@@ -19,29 +20,46 @@ struct ShearSums {
   int stride;           // elements from row to row
 };
 
-// One pixel of its line, which is returned, and lever. maps: of every slice.
-template <typename Voxel>
-FLUOROPOSE_HD float shear_lever_pixel(const Slices<Voxel>& slices, const SliceMap* maps, int i, int j, float& lever) {
-  float line = 0.0f;
-  lever = 0.0f;
-  for (int k = 1; k < slices.strides.nk - 1; ++k) {
-    const SliceMap& map = maps[k];
-    RaySums sample{};
-    add_sample<false>(slices, map.a + static_cast<float>(i) * map.da, map.b + static_cast<float>(j) * map.db, k,
-                      sample);
-    line += sample.line;
-    lever += map.lever * sample.line;
-  }
-  return line;
+// The way of its pixel (i, j) through the slices, the rim's not among them; s: theirs. It may be a slice longer than
+// what it meets: joseph_tap() moves what lies beyond onto the rim.
+FLUOROPOSE_HD JosephRay shear_ray(const ShearPlan& p, const SliceStrides& s, int i, int j) {
+  const double a = p.a0 + i * p.step_a, b = p.b0 + j * p.step_b;
+  const double per_slice = p.parallel ? 0.0 : 1 / (p.plane - p.source_k);
+  const double da = p.parallel ? p.source_a : (a - p.source_a) * per_slice;
+  const double db = p.parallel ? p.source_b : (b - p.source_b) * per_slice;
+  double before = 1 - p.plane, behind = s.nk - 2 - p.plane;
+  clip_ray(a, da, 0.0, s.na - 1.0, before, behind);
+  clip_ray(b, db, 0.0, s.nb - 1.0, before, behind);
+  JosephRay ray{};
+  ray.axis = p.axis;
+  if (!(before <= behind)) return ray;
+  ray.dk = 1;
+  ray.k = static_cast<int>(ceil(p.plane + before));
+  ray.count = static_cast<int>(floor(p.plane + behind)) - ray.k + 1;
+  ray.count = ray.count > 0 ? ray.count : 0;
+  const double t = ray.k - p.plane;
+  ray.a = static_cast<float>(a + t * da), ray.b = static_cast<float>(b + t * db);
+  ray.da = static_cast<float>(da), ray.db = static_cast<float>(db);
+  return ray;
 }
 
-// One pixel of it. maps: of every slice.
-template <bool kBone, typename Voxel>
-FLUOROPOSE_HD RaySums shear_pixel(const Slices<Voxel>& slices, const SliceMap* maps, int i, int j) {
-  RaySums sums{};
-  for (int k = 1; k < slices.strides.nk - 1; ++k) {
-    const SliceMap& map = maps[k];
-    add_sample<kBone>(slices, map.a + static_cast<float>(i) * map.da, map.b + static_cast<float>(j) * map.db, k, sums);
+// A pixel's sums of samples and of samples times their slice's lever.
+struct LeverSums {
+  float line, lever;
+
+  FLUOROPOSE_HD void join(const LeverSums& other) { line += other.line, lever += other.lever; }
+};
+
+// levers: of every slice, see SliceMap.
+template <typename Voxel>
+FLUOROPOSE_HD LeverSums cast_lever_ray(const Slices<Voxel>& slices, const JosephRay& ray, const float* levers) {
+  LeverSums sums{};
+  for (int i = 0; i < ray.count; ++i) {
+    const float f = static_cast<float>(i);
+    RaySums sample{};
+    add_sample<false>(slices, ray.a + f * ray.da, ray.b + f * ray.db, ray.k + i, sample);
+    sums.line += sample.line;
+    sums.lever += levers[ray.k + i] * sample.line;
   }
   return sums;
 }

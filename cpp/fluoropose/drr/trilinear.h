@@ -30,6 +30,14 @@ FLUOROPOSE_HD TrilinearRay trilinear_ray(const Vec3<int>& size, const VoxelView&
           static_cast<float>(length / count * view.unit_per_mm)};
 }
 
+// One of several parts of a ray, about as long as the others.
+FLUOROPOSE_HD TrilinearRay part_of(TrilinearRay ray, int part, int parts) {
+  const int begin = ray.count * part / parts;
+  ray.first = ray.first + ray.step * static_cast<float>(begin);
+  ray.count = ray.count * (part + 1) / parts - begin;
+  return ray;
+}
+
 // The voxels around a position, q000 at the element given, and how far beyond it the position lies.
 struct Cell {
   Corners low, high;  // in the slices below and above along z

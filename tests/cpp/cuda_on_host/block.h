@@ -6,7 +6,7 @@
 namespace cuda_on_host {
 
 constexpr int kWarp = 32;
-constexpr int kMostThreads = 256;  // of a block
+constexpr int kMostThreads = 512;  // of a block
 
 // Runs body count times, as the threads 0 .. count - 1 of a block; enter(thread) is called whenever one goes on. Throws
 // what a body throws, and std::logic_error where threads wait for others that never come.

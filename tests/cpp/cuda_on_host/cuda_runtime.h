@@ -34,10 +34,10 @@ constexpr unsigned cudaStreamNonBlocking = 1;
 namespace cuda_on_host {
 
 struct Counts {
-  int launches, allocations, waits;
-  std::size_t bytes;  // allocated now
+  int launches, allocations, frees, waits;
 };
 inline Counts counts{};
+inline bool capturing = false;  // what a test says of every stream
 
 inline void enter(const dim3& block, int thread) {
   const unsigned t = static_cast<unsigned>(thread);
@@ -114,6 +114,7 @@ cudaError_t cudaMalloc(T** memory, std::size_t bytes) {
   return cudaSuccess;
 }
 inline cudaError_t cudaFree(void* memory) {
+  cuda_on_host::counts.frees += memory != nullptr;
   std::free(memory);
   return cudaSuccess;
 }
@@ -136,6 +137,11 @@ inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   return cudaSuccess;
 }
 inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone, cudaStreamCaptureStatusActive };
+inline cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
+  *status = cuda_on_host::capturing ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  return cudaSuccess;
+}
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) {
   ++cuda_on_host::counts.waits;
   return cudaSuccess;
