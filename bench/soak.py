@@ -171,7 +171,7 @@ def soak(loop: Loop, tracker: Tracker, minutes: float, console: Console) -> tupl
     writer.start()
     record = Record(loop.truth)
     try:
-        stream = Stream(RingReader(ring), tracker, Attenuating(loop.rig, 16))
+        stream = Stream(RingReader(ring), tracker, Attenuating(16))
         start.set()
         with Live(Watch(stream), console=console, refresh_per_second=1):
             return stream.run(record), record
@@ -184,19 +184,19 @@ def soak(loop: Loop, tracker: Tracker, minutes: float, console: Console) -> tupl
 
 def followed(loop: Loop, tracker: Tracker) -> Iterator[tuple[int, Tracked]]:
     """Follow the loop once, without a clock."""
-    attenuating, frames = Attenuating(loop.rig, 16), np.load(loop.frames, mmap_mode="r")
+    attenuating, frames = Attenuating(16), np.load(loop.frames, mmap_mode="r")
     for k in range(PAIRS):
-        first, second = (attenuating(np.asarray(frames[k, view]), view) for view in (0, 1))
+        first, second = (attenuating(np.asarray(frames[k, view])) for view in (0, 1))
         yield k, tracker.push(first, second, k / RATE_HZ)
 
 
 def sustained(loop: Loop, tracker: Tracker, rounds: int) -> dict[str, float]:
     """Return how many pairs a second there can be, and how long one takes (ms), its frames being in memory."""
-    attenuating, frames = Attenuating(loop.rig, 16), np.load(loop.frames)
+    attenuating, frames = Attenuating(16), np.load(loop.frames)
     tracker.forget()
     times = [time.perf_counter()]
     for k in range(rounds * PAIRS):
-        first, second = (attenuating(frames[k % PAIRS, view], view) for view in (0, 1))
+        first, second = (attenuating(frames[k % PAIRS, view]) for view in (0, 1))
         tracker.push(first, second, k / RATE_HZ)
         times.append(time.perf_counter())
     spent_ms = 1e3 * np.diff(times)

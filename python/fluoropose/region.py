@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -12,7 +13,18 @@ from scipy.sparse import csr_array
 from fluoropose._checks import finite_array, positive
 from fluoropose.errors import InputError
 
-__all__ = ["Region"]
+__all__ = ["Frame", "Region"]
+
+
+class Frame(Protocol):
+    """An image (h, w): an array, or what makes one of the parts that are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns."""
+
+    def __getitem__(self, part: tuple[slice, slice], /) -> NDArray[Any]:
+        """Return some rows and columns."""
 
 
 @dataclass(frozen=True)
@@ -84,32 +96,34 @@ class Region:
         scale = self.side_px / size
         return np.asarray((points_px + 0.5) * scale - 0.5 + (self.left_px, self.top_px))
 
-    def crop(self, frame: NDArray[np.float32], size: int, outside: float = 0.0) -> NDArray[np.float32]:
+    def crop(self, frame: Frame, size: int, outside: float = 0.0) -> NDArray[np.float32]:
         """Resample the window of a frame (h, w) to (size, size), each pixel the mean over its area.
 
         Parameters
         ----------
         frame
-            (h, w) image.
+            (h, w) image; only the window is read.
         size
             Side of the result, pixels.
         outside
             Value where the window reaches past the frame.
         """
-        if frame.ndim != 2:
+        if len(frame.shape) != 2:
             raise InputError(f"frame: expected shape (h, w), found {frame.shape}")
         # Bilinear samples on a grid no coarser than the frame's, then their means: area averaging for any window. Both
         # are separable: what every row (and column) of the frame weighs in each of the window's.
-        (height, width), (top, left) = frame.shape, (self.top_px, self.left_px)
-        rows, columns = _weights(top, self.side_px, size, height), _weights(left, self.side_px, size, width)
-        resampled = cv2.transpose(columns @ cv2.transpose(rows @ frame.astype(np.float32, copy=False)))
+        height, width = frame.shape
+        across, rows = _weights(self.top_px, self.side_px, size, height)
+        along, columns = _weights(self.left_px, self.side_px, size, width)
+        part = frame[across, along].astype(np.float32, copy=False)
+        resampled = cv2.transpose(columns @ cv2.transpose(rows @ part))
         if outside:
             resampled += np.float32(outside) * (1 - np.outer(rows.sum(axis=1), columns.sum(axis=1)))
         return np.asarray(resampled)
 
 
-def _weights(first: float, side: float, size: int, length: int) -> csr_array:
-    """Return (size, length): how much each of ``length`` frame pixels counts in each of ``size`` window pixels.
+def _weights(first: float, side: float, size: int, length: int) -> tuple[slice, csr_array]:
+    """Return which of ``length`` frame pixels count, and (size, their number) how much in each window pixel.
 
     The window begins at pixel ``first`` and is ``side`` pixels wide; a row's sum falls short of 1 where it leaves the
     frame.
@@ -118,11 +132,12 @@ def _weights(first: float, side: float, size: int, length: int) -> csr_array:
     step = side / (size * fine)
     samples = first - 0.5 + step * (np.arange(size * fine) + 0.5)
     before = np.floor(samples)
-    share = (samples - before).astype(np.float32)
-    pixels = before.astype(np.int32)[:, None] + np.arange(2, dtype=np.int32)
-    weights = np.stack([1 - share, share], axis=1) / np.float32(fine)
-    weights[(pixels < 0) | (pixels >= length)] = 0
+    share = ((samples - before) / fine).astype(np.float32)
+    start = min(max(int(before[0]), 0), length - 1)
+    stop = max(min(int(before[-1]) + 2, length), start + 1)
+    pixels = (before.astype(np.int32) - start)[:, None] + np.arange(2, dtype=np.int32)
+    weights = np.stack([np.float32(1 / fine) - share, share], axis=1)
+    weights[(pixels < 0) | (pixels >= stop - start)] = 0
+    np.clip(pixels, 0, stop - start - 1, out=pixels)
     ends = np.arange(0, 2 * size * fine + 1, 2 * fine, dtype=np.int32)
-    made = csr_array((weights.ravel(), pixels.clip(0, length - 1).ravel(), ends), shape=(size, length))
-    made.sum_duplicates()
-    return made
+    return slice(start, stop), csr_array((weights.ravel(), pixels.ravel(), ends), shape=(size, stop - start))

@@ -83,9 +83,7 @@ def test_a_stream_whose_gpu_is_lost_loses_no_pair_and_says_so(lab: Laboratory, t
     tracker = Tracker(lab.bone, lab.rig, Bundle.load(lab.folder / "bone.fpbundle", str(LOST)))
     found, expected = [], []
     for follower, outputs in ((plain, expected), (tracker, found)):
-        stream = Stream(
-            Cameras(lab, 12), follower, Attenuating(lab.rig, 16), [Callback(outputs.append)], policy="every"
-        )
+        stream = Stream(Cameras(lab, 12), follower, Attenuating(16), [Callback(outputs.append)], policy="every")
         summary = run_stream(stream, lab.trial(tmp_path))
     assert [one.tracked.phase for one in found] == [Phase.ACQUIRED] + [Phase.TRACKING] * 11
     np.testing.assert_array_equal(errors(lab, found), errors(lab, expected))

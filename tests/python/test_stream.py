@@ -74,7 +74,7 @@ def position(k: int) -> int:
 
 def stream(lab: Laboratory, cameras: Cameras, *sinks: Sink, policy: Policy = "every", **settings: object) -> Stream:
     tracker = Tracker(lab.bone, lab.rig, Bundle.load(lab.folder / "bone.fpbundle"))
-    return Stream(cameras, tracker, Attenuating(lab.rig, 16), sinks, policy=policy, **settings)  # type: ignore[arg-type]
+    return Stream(cameras, tracker, Attenuating(16), sinks, policy=policy, **settings)  # type: ignore[arg-type]
 
 
 def tracked(
@@ -129,7 +129,7 @@ def test_frames_that_cannot_be_read_are_pairs_without_a_measurement(lab: Laborat
     found: list[Output] = []
     replay = Replay(TrialFrames.open(broken_lab.trial(tmp_path)), None)
     tracker = Tracker(lab.bone, lab.rig, Bundle.load(lab.folder / "bone.fpbundle"))
-    summary = Stream(replay, tracker, Attenuating(lab.rig, 16), [Callback(found.append)], policy="every").run()
+    summary = Stream(replay, tracker, Attenuating(16), [Callback(found.append)], policy="every").run()
     assert [one.tracked.phase for one in found[4:7]] == [Phase.TRACKING, Phase.COASTING, Phase.TRACKING]
     assert "0005: cannot be read" in found[5].tracked.reason
     assert summary.frames["unreadable"] == 1
@@ -150,7 +150,7 @@ def test_frames_come_through_a_ring(lab: Laboratory, tmp_path: Path) -> None:
     tracker = Tracker(lab.bone, lab.rig, Bundle.load(lab.folder / "bone.fpbundle"))
     acquisition = Thread(target=acquire)
     acquisition.start()
-    summary = Stream(reader, tracker, Attenuating(lab.rig, 16), [Callback(found.append)], policy="every").run()
+    summary = Stream(reader, tracker, Attenuating(16), [Callback(found.append)], policy="every").run()
     acquisition.join()
     assert (summary.pairs, summary.dropped, summary.overtaken) == (20, 0, 0)
     assert errors(lab, found)[:, 0].max() < 2.0
@@ -278,7 +278,7 @@ def test_at_twice_the_rate_live_drops_and_offline_waits(lab: Laboratory, policy:
     tracker = SlowTracker(lab.bone, lab.rig, Bundle.load(lab.folder / "bone.fpbundle"))
     found: list[Output] = []
     source = Cameras(lab, 60, rate_hz=100.0)
-    overloaded = Stream(source, tracker, Attenuating(lab.rig, 16), [Callback(found.append)], policy=policy)
+    overloaded = Stream(source, tracker, Attenuating(16), [Callback(found.append)], policy=policy)
     summary = overloaded.run()
     assert summary.pairs + summary.dropped == 60
     assert summary.latency_ms is not None

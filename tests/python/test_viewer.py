@@ -38,7 +38,7 @@ def run(lab: Laboratory, viewer: object) -> tuple[list[Output], Stream]:
     found: list[Output] = []
     tracker = Tracker(lab.bone, lab.rig, Bundle.load(lab.folder / "bone.fpbundle"))
     cameras = Cameras(lab, PAIRS, rate_hz=RATE_HZ)
-    stream = Stream(cameras, tracker, Attenuating(lab.rig, 16), [Callback(found.append)], viewer=viewer)  # type: ignore[arg-type]
+    stream = Stream(cameras, tracker, Attenuating(16), [Callback(found.append)], viewer=viewer)  # type: ignore[arg-type]
     stream.run()
     return found, stream
 

@@ -20,7 +20,7 @@ from pydicom.pixels.utils import pixel_array
 
 from fluoropose.errors import FileFormatError, InputError
 
-__all__ = ["FrameSource", "Polarity", "attenuating", "frame_range", "open_frames", "why_unusable"]
+__all__ = ["FrameSource", "Polarity", "StoredFrame", "attenuating", "frame_range", "open_frames", "why_unusable"]
 
 Polarity = Literal["bright_air", "bright_bone"]
 
@@ -287,10 +287,33 @@ def attenuating(frame: NDArray[Any], bits: int | None, polarity: Polarity) -> ND
     polarity
         "bright_air" where unattenuated beam is bright (the usual fluoroscope), "bright_bone" where it is dark.
     """
-    if polarity not in ("bright_air", "bright_bone"):
-        raise InputError(f'polarity: expected "bright_air" or "bright_bone", found {polarity!r}')
-    scaled = frame.astype(np.float32) / np.float32(_full_scale(bits))
-    return np.asarray(1 - scaled if polarity == "bright_air" else scaled, dtype=np.float32)
+    return StoredFrame(frame, bits, polarity)[:]
+
+
+class StoredFrame:
+    """A stored frame whose parts become what ``attenuating`` makes of them where they are asked for.
+
+    Parameters
+    ----------
+    pixels, bits, polarity
+        See ``attenuating``.
+    """
+
+    def __init__(self, pixels: NDArray[Any], bits: int | None, polarity: Polarity) -> None:
+        if polarity not in ("bright_air", "bright_bone"):
+            raise InputError(f'polarity: expected "bright_air" or "bright_bone", found {polarity!r}')
+        self._pixels, self._full, self._bright_air = pixels, np.float32(_full_scale(bits)), polarity == "bright_air"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns."""
+        return self._pixels.shape
+
+    def __getitem__(self, part: slice | tuple[slice, slice], /) -> NDArray[np.float32]:
+        """Return some rows and columns, bright = attenuating, full scale 1."""
+        found = self._pixels[part].astype(np.float32)
+        found /= self._full
+        return np.subtract(1, found, out=found) if self._bright_air else found
 
 
 def why_unusable(

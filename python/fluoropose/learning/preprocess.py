@@ -9,7 +9,7 @@ from pydantic import Field
 
 from fluoropose._toml import Config
 from fluoropose.errors import InputError
-from fluoropose.region import Region
+from fluoropose.region import Frame, Region
 from fluoropose.rig import Fluoroscope
 
 __all__ = ["LIT_SHARE", "Preprocessing", "crop_frame", "lit_pixels"]
@@ -17,7 +17,7 @@ __all__ = ["LIT_SHARE", "Preprocessing", "crop_frame", "lit_pixels"]
 LIT_SHARE = 0.98  # of the field's radius: its rim is blurred, and no circle exactly
 
 
-def crop_frame(frame: NDArray[np.float32], region: Region, size: int) -> NDArray[np.float32]:
+def crop_frame(frame: Frame, region: Region, size: int) -> NDArray[np.float32]:
     """Cut a region out of a frame and resample it to (size, size).
 
     Parameters
@@ -33,16 +33,17 @@ def crop_frame(frame: NDArray[np.float32], region: Region, size: int) -> NDArray
     Raises
     ------
     InputError
-        If the frame is not two-dimensional, not finite or not in [0, 1].
+        If the frame is not two-dimensional, or what it shows there is not finite or not in [0, 1].
     """
-    if frame.ndim != 2 or frame.size == 0:
+    if len(frame.shape) != 2 or 0 in frame.shape:
         raise InputError(f"frame: expected shape (h, w), found {frame.shape}")
-    low, high = float(frame.min()), float(frame.max())
+    crop = region.crop(frame, size, outside=1.0)
+    low, high = float(crop.min()), float(crop.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise InputError("frame: expected finite numbers, found NaN or infinity")
     if low < -1e-3 or high > 1 + 1e-3:
         raise InputError(f"frame: expected values in [0, 1], found {low:.4g} to {high:.4g}")
-    return region.crop(frame, size, outside=1.0)
+    return crop
 
 
 def lit_pixels(fluoroscope: Fluoroscope, region: Region, size: int) -> NDArray[np.bool_]:
@@ -53,7 +54,7 @@ def lit_pixels(fluoroscope: Fluoroscope, region: Region, size: int) -> NDArray[n
     lit = ((v >= 0) & (v <= height - 1))[:, None] & ((u >= 0) & (u <= width - 1))
     rim = fluoroscope.field
     if rim is not None:
-        lit &= np.hypot(u - rim.u, (v - rim.v)[:, None]) <= LIT_SHARE * rim.radius
+        lit &= (u - rim.u) ** 2 + ((v - rim.v) ** 2)[:, None] <= (LIT_SHARE * rim.radius) ** 2
     return np.asarray(lit)
 
 

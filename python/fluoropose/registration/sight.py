@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from fluoropose.errors import InputError
 from fluoropose.learning.bundle import Bundle, Chain, Landmarks, Placed, SegmentNetwork, StyleNetwork
 from fluoropose.learning.preprocess import crop_frame, lit_pixels
-from fluoropose.region import Region
+from fluoropose.region import Frame, Region
 from fluoropose.registration.locate import jittered
 from fluoropose.rig import Rig
 
 __all__ = ["Found", "Frames", "Look", "Masks", "Seen", "Sight"]
 
-Frames = Sequence[NDArray[np.float32]]
+Frames = Sequence[Frame]
 Masks = Sequence[NDArray[np.bool_]]
 
 # A landmark this share of the crop's side off the mask is still believed to be on the bone: masks have ragged edges,
@@ -83,16 +83,25 @@ class Seen:
         (views, n, 2) recorded px; NaN where a landmark is outside all crops or off the bone's mask.
     sd_px
         (views, n) standard deviation per axis, recorded px; NaN where it is not known.
-    outlines
-        Per view the corners (4, 2) of the mask's box, recorded px; None where there is no mask or it is empty.
     blank
         Per view, why there was nothing to be seen; "" where there was.
+    windows, masks
+        Of the first look at each view: where its crop lies in the frame, and the bone in it (views, size, size) bool;
+        None without segmentation.
     """
 
     px: NDArray[np.float64]
     sd_px: NDArray[np.float64]
-    outlines: tuple[NDArray[np.float64] | None, ...]
     blank: tuple[str, ...]
+    windows: tuple[Region, ...]
+    masks: NDArray[np.bool_] | None
+
+    @property
+    def outlines(self) -> tuple[NDArray[np.float64] | None, ...]:
+        """Per view the corners (4, 2) of the mask's box, recorded px; None where there is no mask or it is empty."""
+        if self.masks is None:
+            return (None,) * len(self.windows)
+        return tuple(_box(mask, window) for mask, window in zip(self.masks, self.windows, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,14 +213,11 @@ class Sight:
         kept = inside.reshape(by_look)
         places = _mean(np.stack(px).reshape(*by_look, 2), kept[..., None])
         deviations = np.sqrt(_mean((sd_px * scales[:, None]).reshape(by_look) ** 2, kept))
-        # Of the first look alone: the box round the mask, and why it is blank.
-        first = range(0, len(look.windows), look.looks)
-        boxes = [None if masks is None else _box(masks[k], look.windows[k], size) for k in first]
-        blank = [look.blank[k] for k in first]
-        of_pair = [slice(k, k + views) for k in range(0, len(boxes), views)]
+        per_pair = views * look.looks
+        first = [slice(k, k + per_pair, look.looks) for k in range(0, len(look.windows), per_pair)]
         return [
-            Seen(px, sd_px, tuple(boxes[one]), tuple(blank[one]))
-            for px, sd_px, one in zip(places, deviations, of_pair, strict=True)
+            Seen(px, sd_px, look.blank[one], look.windows[one], None if masks is None else masks[one])
+            for px, sd_px, one in zip(places, deviations, first, strict=True)
         ]
 
 
@@ -227,14 +233,14 @@ def _on(masks: NDArray[np.bool_], px: NDArray[np.float64], inside: NDArray[np.bo
     return on
 
 
-def _box(mask: NDArray[np.bool_], window: Region, size: int) -> NDArray[np.float64] | None:
+def _box(mask: NDArray[np.bool_], window: Region) -> NDArray[np.float64] | None:
     """Return the corners (4, 2) of the box round the largest piece of a mask, frame px; None for an empty mask."""
     _, _, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     if len(boxes) < 2:  # the background is the first
         return None
     left, top, width, height, _ = boxes[1 + int(np.argmax(boxes[1:, cv2.CC_STAT_AREA]))]
     u, v = (left, left + width - 1), (top, top + height - 1)
-    return window.to_frame(np.array([(x, y) for x in u for y in v], dtype=np.float64), size)
+    return window.to_frame(np.array([(x, y) for x in u for y in v], dtype=np.float64), len(mask))
 
 
 def _mean(values: NDArray[np.float64], kept: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -102,7 +102,7 @@ class _Parts:
     ) -> Stream:
         """Join them with an open source."""
         trial, view, tracker = self._trial, self._options.view, self._tracker
-        attenuating = Attenuating(self.rig, bits, trial.polarity)
+        attenuating = Attenuating(bits, trial.polarity)
         outlets = [open_sink(name, tracker.bone, tracker.motion, self.token, resume=resume) for name in sinks]
         viewer = None if view is None else Viewer(trial.rig, trial.bone, bits, Path(view) if view else None)
         return Stream(source, tracker, attenuating, outlets, pairer=self._pairer, policy=policy, viewer=viewer)

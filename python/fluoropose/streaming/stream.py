@@ -139,7 +139,7 @@ class Stream:
         if first is None or second is None or first.pixels is None or second.pixels is None:
             tracked = self._tracker.miss(pair.time_s, pair.problem)
         else:
-            frames = self._attenuating(first.pixels, 0), self._attenuating(second.pixels, 1)
+            frames = self._attenuating(first.pixels), self._attenuating(second.pixels)
             tracked = self._tracker.push(*frames, pair.time_s)
         latency_ms = 1e3 * (time.monotonic() - pair.arrived_s)
         return Output(pair.number, tracked, latency_ms, pair.arrived_s, pair.first.session)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fluoropose.errors import InputError
 from fluoropose.joint import Joint, JointMotion
+from fluoropose.region import Frame
 from fluoropose.tracking.tracked import Tracked
 from fluoropose.tracking.tracker import Tracker
 
@@ -66,7 +64,7 @@ class JointTracker:
         self._proximal.forget()
         self._distal.forget()
 
-    def push(self, frame1: NDArray[np.float32], frame2: NDArray[np.float32], time_s: float) -> TrackedJoint:
+    def push(self, frame1: Frame, frame2: Frame, time_s: float) -> TrackedJoint:
         """Find both bones in one more pair; see ``Tracker.push``."""
         proximal = self._proximal.push(frame1, frame2, time_s)
         return self._joined(proximal, self._distal.push(frame1, frame2, time_s))

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from fluoropose._checks import positive, whole_positive
 from fluoropose.bone import Bone
 from fluoropose.errors import InputError
-from fluoropose.io.frames import why_unusable
+from fluoropose.io.frames import StoredFrame, why_unusable
 from fluoropose.learning.bundle import Bundle, SegmentNetwork, StyleNetwork
+from fluoropose.region import Frame
 from fluoropose.registration.registrar import Registrar, residual_at_bone_mm
 from fluoropose.registration.registration import Registration, Status
 from fluoropose.registration.sight import Frames, Seen
@@ -26,7 +27,7 @@ from fluoropose.tracking.tracked import Clock, Phase, Tracked
 
 __all__ = ["Limits", "Tracker"]
 
-_EVERY = 4  # rows and columns that are looked at to tell whether a frame is blank
+_LOOKED_AT = 128  # rows and columns, at least, that tell whether a frame is blank
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,9 @@ class Tracker:
             segmenter=self.segmenter,
             translator=self.translator,
         )
-        self._fields = [field_mask(fluoroscope)[::_EVERY, ::_EVERY] for fluoroscope in self.rig.fluoroscopes]
+        self._every = [max(1, min(view.size_px) // _LOOKED_AT) for view in self.rig.views]
+        fields = map(field_mask, self.rig.fluoroscopes)
+        self._fields = [field[::every, ::every] for field, every in zip(fields, self._every, strict=True)]
         self._floor = _floor(self.limits.floor_deg, self.limits.floor_mm)
         self._refined_floor = _floor(self.limits.refined_floor_deg, self.limits.refined_floor_mm)
         self._closer = (
@@ -151,14 +154,15 @@ class Tracker:
         self._belief: Belief | None = None
         self._seen_s = float("-inf")
 
-    def push(self, frame1: NDArray[np.float32], frame2: NDArray[np.float32], time_s: float) -> Tracked:
+    def push(self, frame1: Frame, frame2: Frame, time_s: float) -> Tracked:
         """Find the bone in one more pair.
 
         Parameters
         ----------
         frame1, frame2
-            (h, w) of either view as recorded, bright = attenuating, full scale 1. Black, white, damaged frames or
-            frames of a wrong size are no error: they show no bone, and the result says why.
+            (h, w) of either view as recorded, bright = attenuating, full scale 1: arrays, or stored frames, which are
+            converted where they are looked at. Black, white, damaged frames or frames of a wrong size are no error:
+            they show no bone, and the result says why.
         time_s
             When they were taken. A clock that steps back, or far ahead, starts a new track.
 
@@ -168,7 +172,7 @@ class Tracker:
             If a frame is no array, or the time not finite.
         """
         for name, frame in (("frame1", frame1), ("frame2", frame2)):
-            if not isinstance(frame, np.ndarray):
+            if not isinstance(frame, np.ndarray | StoredFrame):
                 raise InputError(f"{name}: expected an array (h, w), found {type(frame).__name__}; see miss")
         if not np.isfinite(time_s):
             raise InputError(f"time_s: expected a finite number, found {time_s}")
@@ -209,13 +213,14 @@ class Tracker:
 
     def _why_unusable(self, frames: Frames) -> str:
         reasons = []
-        for k, (frame, view, lit) in enumerate(zip(frames, self.rig.views, self._fields, strict=True), start=1):
+        views = zip(frames, self.rig.views, self._fields, self._every, strict=True)
+        for k, (frame, view, lit, every) in enumerate(views, start=1):
             width, height = view.size_px
             if frame.shape != (height, width):
                 found = " x ".join(map(str, frame.shape[::-1]))
                 reasons.append(f"view {k}: wrong size: expected {width} x {height} pixels, found {found}")
                 continue
-            sparse = frame[::_EVERY, ::_EVERY]
+            sparse = frame[::every, ::every]
             why = why_unusable(sparse, None, (sparse.shape[1], sparse.shape[0]), lit)
             if why:
                 reasons.append(f"view {k}: {why}")
@@ -262,7 +267,7 @@ class Tracker:
         """Return what the images make of a measurement, what is added to its covariance, and the windows' side (px)."""
         if self._closer is None:
             return found, self._floor, 0
-        found, side = self._closer.refine(frames, found)
+        found, side = self._closer.refine([frame[:, :] for frame in frames], found)
         clock.lap("refine")
         return found, self._refined_floor if side else self._floor, side
 
