@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that only a GPU can show, in one go, the most important first: builds with CUDA, runs the tests that need a
-# device (a missing one fails), measures the tracker and our renderer beside its peers on the same GPU, then trains and compares what
-# wants a GPU. Results go to the given folder; those worth keeping are committed under bench/results.
+# device (a missing one fails), measures the tracker, and our renderer beside its peers on the same GPU, then trains and
+# compares what wants a GPU. Results go to the given folder; those worth keeping are committed under bench/results.
 #
 #     bench/gpu.sh [OUT] [DATA]              # by default out/gpu and ../shared/data
 #     SECONDS_LEFT=540 bench/gpu.sh ...      # where a machine is lent for a time: what does not fit is cut short or left out

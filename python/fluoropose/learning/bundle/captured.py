@@ -58,7 +58,7 @@ class _Recording:
     """A function recorded for one combination of shapes, on the current stream."""
 
     def __init__(self, function: Function, inputs: Sequence[Tensor], stream: torch.cuda.Stream, pool: Any) -> None:
-        self._stream = stream
+        self._stream, self._done = stream, torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._sent = [torch.empty_like(one, pin_memory=True) for one in inputs]
         self._given = [torch.empty_like(one, device=stream.device) for one in inputs]
         self._send(inputs)
@@ -80,7 +80,8 @@ class _Recording:
         self._graph.replay()
         for one, made in zip(self._received, self._made, strict=True):
             one.copy_(made, non_blocking=True)
-        self._stream.synchronize()
+        self._done.record(self._stream)
+        self._done.synchronize()
         return tuple(one.clone() for one in self._received)  # as these are written again the next time
 
     def _send(self, inputs: Sequence[Tensor]) -> None:

@@ -60,10 +60,9 @@ class OnDevice:
 
 def name_device(graph: Any, device: torch.device) -> None:
     """Name a device in a TorchScript graph wherever the export named its own, the processor."""
-    traced = torch.jit.trace(lambda one: one.to(device), torch.ones(1), check_trace=False)  # type: ignore[no-untyped-call]
-    (named,) = _devices(traced.graph)
     for one in _devices(graph):
-        one.copyAttributes(named)
+        traced = torch.jit.trace(lambda one: one.to(device), torch.ones(1), check_trace=False)  # type: ignore[no-untyped-call]
+        one.copyAttributes(_devices(traced.graph)[0])
 
 
 def _devices(graph: Any) -> list[Any]:
