@@ -24,7 +24,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from importlib.resources import as_file, files
 from itertools import product
 from pathlib import Path
@@ -46,7 +46,7 @@ from fluoropose.streaming.ring import RingReader, RingWriter
 from fluoropose.streaming.statistics import StreamSummary
 from fluoropose.streaming.stream import Stream
 from fluoropose.streaming.watch import Watch
-from fluoropose.tracking import Tracked, Tracker
+from fluoropose.tracking import Stages, Tracked, Tracker
 from fluoropose.tracking.stored import Attenuating
 from paper_size import WEIGHTS, paper_size
 from walking_loop import PAIRS, RATE_HZ, SIZE_PX, Loop, simulated
@@ -190,14 +190,14 @@ def followed(loop: Loop, tracker: Tracker) -> Iterator[tuple[int, Tracked]]:
         yield k, tracker.push(first, second, k / RATE_HZ)
 
 
-def sustained(loop: Loop, tracker: Tracker, rounds: int) -> dict[str, float]:
+def sustained(loop: Loop, tracker: Tracker, rounds: int) -> dict[str, Any]:
     """Return how many pairs a second there can be, and how long one takes (ms), its frames being in memory."""
     attenuating, frames = Attenuating(16), np.load(loop.frames)
     tracker.forget()
-    times = [time.perf_counter()]
+    times, stages = [time.perf_counter()], []
     for k in range(rounds * PAIRS):
         first, second = (attenuating(frames[k % PAIRS, view]) for view in (0, 1))
-        tracker.push(first, second, k / RATE_HZ)
+        stages.append(astuple(tracker.push(first, second, k / RATE_HZ).stages))
         times.append(time.perf_counter())
     spent_ms = 1e3 * np.diff(times)
     return {
@@ -205,6 +205,7 @@ def sustained(loop: Loop, tracker: Tracker, rounds: int) -> dict[str, float]:
         "pairs_per_second": float(1e3 / spent_ms.mean()),
         **{f"p{share}_ms": float(np.percentile(spent_ms, share)) for share in (50, 99)},
         "max_ms": float(spent_ms.max()),
+        "stages_ms": dict(zip((one.name for one in fields(Stages)), np.mean(stages, axis=0).tolist(), strict=True)),
     }
 
 

@@ -140,4 +140,6 @@ def _weights(first: float, side: float, size: int, length: int) -> tuple[slice, 
     weights[(pixels < 0) | (pixels >= stop - start)] = 0
     np.clip(pixels, 0, stop - start - 1, out=pixels)
     ends = np.arange(0, 2 * size * fine + 1, 2 * fine, dtype=np.int32)
-    return slice(start, stop), csr_array((weights.ravel(), pixels.ravel(), ends), shape=(size, stop - start))
+    made = csr_array((weights.ravel(), pixels.ravel(), ends), shape=(size, stop - start))
+    made.sum_duplicates()
+    return slice(start, stop), made

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
@@ -129,3 +130,15 @@ def test_wrong_arguments_are_named() -> None:
     with pytest.raises(InputError, match="filtered: expected increasing times"):
         smooth(beliefs[::-1], MOTION)
     assert smooth([], MOTION) == []
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-12, 1e-8, 1e-5, 0.01, 1.0, 3.0, 3.14, np.pi - 1e-7])
+def test_steps_between_poses_are_scipys(angle: float) -> None:
+    axes = np.random.default_rng(4).normal(size=(20, 3))
+    for axis in axes / np.linalg.norm(axes, axis=1, keepdims=True):
+        start = Pose.exp(2 * axis[[1, 2, 0]], [1.0, 2.0, 3.0])
+        step = np.concatenate([angle * axis, [4.0, 5.0, 6.0]])
+        there = moved(start, step)
+        expected = (Rotation.from_rotvec(step[:3]) * Rotation.from_matrix(start.rotation)).as_matrix()
+        np.testing.assert_allclose(there.rotation, expected, atol=1e-14)
+        np.testing.assert_allclose(difference(there, start), step, atol=1e-9)

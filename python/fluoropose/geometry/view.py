@@ -231,15 +231,17 @@ class View:
         along = float(self.v_step @ x)
         return np.array([[pitch_u, along], [0.0, float(np.linalg.norm(self.v_step - along * x))]])
 
-    @property
+    @cached_property
     def projection_matrix(self) -> NDArray[np.float64]:
         """(3, 4) P with pixel ~ P (x_world, 1) and a positive third coordinate in front of the source."""
         if self.beam == "parallel":
             m = np.linalg.inv(np.column_stack([self.u_step, self.v_step, self.source]))
-            top = np.column_stack([m[:2], -m[:2] @ self.origin])
-            return np.vstack([top, [0, 0, 0, 1]])
-        m = np.linalg.inv(np.column_stack([self.u_step, self.v_step, self.origin - self.source]))
-        return np.column_stack([m, -m @ self.source])
+            matrix = np.vstack([np.column_stack([m[:2], -m[:2] @ self.origin]), [0, 0, 0, 1]])
+        else:
+            m = np.linalg.inv(np.column_stack([self.u_step, self.v_step, self.origin - self.source]))
+            matrix = np.column_stack([m, -m @ self.source])
+        matrix.flags.writeable = False
+        return matrix
 
     def to_krt(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Return K (3, 3) in pixels, R (3, 3) and t (3,) mm with pixel ~ K (R x_world + t)."""
