@@ -7,6 +7,8 @@
 #     SECONDS_LEFT=540 bench/gpu.sh ...      # where a machine is lent for a time: what does not fit is cut short or left out
 #     STEPS="tests drr" bench/gpu.sh ...     # some of the steps; without build, with the module that is there
 #
+# The step "refinement" takes the poster's trunk from a file TRUNK where DATA or SimpleITK is missing.
+#
 # OUT/steps.csv says of each step how long it took and its exit status (124: cut short, -: left out, no time or no data).
 # Needs nvcc, the system packages of the Makefile and a Python with the package's dependencies and pybind11 (PYTHON, by
 # default the one of .venv). The compiled module is put beside its sources, so nothing is installed.
@@ -58,6 +60,9 @@ step tests 120 "$python" -m pytest -m needs_cuda --junitxml="$out/tests.xml" "${
 # Simulates its frames first, and a calibration where out/soak has none; 30 pairs a second for a minute.
 step soak 180 "$python" bench/soak.py --minutes 1 --device cuda --paper-size --work out/soak --out "$out/soak_gpu.json"
 step drr 240 "$python" "${drr[@]}"
+refinement=(bench/refinement_gpu.py --out "$out/refinement_gpu.json" --trunk "$out/trunk.npz")
+if [[ -f ${TRUNK:-} ]]; then refinement+=(--trunk "$TRUNK"); elif [[ -d $data ]]; then refinement+=(--data "$data"); else refinement+=(--tables cost); fi
+step refinement 120 "$python" "${refinement[@]}"
 # Trains at full size what is not there yet: landmark networks, segmentation, the CycleGAN's 40 epochs. Networks that are
 # finished when it is cut short are used the next time.
 with_data figure10 36000 "$python" bench/figure10.py --data "$data" --out "$out/figure10.json"

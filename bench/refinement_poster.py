@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from rich.progress import track
 
-from fluoropose.drr import Renderer
+from fluoropose._files import atomic_path
+from fluoropose.drr import Device, Renderer
 from fluoropose.geometry import Pose, View
-from fluoropose.io.ct import attenuation_from_hu
 from fluoropose.refinement import (
     CmaEs,
     CrossCorrelation,
@@ -42,7 +41,7 @@ from fluoropose.simulate.intensifier import IntensifierWarp
 from fluoropose.volume import Volume
 from refinement_ledger import Ledger, Result, Stopwatch, failure_rate, of_refinement, row
 
-__all__ = ["poster_rows"]
+__all__ = ["Trunk", "our_poster_rows", "poster_rows"]
 
 _SIDE, _VOXEL_MM = 128, 2.0
 _BONE_HU, _TISSUE_HU = 180.0, 60.0
@@ -55,38 +54,35 @@ _CHAIN = ImageChain(scatter_share=0.006, blur_mm=0.5, electronic_noise=1e-4, bit
 
 @dataclass(frozen=True, eq=False)
 class Trunk:
-    """The CT on a grid of 128^3, centred on its own origin."""
+    """The CT on a grid of 128^3, centred on its own origin.
 
-    hu: NDArray[np.float32]
+    ``whole_mu`` and ``bone_mu`` (128, 128, 128) are attenuations in 1/mm: of everything, and of the bone, what it
+    attenuates more than the tissue that would be in its place, so that no step is cut. ``targets_mm`` (n, 3) are places
+    in the bone, for the mTRE. ``device`` is where the bone is rendered.
+    """
 
-    @cached_property
-    def place(self) -> NDArray[np.float64]:
-        """Bone frame from voxel: the grid's middle is the origin."""
-        matrix = np.diag([_VOXEL_MM] * 3 + [1.0])
-        matrix[:3, 3] = -_VOXEL_MM * (_SIDE - 1) / 2
-        return matrix
+    whole_mu: NDArray[np.float32]
+    bone_mu: NDArray[np.float32]
+    targets_mm: NDArray[np.float64]
+    device: Device = "cpu"
 
     @cached_property
     def whole(self) -> Renderer:
         """Everything."""
-        return Renderer(Volume(attenuation_from_hu(self.hu), self.place))
+        return Renderer(Volume(self.whole_mu, _place()))
 
     @cached_property
     def bone(self) -> MovingBone:
-        """Bone alone: what it attenuates more than the tissue that would be in its place, so that no step is cut."""
-        tissue = attenuation_from_hu(np.array([_TISSUE_HU]))[0]
-        return MovingBone(Volume(np.maximum(attenuation_from_hu(self.hu) - tissue, 0), self.place))
-
-    @cached_property
-    def targets_mm(self) -> NDArray[np.float64]:
-        """(n, 3) places in the bone, for the mTRE."""
-        voxels = np.argwhere(self.hu > _BONE_HU)[:, ::-1]
-        chosen = np.random.default_rng(0).choice(len(voxels), 400, replace=False)
-        return voxels[chosen] @ self.place[:3, :3].T + self.place[:3, 3]
+        """Bone alone."""
+        return MovingBone(Volume(self.bone_mu, _place()), self.device)
 
     @classmethod
     def read(cls, data: Path) -> Trunk:
         """Resample the thoracic CT to 128^3 voxels of 2 mm round its middle."""
+        import SimpleITK as sitk
+
+        from fluoropose.io.ct import attenuation_from_hu
+
         image = sitk.ReadImage(str(data / "spine_ct/lidc0314_thoracic_ct.nii.gz"), sitk.sitkFloat32)
         middle = np.array(image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()]))
         blurred = sitk.SmoothingRecursiveGaussian(image, 0.4 * _VOXEL_MM)
@@ -101,7 +97,29 @@ class Trunk:
             np.eye(3).ravel().tolist(),
             -1000.0,
         )
-        return cls(np.asarray(sitk.GetArrayFromImage(grid), dtype=np.float32))
+        hu = np.asarray(sitk.GetArrayFromImage(grid), dtype=np.float32)
+        whole, tissue = attenuation_from_hu(hu), attenuation_from_hu(np.array([_TISSUE_HU]))[0]
+        voxels = np.argwhere(hu > _BONE_HU)[:, ::-1]
+        chosen = voxels[np.random.default_rng(0).choice(len(voxels), 400, replace=False)]
+        return cls(whole, np.maximum(whole - tissue, 0), chosen @ _place()[:3, :3].T + _place()[:3, 3])
+
+    def save(self, path: Path) -> None:
+        """Write what `load` reads, for machines without SimpleITK or the CT."""
+        with atomic_path(path) as temporary:
+            np.savez_compressed(temporary, whole_mu=self.whole_mu, bone_mu=self.bone_mu, targets_mm=self.targets_mm)
+
+    @classmethod
+    def load(cls, path: Path, device: Device) -> Trunk:
+        """Read what `save` wrote."""
+        with np.load(path) as file:
+            return cls(file["whole_mu"], file["bone_mu"], file["targets_mm"], device)
+
+
+def _place() -> NDArray[np.float64]:
+    """Bone frame from voxel: the grid's middle is the origin."""
+    matrix = np.diag([_VOXEL_MM] * 3 + [1.0])
+    matrix[:3, 3] = -_VOXEL_MM * (_SIDE - 1) / 2
+    return matrix
 
 
 @dataclass(frozen=True)
@@ -125,6 +143,20 @@ def poster_rows(data: Path, ledger: Ledger, starts: int) -> Iterator[dict[str, A
         ]
         seconds = {"seconds_per_pair": float(np.median([one.seconds for one in again])), "timed_pairs": len(again)}
         yield _row(name, results, trunk) | seconds
+
+
+def our_poster_rows(trunk: Trunk, starts: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows of our own methods on the trunk's device, of so many cases; seconds: the clock's median."""
+    cases = [Case(trunk, seed) for seed in range(starts)]
+    fixed = [case.fixed() for case in track(cases, "poster: frames")]
+    for name, method in _methods().items():
+        if name.startswith("our LM"):
+            _run(cases[0], method.stages, fixed[0])  # memory is found
+            pairs = zip(cases, fixed, strict=True)
+            results = [_run(case, method.stages, one) for case, one in track(list(pairs), f"poster: {name}")]
+            seconds = float(np.median([one.seconds for one in results]))
+            slow = float(np.percentile([one.seconds for one in results], 95))
+            yield _row(name, results, trunk) | {"seconds_per_pair": seconds, "p95_seconds": slow}
 
 
 def _results(name: str, method: Method, cases: Sequence[Case], ledger: Ledger) -> list[Result]:
@@ -196,8 +228,8 @@ class Case:
         return FixedView(self.view, -np.log(signal + np.float32(1e-3)), np.ones((256, 256), np.float32))
 
 
-def _run(case: Case, stages: Sequence[dict[str, Any]]) -> Result:
-    fixed, pose, iterations = [case.fixed()], case.start, 0
+def _run(case: Case, stages: Sequence[dict[str, Any]], frame: FixedView | None = None) -> Result:
+    fixed, pose, iterations = [case.fixed() if frame is None else frame], case.start, 0
     watch = Stopwatch()
     for settings in stages:
         found = refine(case.trunk.bone, fixed, pose, **settings)
@@ -223,6 +255,7 @@ def _row(name: str, results: Sequence[Result], trunk: Trunk) -> dict[str, Any]:
         results,
         trunk.targets_mm,
         failure_mm=10.0,
+        device=trunk.device,
         rotation_per_axis_deg=_spread(rotation),
         in_plane_per_axis_mm=_spread(in_plane),
         depth_mm=_spread(depth),
