@@ -6,6 +6,7 @@ import torch
 
 from fluoropose.errors import InputError
 from fluoropose.geometry import View
+from fluoropose.io.frames import Polarity, StoredFrame, attenuating
 from fluoropose.learning.preprocess import Preprocessing, crop_frame, lit_pixels
 from fluoropose.region import Region
 from fluoropose.rig import CircularField, Fluoroscope
@@ -76,6 +77,15 @@ def test_past_the_frame_there_is_no_signal() -> None:
     crop = crop_frame(np.zeros((64, 64), np.float32), Region(-64, 0, 128), 32)
     assert crop[8, 0] == 1
     assert crop[8, 24] == 0
+
+
+@pytest.mark.parametrize("polarity", ["bright_air", "bright_bone"])
+@pytest.mark.parametrize("bits", [12, None])
+def test_stored_frames_give_the_crops_of_converted_ones(bits: int | None, polarity: Polarity) -> None:
+    stored = picture() if bits is None else np.round(picture() * (2**bits - 1)).astype(np.uint16)
+    for region in (Region(20.3, 31.7, 55.5), Region(-20, 40, 100), Region(300, 300, 20)):
+        found = crop_frame(StoredFrame(stored, bits, polarity), region, 32)
+        np.testing.assert_allclose(found, crop_frame(attenuating(stored, bits, polarity), region, 32), atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -302,18 +302,27 @@ class StoredFrame:
     def __init__(self, pixels: NDArray[Any], bits: int | None, polarity: Polarity) -> None:
         if polarity not in ("bright_air", "bright_bone"):
             raise InputError(f'polarity: expected "bright_air" or "bright_bone", found {polarity!r}')
-        self._pixels, self._full, self._bright_air = pixels, np.float32(_full_scale(bits)), polarity == "bright_air"
+        self.pixels = pixels
+        self._full, self._bright_air = np.float32(_full_scale(bits)), polarity == "bright_air"
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Rows and columns."""
-        return self._pixels.shape
+        return self.pixels.shape
+
+    @property
+    def no_signal(self) -> float:
+        """What a pixel is stored as that no signal reaches."""
+        return 0.0 if self._bright_air else float(self._full)
 
     def __getitem__(self, part: slice | tuple[slice, slice], /) -> NDArray[np.float32]:
         """Return some rows and columns, bright = attenuating, full scale 1."""
-        found = self._pixels[part].astype(np.float32)
-        found /= self._full
-        return np.subtract(1, found, out=found) if self._bright_air else found
+        return self.converted(self.pixels[part].astype(np.float32))
+
+    def converted(self, stored: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn stored values, or means of them, in place into what they stand for."""
+        stored /= self._full
+        return np.subtract(1, stored, out=stored) if self._bright_air else stored
 
 
 def why_unusable(

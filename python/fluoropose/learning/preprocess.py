@@ -9,6 +9,7 @@ from pydantic import Field
 
 from fluoropose._toml import Config
 from fluoropose.errors import InputError
+from fluoropose.io.frames import StoredFrame
 from fluoropose.region import Frame, Region
 from fluoropose.rig import Fluoroscope
 
@@ -37,7 +38,10 @@ def crop_frame(frame: Frame, region: Region, size: int) -> NDArray[np.float32]:
     """
     if len(frame.shape) != 2 or 0 in frame.shape:
         raise InputError(f"frame: expected shape (h, w), found {frame.shape}")
-    crop = region.crop(frame, size, outside=1.0)
+    if isinstance(frame, StoredFrame):  # the means of stored pixels are converted, which are fewer
+        crop = frame.converted(region.crop(frame.pixels, size, outside=frame.no_signal))
+    else:
+        crop = region.crop(frame, size, outside=1.0)
     low, high = float(crop.min()), float(crop.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise InputError("frame: expected finite numbers, found NaN or infinity")
