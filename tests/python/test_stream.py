@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -133,6 +135,18 @@ def test_frames_that_cannot_be_read_are_pairs_without_a_measurement(lab: Laborat
     assert [one.tracked.phase for one in found[4:7]] == [Phase.TRACKING, Phase.COASTING, Phase.TRACKING]
     assert "0005: cannot be read" in found[5].tracked.reason
     assert summary.frames["unreadable"] == 1
+
+
+def test_python_makes_no_pauses_meanwhile(lab: Laboratory) -> None:
+    during: list[tuple[bool, float]] = []
+
+    def watch(output: Output) -> None:
+        during.append((gc.get_freeze_count() > 10_000, sys.getswitchinterval()))
+
+    before = gc.get_freeze_count(), sys.getswitchinterval()
+    stream(lab, Cameras(lab, 3)).run(watch)
+    assert during == [(True, pytest.approx(0.0005))] * 3
+    assert (gc.get_freeze_count(), sys.getswitchinterval()) == before
 
 
 def test_frames_come_through_a_ring(lab: Laboratory, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from fluoropose.streaming.queues import BoundedQueue, Policy
 from fluoropose.streaming.sinks import Sink
 from fluoropose.streaming.sinks.sink import Takes
 from fluoropose.streaming.statistics import Progress, StreamSummary
+from fluoropose.streaming.undisturbed import undisturbed
 from fluoropose.streaming.viewer.viewer import Shown
 from fluoropose.tracking import Tracker
 from fluoropose.tracking.stored import Attenuating
@@ -84,15 +85,16 @@ class Stream:
         feeder = Thread(target=self._feed, name="frames", daemon=True)
         feeder.start()
         try:
-            while (pair := self._pairs.get()) is not None:
-                output = self._tracked(pair)
-                self.progress.add(output)
-                for outlet in self._outlets:
-                    outlet.put(output)
-                if self._viewer is not None:
-                    self._viewer.put(Shown(pair, output))
-                if watch is not None:
-                    watch(output)
+            with undisturbed():
+                while (pair := self._pairs.get()) is not None:
+                    output = self._tracked(pair)
+                    self.progress.add(output)
+                    for outlet in self._outlets:
+                        outlet.put(output)
+                    if self._viewer is not None:
+                        self._viewer.put(Shown(pair, output))
+                    if watch is not None:
+                        watch(output)
         finally:
             self._source.stop()
             self._pairs.close()
