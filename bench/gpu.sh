@@ -60,6 +60,7 @@ step tests 120 "$python" -m pytest -m needs_cuda --junitxml="$out/tests.xml" "${
 # Simulates its frames first, and a calibration where out/soak has none; 30 pairs a second for a minute.
 step soak 180 "$python" bench/soak.py --minutes 1 --device cuda --paper-size --work out/soak --out "$out/soak_gpu.json"
 step drr 240 "$python" "${drr[@]}"
+step kernels 60 "$python" bench/drr_kernels.py --out "$out/drr_kernels.json" "${drr[@]:3}"
 refinement=(bench/refinement_gpu.py --out "$out/refinement_gpu.json" --trunk "$out/trunk.npz")
 if [[ -f ${TRUNK:-} ]]; then refinement+=(--trunk "$TRUNK"); elif [[ -d $data ]]; then refinement+=(--data "$data"); else refinement+=(--tables cost); fi
 step refinement 120 "$python" "${refinement[@]}"
