@@ -40,7 +40,7 @@ from rich.live import Live
 from fluoropose._files import write_text
 from fluoropose.demo.run import BUNDLE
 from fluoropose.geometry import Pose
-from fluoropose.learning.bundle import Bundle, fastest_precision
+from fluoropose.learning.bundle import Bundle, LandmarkNetwork, SegmentNetwork, StyleNetwork, fastest_precision
 from fluoropose.streaming.frame import Output
 from fluoropose.streaming.ring import RingReader, RingWriter
 from fluoropose.streaming.statistics import StreamSummary
@@ -259,7 +259,7 @@ def main() -> None:
     summary, record = soak(loop, tracker, arguments.minutes, console)
     most = sustained(loop, tracker, arguments.rounds)
     document = {
-        "device": _device(bundle, arguments.threads),
+        "device": _device(bundle, tracker, arguments.threads),
         "minutes": arguments.minutes,
         "frame": f"{SIZE_PX} x {SIZE_PX}, 16 bits",
         "distinct_pairs": PAIRS,
@@ -279,8 +279,8 @@ def main() -> None:
     console.print(f"{arguments.out}: {summary.pairs} pairs, {summary.dropped} dropped, latency {summary.latency_ms} ms")
 
 
-def _device(bundle: Bundle, threads: int) -> str:
-    if bundle.device.type == "cuda":
+def _device(bundle: Bundle, tracker: Tracker, threads: int) -> str:
+    if bundle.device.type == "cuda" and not tracker.problems:
         return f"{torch.cuda.get_device_name(bundle.device)}, float16"
     return f"cpu, {threads} threads, {bundle.precision}"
 
@@ -291,12 +291,25 @@ def _networks(bundle: Bundle, weights: dict[str, str]) -> dict[str, Any]:
     return {
         name: {
             "parameters": counts[name],
+            "ms_per_pair_alone": _milliseconds(getattr(bundle, name)),
             "weights": weights.get(name, "trained"),
             "training": facts.training,
             "sha256": facts.sha256,
         }
         for name, facts in bundle.manifest.networks.named().items()
     }
+
+
+def _milliseconds(network: LandmarkNetwork | SegmentNetwork | StyleNetwork) -> float:
+    """Return the median time that the two crops of a pair take, there and back included."""
+    crops = torch.zeros(2, 1, network.facts.size, network.facts.size)
+    inputs = (crops, torch.tensor([0, 1])) if isinstance(network, LandmarkNetwork) else (crops,)
+    times = [time.perf_counter()]
+    with torch.inference_mode():
+        for _ in range(20):
+            network.module(*inputs)
+            times.append(time.perf_counter())
+    return float(1e3 * np.median(np.diff(times)))
 
 
 def _between(summary: StreamSummary) -> float:
