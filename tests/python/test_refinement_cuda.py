@@ -46,7 +46,8 @@ def climbed(
 
 def expect_same(found: list[Outcome], expected: list[Outcome]) -> None:
     for one, other in zip(found, expected, strict=True):
-        # Both end within a hundredth of a pixel, rounding decides where. Measured: 0.004 degrees, 0.001 mm, 1e-6.
+        # Both end within a hundredth of a pixel, rounding decides where. Measured where the
+        # host runs the kernels: 3e-6 degrees, 2e-6 mm, 2e-8.
         assert np.degrees(one.pose.angle_to(other.pose)) < 0.01
         assert np.linalg.norm(one.pose.translation_mm - other.pose.translation_mm) < 0.01
         assert one.value == pytest.approx(other.value, abs=1e-5)
@@ -61,7 +62,7 @@ def expect_same(found: list[Outcome], expected: list[Outcome]) -> None:
 @pytest.mark.parametrize("metric", [GradientCorrelation(), TILES, GradientCorrelation(3.0)])
 @pytest.mark.parametrize("veil", [0.0, 0.3])
 def test_a_climb_ends_where_the_cpu_s_does(veil: float, metric: GradientCorrelation) -> None:
-    cpu, cuda = (climbed(device, [off(2.0, 2.0)], 256, veil, metric) for device in ("cpu", "cuda"))
+    cpu, cuda = (climbed(device, [off(2.0, 2.0, 2)], 256, veil, metric) for device in ("cpu", "cuda"))
     expect_same(cuda, cpu)
 
 

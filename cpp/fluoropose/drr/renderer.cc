@@ -90,7 +90,10 @@ void Renderer::render_many(const std::vector<View>& views, const std::vector<Aff
     return cuda_->images_to_host({count, views.data(), world_from_bone.data(), nullptr},
                                  {line_integrals, nullptr, nullptr});
   }
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1)
+  // One image has all threads to itself. A parallel region of one thread would not do: GCC's library starts new threads
+  // for every region within another.
+  if (count == 1) return render(views[0], world_from_bone[0], {line_integrals, nullptr, nullptr});
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
   for (int i = 0; i < count; ++i) {
     const std::size_t n = static_cast<std::size_t>(i);
     const std::size_t pixels = static_cast<std::size_t>(views[n].width) * views[n].height;

@@ -15,6 +15,7 @@ from fluoropose.errors import InputError
 __all__ = ["Pose"]
 
 _RIGID_TOLERANCE = 1e-6
+_EYE, _LAST_ROW = np.eye(3), np.array([0.0, 0.0, 0.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class Pose:
     def __post_init__(self) -> None:
         rotation = finite_array("rotation", self.rotation, (3, 3)).copy()
         translation = finite_array("translation_mm", self.translation_mm, (3,)).copy()
-        error = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
+        error = float(np.abs(rotation @ rotation.T - _EYE).max())
         determinant = float(np.linalg.det(rotation))
         if error > _RIGID_TOLERANCE or determinant < 0:
             raise InputError(
@@ -61,7 +62,7 @@ class Pose:
     def from_matrix(cls, matrix: ArrayLike) -> Pose:
         """Build a pose from a (4, 4) matrix with last row (0, 0, 0, 1); raises InputError where it is not rigid."""
         m = finite_array("matrix", matrix, (4, 4))
-        if not np.allclose(m[3], [0, 0, 0, 1], atol=1e-9):
+        if np.abs(m[3] - _LAST_ROW).max() > 1e-9:
             raise InputError(f"matrix: expected the last row (0, 0, 0, 1), found {m[3].tolist()}")
         return cls(m[:3, :3], m[:3, 3])
 

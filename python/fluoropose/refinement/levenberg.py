@@ -73,15 +73,11 @@ class LevenbergMarquardt:
             objective.radius_mm,
             objective.pixel_mm,
         )
+        independent = objective.independent
+        covariances = _covariances([Step(value, jtj, jtr, independent) for _, value, jtj, jtr, _, _ in found])
         return [
-            Outcome(
-                Pose.from_matrix(matrix),
-                value,
-                tried,
-                converged,
-                _covariance(Step(value, jtj, jtr, objective.independent)) if np.isfinite(value) else None,
-            )
-            for matrix, value, jtj, jtr, tried, converged in found
+            Outcome(Pose.from_matrix(matrix), value, tried, converged, covariance)
+            for (matrix, value, _, _, tried, converged), covariance in zip(found, covariances, strict=True)
         ]
 
     def _climb(self, objective: Objective, start: Pose) -> Outcome:
@@ -110,7 +106,7 @@ class LevenbergMarquardt:
             else:
                 damping *= 8
             sizing = _sized(told if tells else here.value)
-        return Outcome(pose, here.value, tried, converged, _covariance(here))
+        return Outcome(pose, here.value, tried, converged, _covariances([here])[0])
 
     def _tolerance_px(self, objective: Objective) -> float:
         return self.coarse_tolerance_px if objective.finer_follows else self.tolerance_px
@@ -133,9 +129,12 @@ def _sized(sizing: float) -> float:
     return min(max(sizing, _LEAST_SIZING), _MOST_SIZING)
 
 
-def _covariance(here: Step) -> NDArray[np.float64] | None:
-    """Return s^2 (J^T J)^-1 with s^2 = |r|^2 / (independent residuals - 6)."""
-    freedom = here.independent - 6
-    if freedom <= 0 or np.linalg.cond(here.jtj) > 1e12:
-        return None
-    return np.asarray(2 * (1 - here.value) / freedom * np.linalg.inv(here.jtj))
+def _covariances(steps: Sequence[Step]) -> list[NDArray[np.float64] | None]:
+    """Return s^2 (J^T J)^-1 with s^2 = |r|^2 / (independent residuals - 6); None where that says nothing."""
+    freedom = np.array([one.independent - 6 for one in steps])
+    values, jtj = np.array([one.value for one in steps]), np.array([one.jtj for one in steps])
+    known = np.isfinite(values) & (freedom > 0)
+    known[known] = np.linalg.cond(jtj[known]) <= 1e12
+    inverse = np.linalg.inv(np.where(known[:, None, None], jtj, np.eye(6)))
+    spread = 2 * (1 - values) / np.maximum(freedom, 1)
+    return [variance * one if sure else None for sure, variance, one in zip(known, spread, inverse, strict=True)]

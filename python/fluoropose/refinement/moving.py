@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,9 +70,22 @@ class MovingBone:
 
     def renderer(self, view: View, world_from_bone: Pose) -> Renderer:
         """Return the one whose voxels are about as large as the pixels of ``view`` at the bone's place."""
+        return self._renderers[self._fitting(view, world_from_bone)]
+
+    def render_many(self, view: View, world_from_bone: Sequence[Pose]) -> list[NDArray[np.float32]]:
+        """Return an image (h, w) per pose, each from its fitting volume; many at the same time."""
+        fitting = np.array([self._fitting(view, pose) for pose in world_from_bone])
+        images: dict[int, NDArray[np.float32]] = {}
+        for level in np.unique(fitting):
+            which = np.flatnonzero(fitting == level)
+            many = self._renderers[level].render_many([view] * len(which), [world_from_bone[int(n)] for n in which])
+            images |= dict(zip(which.tolist(), many, strict=True))
+        return [images[n] for n in range(len(world_from_bone))]
+
+    def _fitting(self, view: View, world_from_bone: Pose) -> int:
         pixel = pixel_at_bone_mm(view, world_from_bone)
         fitting = [k for k, spacing in enumerate(self.spacings_mm) if spacing <= _FINEST * pixel]
-        return self._renderers[fitting[-1] if fitting else 0]
+        return fitting[-1] if fitting else 0
 
 
 def pixel_at_bone_mm(view: View, world_from_bone: Pose) -> float:

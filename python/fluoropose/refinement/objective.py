@@ -99,6 +99,14 @@ class Objective:
         """Return about how far a step of ``moved`` shifts the bone's surface, pixels at the bone."""
         return float(np.hypot(np.linalg.norm(step[:3]) * self.radius_mm, np.linalg.norm(step[3:])) / self.pixel_mm)
 
+    def apart_px(self, poses: Sequence[Pose]) -> NDArray[np.float64]:
+        """Return about how far (n, n) the bone's surface lies from itself between poses, pixels at the bone."""
+        rotations = np.stack([pose.rotation for pose in poses])
+        places = np.stack([pose.translation_mm for pose in poses])
+        chords = np.linalg.norm(rotations[:, None] - rotations, axis=(2, 3)) / np.sqrt(8)  # the sine of half the angle
+        shifts = np.linalg.norm(places[:, None] - places, axis=2)
+        return np.asarray(np.hypot(2 * np.arcsin(np.minimum(chords, 1)) * self.radius_mm, shifts) / self.pixel_mm)
+
     def value(self, pose: Pose) -> float:
         """Return the mean similarity of the views; NaN where one of them shows nothing."""
         return float(np.mean([v.similarity.value(v.tone.apply(self._render(v.fixed, pose))) for v in self._views]))
@@ -173,7 +181,7 @@ class Objective:
         return self._bone.renderer(one.view, pose).render(one.view, pose)
 
     def _compare(self, one: FixedView, around: Sequence[Pose], reach_px: float, tone: Tone | None) -> _Comparison:
-        images = [self._render(one, pose) for pose in around]
+        images = self._bone.render_many(one.view, around)
         mask = _near(one, images, reach_px, self._metric.reach_px)
         similarity = self._metric.against(one.image, mask)
         return _Comparison(one, mask, similarity, _best_tone(similarity, images[0]) if tone is None else tone)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 from scipy.stats import qmc
 
 from fluoropose._checks import positive, whole_positive
@@ -16,7 +17,7 @@ from fluoropose.refinement.correlation import GradientCorrelation
 from fluoropose.refinement.fixed import FixedView
 from fluoropose.refinement.levenberg import LevenbergMarquardt
 from fluoropose.refinement.moving import MovingBone
-from fluoropose.refinement.objective import Objective, moved
+from fluoropose.refinement.objective import Objective
 from fluoropose.refinement.optimiser import Optimiser, Outcome, climb_all
 from fluoropose.refinement.similarity import Metric
 
@@ -81,13 +82,14 @@ class Starts:
     def around(self, pose: Pose) -> list[Pose]:
         """Return the starts, the given pose first."""
         offsets = 2 * qmc.Halton(6, scramble=False).random(whole_positive("count", self.count))[1:] - 1
-        ranges = np.repeat([np.radians(self.turn_deg), self.shift_mm], 3)
-        return [pose, *(moved(pose, offset * ranges) for offset in offsets)]
+        turns = _rotations(np.radians(self.turn_deg) * offsets[:, :3]) @ pose.rotation
+        places = pose.translation_mm + self.shift_mm * offsets[:, 3:]
+        return [pose, *(Pose(*one) for one in zip(turns, places, strict=True))]
 
     def turned(self, poses: Sequence[Pose], middle_mm: NDArray[np.float64]) -> list[Pose]:
         """Return the poses with their ``turns`` about a point (3,) of the bone."""
         offsets = 2 * qmc.Halton(3, scramble=False).random(self.turns + 1)[1:] - 1
-        turns = [Pose.exp(np.radians(self.turn_deg) * offset, np.zeros(3)).rotation for offset in offsets]
+        turns = _rotations(np.radians(self.turn_deg) * offsets)
         return [_turned(pose, turn, middle_mm) for pose in poses for turn in turns]
 
 
@@ -195,6 +197,11 @@ def _rank(outcome: Outcome) -> float:
     return -outcome.value if np.isfinite(outcome.value) else np.inf
 
 
+def _rotations(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the matrices (n, 3, 3) of rotation vectors (n, 3), radians."""
+    return np.asarray(Rotation.from_rotvec(vectors).as_matrix())
+
+
 def _turned(pose: Pose, turn: NDArray[np.float64], middle_mm: NDArray[np.float64]) -> Pose:
     """Turn (3, 3, world axes) a pose about a point of the bone."""
     middle = pose.apply(middle_mm[None])[0]
@@ -203,17 +210,13 @@ def _turned(pose: Pose, turn: NDArray[np.float64], middle_mm: NDArray[np.float64
 
 def _apart(outcomes: Sequence[Outcome], objective: Objective) -> list[Pose]:
     """Return the poses without those that ended where a better one did."""
-    kept: list[Pose] = []
-    for one in outcomes:
-        if all(objective.motion_px(_between(other, one.pose)) > _SAME_PX for other in kept):
-            kept.append(one.pose)
-    return kept
-
-
-def _between(here: Pose, there: Pose) -> NDArray[np.float64]:
-    """Return the step of ``moved`` that leads from one pose to another."""
-    turn = Pose(there.rotation @ here.rotation.T, np.zeros(3)).rotation_vector
-    return np.concatenate([turn, there.translation_mm - here.translation_mm])
+    poses = [one.pose for one in outcomes]
+    kept: list[int] = []
+    far = objective.apart_px(poses) > _SAME_PX
+    for n in range(len(poses)):
+        if all(far[n, other] for other in kept):
+            kept.append(n)
+    return [poses[n] for n in kept]
 
 
 def _pyramid(fixed: Sequence[FixedView], schedule: Schedule) -> list[list[FixedView]]:
