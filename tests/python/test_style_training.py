@@ -59,7 +59,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set, its rig, frames that show what the set does through a bent grey scale, and a style training."""
     folder = tmp_path_factory.mktemp("style")
     set_path = make_dataset(load_config(write_toy(folder)), folder / "set.h5")
-    layers = RadiographSet.load(set_path).layers.sum(1).numpy()
+    samples = RadiographSet.load(set_path)
+    layers = samples.layers[torch.arange(len(samples))].sum(1).numpy()
     for k, view in enumerate(("view1", "view2")):
         (folder / view).mkdir()
         for i, integral in enumerate(layers[k::2]):

@@ -22,6 +22,7 @@ from fluoropose.learning.bundle import Owner, RigFacts
 from fluoropose.learning.config import LearningConfig
 from fluoropose.learning.rendering import rendered
 from fluoropose.learning.scene import Sample, Scene
+from fluoropose.learning.stored_rows import StoredRows
 from fluoropose.learning.style import Samples
 from fluoropose.rig import Rig
 
@@ -150,7 +151,7 @@ def _store(file: h5py.File, index: int, sample: Sample) -> None:
 
 @dataclass
 class RadiographSet:
-    """A finished set, in memory.
+    """A finished set; its layers stay in the file until they are moved to a GPU.
 
     Attributes
     ----------
@@ -162,7 +163,7 @@ class RadiographSet:
         What a network trained on it is good for.
     """
 
-    layers: Tensor
+    layers: Tensor | StoredRows
     mask: Tensor
     landmarks_px: Tensor
     view: Tensor
@@ -184,10 +185,12 @@ class RadiographSet:
 
     def samples(self, rows: Tensor) -> Samples:
         """Return some of the samples as the styles want them."""
-        return Samples(self.layers[rows], self.mask[rows], self.landmarks_px[rows], self.field[rows])
+        return Samples(self.layers[rows.to(self.mask.device)], self.mask[rows], self.landmarks_px[rows], self.field[rows])
 
     def to(self, device: torch.device) -> None:
-        """Move all of it to a device."""
+        """Move all of it to a device; layers that are in their file stay there if it is the processor."""
+        if device.type == "cpu" and isinstance(self.layers, StoredRows):
+            return
         for name in ("layers", "mask", "landmarks_px", "view", "field", "segmented"):
             setattr(self, name, getattr(self, name).to(device))
 
@@ -207,8 +210,9 @@ class RadiographSet:
                     raise FileFormatError(f"{path}: unfinished; run the same command again to complete it")
                 arrays = {
                     name: np.asarray(file[name][:])
-                    for name in ("layers", "mask", "landmarks_px", "view", "field_px", "segmented")
+                    for name in ("mask", "landmarks_px", "view", "field_px", "segmented")
                 }
+                layers = StoredRows(path, "layers")
                 config = LearningConfig.model_validate_json(str(file.attrs["config"]))
                 owner = Owner(
                     bone_name=str(file.attrs["bone_name"]),
@@ -221,9 +225,9 @@ class RadiographSet:
                 if isinstance(error, FileFormatError):
                     raise
                 raise FileFormatError(f"{path}: expected a complete set of radiographs: {error}") from error
-        _require_finite(path, arrays)
+        _require_finite(path, arrays, layers)
         return cls(
-            torch.from_numpy(arrays["layers"]),
+            layers,
             torch.from_numpy(arrays["mask"]),
             torch.from_numpy(arrays["landmarks_px"]),
             torch.from_numpy(arrays["view"]).long(),
@@ -256,11 +260,15 @@ def _open(path: Path, mode: str) -> h5py.File:
     return file
 
 
-def _require_finite(path: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
-    for name in ("layers", "landmarks_px", "field_px"):
-        bad = ~np.isfinite(arrays[name]).reshape(len(arrays[name]), -1).all(axis=1)
-        if bad.any():
-            raise FileFormatError(f"{path}: {name}: NaN or infinity in sample {int(np.flatnonzero(bad)[0])}")
+def _require_finite(path: Path, arrays: dict[str, NDArray[np.generic]], layers: StoredRows) -> None:
+    finite = {name: _finite_rows(arrays[name]) for name in ("landmarks_px", "field_px")}
+    for name, rows in (("layers", np.concatenate([_finite_rows(block) for block in layers.blocks()])), *finite.items()):
+        if not rows.all():
+            raise FileFormatError(f"{path}: {name}: NaN or infinity in sample {int(np.flatnonzero(~rows)[0])}")
+
+
+def _finite_rows(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(values).reshape(len(values), -1).all(axis=1))
 
 
 def _progress() -> Progress:
