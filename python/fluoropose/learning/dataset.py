@@ -185,7 +185,7 @@ class RadiographSet:
 
     def samples(self, rows: Tensor) -> Samples:
         """Return some of the samples as the styles want them."""
-        return Samples(self.layers[rows.to(self.mask.device)], self.mask[rows], self.landmarks_px[rows], self.field[rows])
+        return Samples(self.layers[rows], self.mask[rows], self.landmarks_px[rows], self.field[rows])
 
     def to(self, device: torch.device) -> None:
         """Move all of it to a device; layers that are in their file stay there if it is the processor."""
