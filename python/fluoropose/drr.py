@@ -21,7 +21,17 @@ from fluoropose.volume import Volume, checked_mask
 if TYPE_CHECKING:
     from fluoropose.bone import Bone
 
-__all__ = ["BoneRenderer", "Device", "Drr", "LabelRenderer", "Method", "NormalEquations", "Renderer", "Storage"]
+__all__ = [
+    "BoneRenderer",
+    "Device",
+    "Drr",
+    "LabelRenderer",
+    "Method",
+    "NormalEquations",
+    "Renderer",
+    "Storage",
+    "device_beside",
+]
 
 Method = Literal["shear_warp", "ray_cast", "trilinear"]
 Device = Literal["cpu", "cuda"]
@@ -272,6 +282,11 @@ def _core_renderer(
     if storage not in get_args(Storage):
         raise InputError(f'storage: expected "float32" or "int16", found {storage!r}')
     return _core.Renderer(volume.mu, volume.bone_from_voxel, mask, method, device, storage, whole)
+
+
+def device_beside(name: str) -> Device:
+    """Return where to render beside networks that run on "cpu", "cuda" or "cuda:N": on a GPU where one works here."""
+    return "cuda" if name.startswith("cuda") and _core.cuda_device_count() > 0 else "cpu"
 
 
 def _check_device(device: Device) -> None:

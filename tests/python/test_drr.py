@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 from drr_reference import Floats, joseph_sums, line_integrals, pixel_rays, trilinear
 from drr_scenes import POSES, affine, blobs, noise, oblique_view, pixels
 from fluoropose import _core
-from fluoropose.drr import Method, Renderer
+from fluoropose.drr import Method, Renderer, device_beside
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose, View
 from fluoropose.volume import Volume
@@ -329,3 +329,9 @@ def test_error_budget_on_a_head_ct(head: Volume, size: int) -> None:
         assert _rms_percent(cast[some[:, 1], some[:, 0]], exact) < 0.1
         # Measured against the exact integral: 0.36 % at 128, 0.18 % at 256, 0.10 % at 512 pixels.
         assert _rms_percent(sheared[some[:, 1], some[:, 0]], exact) < {128: 0.6, 256: 0.35, 512: 0.25}[size]
+
+
+def test_a_gpu_renders_beside_networks_only_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    for count, beside in ((0, "cpu"), (2, "cuda")):
+        monkeypatch.setattr(_core, "cuda_device_count", lambda count=count: count)
+        assert [device_beside(name) for name in ("cpu", "cuda", "cuda:1")] == ["cpu", beside, beside]

@@ -159,7 +159,10 @@ app.add_typer(report_app, name="report")
 
 TomlFile = Annotated[Path, typer.Argument(help="configuration file", show_default=False)]
 TrialFile = Annotated[Path, typer.Argument(help="the trial's TOML file", show_default=False)]
-Device = Annotated[str, typer.Option(help="where the networks run: cpu, cuda or cuda:N; cpu where that fails")]
+Device = Annotated[
+    str,
+    typer.Option(help="where networks and refinement run: cpu, cuda or cuda:N; cpu where that fails"),
+]
 
 
 def _version(asked: bool) -> None:

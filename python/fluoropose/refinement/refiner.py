@@ -41,7 +41,7 @@ class Refiner:
 
     Raises
     ------
-    RuntimeError
+    InputError
         For "cuda", without a device or a build for it.
     """
 

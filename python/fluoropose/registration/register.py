@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fluoropose._files import write_text
 from fluoropose.bone import Bone
+from fluoropose.drr import device_beside
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import Pose
 from fluoropose.io.frames import attenuating, frame_range, why_unusable
@@ -79,7 +80,7 @@ def register_trial(
     progress
         Called with (rows done, rows in all, rows failed) after every batch.
     device
-        Where the networks run, see ``Bundle.load``; a GPU that fails is warned of.
+        Where the networks run, see ``Bundle.load``, and poses are refined; a GPU that fails is warned of.
 
     Raises
     ------
@@ -142,7 +143,7 @@ def _open(trial: Trial, device: str) -> _Inputs:
     time_of = dict(zip(frames.numbers, frames.times_s, strict=True))
     manual = {number: replace(row, time_s=time_of[number]) for number, row in manual.items()}
     fields = tuple(field_mask(fluoroscope) for fluoroscope in rig.fluoroscopes)
-    refiner = Refiner(rig, bone) if trial.refine else None
+    refiner = Refiner(rig, bone, device=device_beside(device)) if trial.refine else None
     segmenter, translator = bundle.asked(trial.segmentation == "predicted", trial.translation)
     registrar = Registrar(rig, bone, bundle, trial.checks, segmenter=segmenter, translator=translator)
     masks = GivenMasks.open(trial, frames, rig) if trial.masks else None

@@ -24,7 +24,7 @@ class LiveOptions:
     view
         "" shows frames and poses on the screen, a file (.rrd) records them; None does neither.
     device
-        Where the networks run: "cpu", "cuda" or "cuda:N"; see ``Bundle.load``.
+        Where the networks run and poses are refined: "cpu", "cuda" or "cuda:N"; see ``Bundle.load``.
     """
 
     tolerance_s: float | None = None

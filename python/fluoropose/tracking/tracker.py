@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fluoropose._checks import positive, whole_positive
 from fluoropose.bone import Bone
+from fluoropose.drr import device_beside
 from fluoropose.errors import InputError
 from fluoropose.io.frames import StoredFrame, why_unusable
 from fluoropose.learning.bundle import Bundle, SegmentNetwork, StyleNetwork
@@ -92,7 +93,7 @@ class Tracker:
         As in ``Registrar``.
     refine_ms
         Time that a pair may take to have its measured pose refined by the images, at the scale that this allows (see
-        `Closer`). None: it is not refined.
+        `Closer`), where the bundle runs. None: it is not refined.
 
     Raises
     ------
@@ -131,10 +132,12 @@ class Tracker:
         self._fields = [field[::every, ::every] for field, every in zip(fields, self._every, strict=True)]
         self._floor = _floor(self.limits.floor_deg, self.limits.floor_mm)
         self._refined_floor = _floor(self.limits.refined_floor_deg, self.limits.refined_floor_mm)
-        self._closer = (
-            None if self.refine_ms is None else Closer(self.rig, self.bone, self.refine_ms, self.checks.min_likeness)
-        )
+        self._closer = None if self.refine_ms is None else self._made_closer(self.refine_ms)
         self.forget()
+
+    def _made_closer(self, refine_ms: float) -> Closer:
+        device = device_beside(self.bundle.device.type)
+        return Closer(self.rig, self.bone, refine_ms, self.checks.min_likeness, device)
 
     def warm_up(self) -> None:
         """Run the networks on noise; their first calls take longer, being compiled for the shapes they meet."""
