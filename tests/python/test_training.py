@@ -6,9 +6,11 @@ import sys
 import warnings
 from pathlib import Path
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from fluoropose.errors import FileFormatError
 from fluoropose.learning.bundle import Bundle, LandmarkFacts, StyleFacts, add_networks
@@ -77,7 +79,7 @@ def test_it_learns(set_path: Path) -> None:
     optimiser = torch.optim.Adam(module.net.parameters(), 1e-3, fused=True)
     losses = []
     for _ in range(20):
-        loss = module.loss((rows, 7))
+        loss = module.loss(*module.given(rows, 7))
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -194,16 +196,60 @@ def test_uncertainty_needs_the_set_s_landmark_network(set_path: Path, tmp_path: 
         train_uncertainty(set_path, out)
 
 
+@pytest.mark.slow
+def test_steps_follow_the_schedule_and_are_counted(set_path: Path, tmp_path: Path) -> None:
+    """Warm-up, then a cosine to zero, over the steps of all epochs, however many are drawn together."""
+    radiographs = RadiographSet.load(set_path)
+    training = radiographs.config.training.model_copy(update={"epochs": 5, "batch": 8, "width": 4})
+    module = LandmarkTraining(radiographs, radiographs.config.model_copy(update={"training": training}))
+    assert module.batches.steps == 4
+    assert len(module.batches) == 1
+    rates = []
+    step = module._step
+    module.on_fit_start = lambda: None  # type: ignore[method-assign]  # leaves the step that is given here
+    module._steps = 4
+
+    def noted(*given: torch.Tensor) -> torch.Tensor:
+        rates.append(float(module.optimizers().param_groups[0]["lr"]))  # type: ignore[union-attr]
+        return step(*given)
+
+    module._step = noted
+    trainer = pl.Trainer(max_epochs=5, accelerator="cpu", logger=False, enable_checkpointing=False, limit_val_batches=0)
+    trainer.fit(module, DataLoader(module.batches, batch_size=None))
+    assert trainer.global_step == 20
+    k = np.arange(1, 20)
+    cosine = 0.5 * (1 + np.cos(np.pi * (k - 1) / 19))
+    np.testing.assert_allclose(rates, training.learning_rate * np.r_[1, cosine], rtol=1e-6)
+
+
+@pytest.mark.needs_cuda
+def test_captured_steps_do_what_eager_ones_do(set_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 24 steps in float32, all but the first five replay a graph."""
+    config = RadiographSet.load(set_path).config
+    many = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 6, "batch": 8})})
+    states = []
+    for way in ("graph", "eager"):
+        train_landmarks(set_path, tmp_path / f"{way}.fpbundle", many, tmp_path / way)
+        states.append(torch.load(tmp_path / way / "last.ckpt", weights_only=False, map_location="cpu"))
+        assert states[-1]["global_step"] == 24
+        monkeypatch.setattr("fluoropose.learning.training.module.fastest_step", lambda _, step: step)
+    # The same but for the order of sums, which steps of Adam enlarge; running means count every step once.
+    for name in ("net.body.0.weight", "net.body.1.running_var", "net.head.weight"):
+        graph, eager = (state["state_dict"][name].norm() for state in states)
+        torch.testing.assert_close(graph, eager, rtol=0.02, atol=0.0, msg=name)
+    assert int(states[0]["state_dict"]["net.body.1.num_batches_tracked"]) == 24
+
+
 class Exhausting(SegmentTraining):
     """A GPU whose memory is full at the third step."""
 
     steps = 0
 
-    def training_step(self, batch: tuple[torch.Tensor, int]) -> torch.Tensor:
+    def loss(self, *given: torch.Tensor) -> torch.Tensor:
         Exhausting.steps += 1
         if Exhausting.steps == 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has")
-        return super().training_step(batch)
+        return super().loss(*given)
 
 
 @pytest.mark.slow
@@ -256,6 +302,16 @@ def test_processes_share_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     for (rows, seed), (expected, expected_seed) in zip(together, whole, strict=False):
         assert torch.equal(rows, expected)
         assert seed == expected_seed
+
+
+def test_batches_are_handed_over_together() -> None:
+    single = list(Batches(torch.arange(22), 4, seed=3, shuffle=True))
+    several = Batches(torch.arange(22), 4, seed=3, shuffle=True, together=3)
+    assert (several.steps, len(several)) == (5, 2)
+    joined = list(several)
+    assert [len(rows) for rows, _ in joined] == [12, 8]
+    assert torch.equal(torch.cat([rows for rows, _ in joined]), torch.cat([rows for rows, _ in single]))
+    assert [seed for _, seed in joined] == [single[0][1], single[3][1]]
 
 
 @pytest.mark.slow

@@ -19,6 +19,8 @@ _STEP = 100_003  # between the seeds of epochs, more than there are batches in o
 class Batches(IterableDataset[tuple[Tensor, int]]):
     """Rows of a set, in batches, each with the seed of its styles; another order and other styles every epoch.
 
+    Several batches may be handed over together, to be drawn at once and trained on one after the other.
+
     Where several processes train together, each takes its share of the batches, the same number in all of them.
 
     Attributes
@@ -31,6 +33,8 @@ class Batches(IterableDataset[tuple[Tensor, int]]):
         Of order and styles.
     shuffle
         Whether to change both from epoch to epoch; otherwise they stay.
+    together
+        Most batches that are handed over together, as rows of one and with the seed of the first.
     epoch
         Lightning counts it up, also across a resume.
     """
@@ -39,17 +43,23 @@ class Batches(IterableDataset[tuple[Tensor, int]]):
     batch: int
     seed: int
     shuffle: bool
+    together: int = 1
     epoch: int = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Follow Lightning's count of epochs; a resumed training goes on with the order it would have had."""
         self.epoch = epoch
 
-    def __len__(self) -> int:
+    @property
+    def steps(self) -> int:
+        """Number of batches in an epoch, of this process."""
         _, processes = _rank()
         n = len(self.rows)
         batches = n // self.batch if self.shuffle else math.ceil(n / self.batch)
         return max(1, batches // processes)
+
+    def __len__(self) -> int:
+        return math.ceil(self.steps / self.together)
 
     def __iter__(self) -> Iterator[tuple[Tensor, int]]:
         order = self.rows
@@ -57,10 +67,11 @@ class Batches(IterableDataset[tuple[Tensor, int]]):
         if self.shuffle:
             order = order[torch.randperm(len(order), generator=torch.Generator().manual_seed(first))]
         rank, processes = _rank()
-        for k in range(len(self)):
-            i = k * processes + rank
-            rows = order[i * self.batch : (i + 1) * self.batch]
-            yield (rows if len(rows) else order[: self.batch]), first + i + 1
+        share = [k * processes + rank for k in range(self.steps)]
+        for start in range(0, len(share), self.together):
+            part = share[start : start + self.together]
+            rows = torch.cat([order[i * self.batch : (i + 1) * self.batch] for i in part])
+            yield (rows if len(rows) else order[: self.batch]), first + part[0] + 1
 
 
 def _rank() -> tuple[int, int]:

@@ -120,6 +120,7 @@ def _fit(
         callbacks=callbacks,
         logger=CSVLogger(work, name="log"),
         log_every_n_steps=20,
+        benchmark=True,
         default_root_dir=work,
         enable_model_summary=False,
         **_together(module),
@@ -146,9 +147,11 @@ def fastest_precision(accelerator: Literal["auto", "cpu"]) -> Literal["32-true",
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence Lightning's advice on what is as it should be: a folder to resume from, and loading without workers."""
+    """Silence advice on what is as it should be: a folder to resume from, loading without workers, graphed steps."""
+    lightning_says = ("Checkpoint directory", ".*IterableDataset", ".*does not have many workers", ".*LeafSpec")
+    torch_says = (".*capturable=True", ".*AccumulateGrad node's stream")
     with warnings.catch_warnings():
-        for message in ("Checkpoint directory", ".*IterableDataset", ".*does not have many workers", ".*LeafSpec"):
+        for message in (*lightning_says, *torch_says):
             warnings.filterwarnings("ignore", message=message)
         yield
 

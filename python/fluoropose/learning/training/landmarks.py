@@ -68,20 +68,18 @@ class LandmarkTraining(SetTraining):
         self.net = LandmarkNet(len(owner.landmark_names), owner.views, self.size, config.training.width)
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves this form untyped
 
-    def training_step(self, batch: tuple[Tensor, int]) -> Tensor:
-        """Log the loss of one batch; ``batch`` is (rows, seed of its styles)."""
-        loss = self.loss(batch)
-        self.log("train_loss", loss, prog_bar=True)
-        return loss
+    def given(self, rows: Tensor, seed: int) -> tuple[Tensor, ...]:
+        """Draw crops; also returns the view of each, and the labels."""
+        crops, labels = self.shown(rows, seed)
+        return crops, self.radiographs.view[rows], labels
 
-    def loss(self, batch: tuple[Tensor, int]) -> Tensor:
+    def loss(self, *given: Tensor) -> Tensor:
         """Return the loss of one batch: of the positions, and half that of what they are mixed from.
 
         Without the latter, whichever finds landmarks first would keep the other from learning.
         """
-        rows, seed = batch
-        crops, labels = self.shown(rows, seed)
-        views, config = self.radiographs.view[rows], self.config.training
+        crops, views, labels = given
+        config = self.config.training
         read, mapped, share = self.net.candidates(self.net.features(crops), views)
         on_map = (labels.abs() < 1).all(-1, keepdim=True)  # no map reaches past the picture
         parts = landmark_loss(read, labels, config) + landmark_loss(torch.where(on_map, mapped, labels), labels, config)
@@ -90,7 +88,8 @@ class LandmarkTraining(SetTraining):
     def validation_step(self, batch: tuple[Tensor, int], index: int, dataloader_idx: int = 0) -> None:
         """Log loss, MSE (all landmarks, and those inside the picture) and the median error in pixels."""
         rows, seed = batch
-        predicted, labels = self._predict(rows, seed + TEST_STYLES)
+        crops, views, labels = self.given(rows, seed + TEST_STYLES)
+        predicted = self.net(crops, views).float()
         part = ("test", "train")[dataloader_idx]
         inside = (labels.abs() < 1).all(-1)
         square = (predicted - labels) ** 2
@@ -99,10 +98,6 @@ class LandmarkTraining(SetTraining):
             values["test_loss"] = landmark_loss(predicted, labels, self.config.training)
             values["test_median_px"] = (square.sum(-1).sqrt()[inside] * self.size / 2).median()
         self.log_dict(values, prog_bar=True, batch_size=len(rows), sync_dist=True, add_dataloader_idx=False)
-
-    def _predict(self, rows: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        crops, labels = self.shown(rows, seed)
-        return self.net(crops, self.radiographs.view[rows]).float(), labels
 
     def export(self, out: Path) -> None:
         """Put the network, as it is, into a bundle."""
@@ -120,7 +115,7 @@ class LandmarkTraining(SetTraining):
 def landmark_loss(predicted: Tensor, labels: Tensor, config: TrainingConfig) -> Tensor:
     """Return the mean loss over landmarks (b, n, 2), normalised; those outside the picture weigh ``outside_weight``."""
     inside = (labels.abs() < 1).all(-1, keepdim=True)
-    weight = torch.where(inside, 1.0, config.outside_weight).expand_as(labels)
+    weight = (config.outside_weight + (1 - config.outside_weight) * inside).expand_as(labels)
     if config.loss == "mse":
         each = (predicted - labels) ** 2
     else:

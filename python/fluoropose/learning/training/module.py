@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from fluoropose.learning.dataset import RadiographSet
 from fluoropose.learning.style import Pictures, draw, draw_shown
 from fluoropose.learning.training.batches import Batches
 from fluoropose.learning.training.fit import Recipe, fit
+from fluoropose.learning.training.graphed import Step, fastest_step, set_rate
 
 __all__ = ["TEST_STYLES", "SetTraining", "train_on_set", "work_folder"]
 
+_DRAWN = 128  # pictures that are drawn at once
 _WARM_UP = 0.05  # share of all steps; Adam at 1e-3 from random weights diverges in bfloat16 without it
 TEST_STYLES = 20261  # seed of the styles the test samples wear, the same every time
 
@@ -38,10 +41,16 @@ class SetTraining(pl.LightningModule):
         Rates and epochs.
     """
 
+    _rate: Tensor
+
     def __init__(self, radiographs: RadiographSet, config: LearningConfig, loop: LoopConfig) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.radiographs, self.config, self.loop = radiographs, config, loop
         self.size = radiographs.config.dataset.size
+        self.register_buffer("_rate", torch.zeros(()), persistent=False)
+        self._step: Step = self._improve
+        self._steps = 1
 
     def drawn(self, rows: Tensor, seed: int) -> tuple[Pictures, Tensor]:
         """Draw pictures of some rows of the set, and normalise them: (b, size, size) in [-1, 1]."""
@@ -72,25 +81,59 @@ class SetTraining(pl.LightningModule):
         """Return the rows to validate on, in parts: those never trained on, and as many of the others."""
         return [unknown, known[: len(unknown)]]
 
-    def configure_optimizers(self) -> Any:
-        """Adam with warm-up and cosine decay, per step."""
-        data = self.loop
-        fused = self.device.type in ("cpu", "cuda")
-        optimiser = torch.optim.AdamW(self.learning(), data.learning_rate, weight_decay=data.weight_decay, fused=fused)
-        total = max(1, int(self.trainer.estimated_stepping_batches))
+    @abstractmethod
+    def given(self, rows: Tensor, seed: int) -> tuple[Tensor, ...]:
+        """Draw what the loss looks at for some rows of the set, in random styles; each tensor has a row for each."""
+
+    @abstractmethod
+    def loss(self, *given: Tensor) -> Tensor:
+        """Return the loss of a batch that ``given`` drew; CUDA graphs want it without a wait for the device."""
+
+    @property
+    def batches(self) -> Batches:
+        """All but the set's last samples, which are kept for the tests."""
+        known, loop = len(self.radiographs) - self.radiographs.config.dataset.test_count, self.loop
+        together = max(1, _DRAWN // loop.batch)
+        return Batches(torch.arange(known), loop.batch, loop.seed, shuffle=True, together=together)
+
+    def training_step(self, batch: tuple[Tensor, int]) -> None:
+        """Draw pictures for several steps and make these; ``batch`` is (rows, seed of their styles)."""
+        rows, seed = batch
+        losses = []
+        for part in zip(*(torch.split(each, self.loop.batch) for each in self.given(rows, seed)), strict=True):
+            set_rate(self.optimizers(), self._scheduled(self.trainer.global_step), self._rate)
+            losses.append(self._step(*part))
+        self.log("train_loss", torch.stack(losses).mean(), prog_bar=True, batch_size=len(rows))
+
+    def _improve(self, *given: Tensor) -> Tensor:
+        loss = self.loss(*given)
+        optimiser: Any = self.optimizers()
+        optimiser.zero_grad()
+        self.manual_backward(loss)
+        optimiser.step()
+        return loss.detach()
+
+    def _scheduled(self, step: int) -> float:
+        """Return a step's learning rate: warm-up, then a cosine to zero."""
+        total = self.loop.epochs * self._steps
         warm = max(1, int(_WARM_UP * total))
+        if step < warm:
+            return self.loop.learning_rate * (step + 1) / warm
+        share = min(1.0, (step - warm) / max(1, total - warm))
+        return self.loop.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
-        def rate(step: int) -> float:
-            if step < warm:
-                return (step + 1) / warm
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, total - warm))))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam."""
+        data = self.loop
+        optimiser = torch.optim.AdamW(self.learning(), data.learning_rate, weight_decay=data.weight_decay)
+        set_rate(optimiser, data.learning_rate, self._rate)
+        return optimiser
 
     def on_fit_start(self) -> None:
         """Move the set to the device of the network."""
         self.radiographs.to(self.device)
+        self._steps = self.batches.steps
+        self._step = fastest_step(self, self._improve)
 
     def logged(self) -> dict[str, float]:
         """Return what was last logged, for the bundle."""
@@ -114,7 +157,7 @@ def train_on_set(module: SetTraining, name: NetworkName, out: Path, work: Path) 
     known, unknown = rows[:-count], rows[-count:]
     tests = [Batches(part, loop.batch, 0, shuffle=False) for part in module.tests(known, unknown)]
     recipe = Recipe.of(loop, module.radiographs.fingerprint, config.style, config.preprocessing)
-    fit(module, Batches(known, loop.batch, loop.seed, shuffle=True), tests, loop, recipe, out, work, loop.patience)
+    fit(module, module.batches, tests, loop, recipe, out, work, loop.patience)
     return out
 
 

@@ -52,28 +52,28 @@ class SegmentTraining(SetTraining):
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves this form untyped
         self._loss = DiceCELoss(sigmoid=True)
 
-    def training_step(self, batch: tuple[Tensor, int]) -> Tensor:
-        """Log the loss of one batch; ``batch`` is (rows, seed of its styles)."""
-        logits, mask = self._predict(*batch)
-        loss: Tensor = self._loss(logits, mask)
-        self.log("train_loss", loss, prog_bar=True)
+    def given(self, rows: Tensor, seed: int) -> tuple[Tensor, ...]:
+        """Draw crops and the bone's masks, both (b, 1, size, size)."""
+        pictures, inputs = self.drawn(rows, seed)
+        return inputs[:, None].contiguous(memory_format=torch.channels_last), pictures.mask[:, None].float()
+
+    def loss(self, *given: Tensor) -> Tensor:
+        """Return the loss of one batch."""
+        crops, mask = given
+        loss: Tensor = self._loss(self.net(crops).float(), mask)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, int], index: int, dataloader_idx: int = 0) -> None:
         """Log loss and, per picture on average, IoU and Dice coefficient."""
         rows, seed = batch
-        logits, mask = self._predict(rows, seed + TEST_STYLES)
+        crops, mask = self.given(rows, seed + TEST_STYLES)
+        logits = self.net(crops).float()
         part = ("test", "train")[dataloader_idx]
         overlaps = overlap(logits > 0, mask > 0.5)
         values = {f"{part}_iou": overlaps.mean(), f"{part}_dice": (2 * overlaps / (1 + overlaps)).mean()}
         if part == "test":
             values["test_loss"] = self._loss(logits, mask)
         self.log_dict(values, prog_bar=True, batch_size=len(rows), sync_dist=True, add_dataloader_idx=False)
-
-    def _predict(self, rows: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        pictures, inputs = self.drawn(rows, seed)
-        logits = self.net(inputs[:, None].contiguous(memory_format=torch.channels_last))
-        return logits.float(), pictures.mask[:, None].float()
 
     def export(self, out: Path) -> None:
         """Put the network, as it is, into a bundle."""

@@ -107,11 +107,16 @@ class UncertaintyTraining(SetTraining):
         """Return the samples that fit the factor, and those that check it."""
         return [unknown[::2], unknown[1::2]]
 
-    def training_step(self, batch: tuple[Tensor, int]) -> Tensor:
-        """Log the loss of one batch; ``batch`` is (rows, seed of its styles)."""
-        loss = spread_loss(*self._predict(*batch))
-        self.log("train_loss", loss, prog_bar=True)
-        return loss
+    def given(self, rows: Tensor, seed: int) -> tuple[Tensor, ...]:
+        """Draw crops; also returns the view of each, and the labels."""
+        crops, labels = self.shown(rows, seed)
+        return crops, self.radiographs.view[rows], labels
+
+    def loss(self, *given: Tensor) -> Tensor:
+        """Return the loss of one batch, of the predictions inside the picture."""
+        distance, log_spread, inside = self._predict(*given)
+        share = inside.float().mean().clamp_min(1 / inside.numel())
+        return spread_loss(distance * inside, log_spread * inside) / share  # zeros add nothing to the sum
 
     def on_validation_epoch_start(self) -> None:
         """Begin a new table."""
@@ -120,7 +125,8 @@ class UncertaintyTraining(SetTraining):
     def validation_step(self, batch: tuple[Tensor, int], index: int, dataloader_idx: int = 0) -> None:
         """Log the loss and the factor on the first part, keep what the second part shows."""
         rows, seed = batch
-        distance, log_spread = self._predict(rows, seed + TEST_STYLES)
+        distance, log_spread, inside = self._predict(*self.given(rows, seed + TEST_STYLES))
+        distance, log_spread = distance[inside], log_spread[inside]
         if dataloader_idx == 0:
             values = {
                 "test_loss": spread_loss(distance, log_spread),
@@ -130,17 +136,14 @@ class UncertaintyTraining(SetTraining):
         else:
             self._checked.append(torch.stack([distance, log_spread.exp()], 1))
 
-    def _predict(self, rows: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Return distances (m,) of the predictions inside the picture, normalised, and their logarithmic spreads."""
-        crops, labels = self.shown(rows, seed)
-        views = self.radiographs.view[rows]
+    def _predict(self, crops: Tensor, views: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return distances (b, n), normalised, their logarithmic spreads, and which predictions are inside."""
         with torch.no_grad():
             features = self.net.net.features(crops)
             predicted = self.net.net.positions(features, views)
             flat = features.flat.float()
         distance = (predicted - labels).norm(dim=-1)
-        inside = (predicted.abs() < 1).all(-1)
-        return distance[inside], self.net.log_spread(flat, views).float()[inside]
+        return distance, self.net.log_spread(flat, views).float(), (predicted.abs() < 1).all(-1)
 
     def export(self, out: Path) -> None:
         """Put the network, as it is, in place of the landmark network it rests on."""

@@ -29,15 +29,12 @@ def phi(a: Tensor, b: Tensor, lit: Tensor | None = None) -> Tensor:
     return (_correlation(a, b, counts, 1) + _correlation(a, b, counts, 2)) / 2
 
 
-def content_loss(
-    xrays: Tensor, as_radiographs: Tensor, lit_xrays: Tensor, drrs: Tensor, as_xrays: Tensor, lit_drrs: Tensor
-) -> Tensor:
-    """Return l_cp = 1 - (phi(rX, fD) + phi(rD, fX)) / 2, from 0 to 2: Eq. 1, averaged over the batch.
+def content_loss(pictures: Tensor, translated: Tensor, lit: Tensor) -> Tensor:
+    """Return what one direction of translation adds to l_cp = 1 - (phi(rX, fD) + phi(rD, fX)) / 2, Eq. 1: from 0 to 1.
 
-    ``as_radiographs`` are the translated ``xrays``, ``as_xrays`` the translated ``drrs``; all (n, h, w).
+    (1 - phi) / 2, averaged over the batch; all (n, h, w).
     """
-    kept = phi(xrays, as_radiographs, lit_xrays) + phi(drrs, as_xrays, lit_drrs)
-    return 1 - kept.mean() / 2
+    return (1 - phi(pictures, translated, lit).mean()) / 2
 
 
 def _correlation(a: Tensor, b: Tensor, lit: Tensor, axis: int) -> Tensor:

@@ -15,6 +15,8 @@ from fluoropose.learning.bundle import StyleFacts, add_networks
 from fluoropose.learning.dataset import RadiographSet
 from fluoropose.learning.preprocess import Preprocessing
 from fluoropose.learning.style import draw
+from fluoropose.learning.training.batches import Batches
+from fluoropose.learning.training.graphed import Graphed, Step, beside, fastest_step, set_rate
 from fluoropose.learning.translation.config import TranslationConfig
 from fluoropose.learning.translation.content import content_loss
 from fluoropose.learning.translation.networks import Discriminator, Generator
@@ -24,7 +26,9 @@ from fluoropose.learning.translation.xrays import XRayPictures
 
 __all__ = ["Batch", "CycleGAN"]
 
+_DRAWN = 32  # pictures of each style that are drawn at once
 _SHOWN = 6  # sample pictures of each style
+_LOSSES = ("generators", "adversarial", "cycle", "content", "discriminators")
 
 
 class Batch(NamedTuple):
@@ -51,6 +55,7 @@ class CycleGAN(pl.LightningModule):
 
     _xrays: Tensor
     _lit: Tensor
+    _rate: Tensor
 
     def __init__(
         self, xrays: XRayPictures, radiographs: RadiographSet, config: TranslationConfig, pictures: Path
@@ -68,7 +73,11 @@ class CycleGAN(pl.LightningModule):
         self.untranslate = Generator(size.width, size.blocks)
         self.like_radiographs = Discriminator(config.training.discriminator_width)
         self.like_xrays = Discriminator(config.training.discriminator_width)
-        self._made_radiographs, self._made_xrays = Pool(config.training.pool), Pool(config.training.pool)
+        pool = config.training.pool
+        self._made_radiographs, self._made_xrays = Pool(pool, self.size), Pool(pool, self.size)
+        self.register_buffer("_rate", torch.zeros(()), persistent=False)
+        self._step: Step = self._improve
+        self._side: torch.cuda.Stream | None = None
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -76,8 +85,15 @@ class CycleGAN(pl.LightningModule):
         kept = len(self._radiographs) - self._radiographs.config.dataset.test_count
         return len(self._xrays), min(kept, self.config.count or kept)
 
+    @property
+    def batches(self) -> Batches:
+        """The rows of the larger domain."""
+        data = self.config.training
+        together = max(1, _DRAWN // data.batch)
+        return Batches(torch.arange(max(self.counts)), data.batch, data.seed, shuffle=True, together=together)
+
     def batch(self, rows: Tensor, seed: int) -> Batch:
-        """Return the pictures of one step: of the larger domain ``rows``, of the other as many random ones."""
+        """Return pictures for training: of the larger domain ``rows``, of the other as many random ones."""
         rng = torch.Generator(device=self.device).manual_seed(seed)
         n_xrays, n_radiographs = self.counts
         random = torch.randint(min(self.counts), rows.shape, generator=rng, device=self.device)
@@ -87,61 +103,78 @@ class CycleGAN(pl.LightningModule):
         return Batch(self._xrays[x][:, None], self._lit[x], radiographs[:, None], drawn.lit)
 
     def training_step(self, batch: tuple[Tensor, int]) -> None:
-        """Improve the generators, then the discriminators; ``batch`` is (rows, seed)."""
+        """Draw pictures for several steps and make these; ``batch`` is (rows, seed)."""
         rows, seed = batch
+        size = self.config.training.batch
         rng = torch.Generator(device=self.device).manual_seed(seed + 1)
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             given = self.batch(rows, seed)
+            chance = torch.rand((len(rows), 2, 2), generator=rng, device=self.device)
+        steps = zip(*(torch.split(each, size) for each in (*given, chance)), strict=True)
+        means = torch.stack([self._step(*step) for step in steps]).mean(0)
+        losses = dict(zip(_LOSSES, means, strict=True))
+        values = {f"train_{name}": loss for name, loss in losses.items()}
+        self.log_dict(values, on_step=True, on_epoch=True, batch_size=len(rows))
+        self.log_dict({name: losses[name] for name in ("cycle", "content")}, prog_bar=True, logger=False)
+
+    def _improve(self, *inputs: Tensor) -> Tensor:
+        """Improve the generators, then the discriminators, on a batch and (b, 2, 2) uniform numbers for the pools.
+
+        Returns the losses, in the order of their names.
+        """
+        given, chance = Batch(*inputs[:-1]), inputs[-1]
         generators, discriminators = self.optimizers()  # type: ignore[attr-defined]  # one for each of the two
         self.toggle_optimizer(generators)
-        made = self.translate(given.xrays), self.untranslate(given.radiographs)
-        losses = self.generator_losses(given, *made)
-        self._improve(generators, losses["generators"])
+        losses, as_radiographs, as_xrays = self.generator_losses(given)
+        self._lower(generators, losses["generators"])
         self.untoggle_optimizer(generators)
         self.toggle_optimizer(discriminators)
-        remembered = self._made_radiographs.exchange(made[0], rng), self._made_xrays.exchange(made[1], rng)
-        losses["discriminators"] = self._discriminator_loss(given, *remembered)
-        self._improve(discriminators, losses["discriminators"])
+        made = self._made_radiographs(as_radiographs, chance[:, 0]), self._made_xrays(as_xrays, chance[:, 1])
+        losses["discriminators"] = self._discriminator_loss(given, *made)
+        self._lower(discriminators, losses["discriminators"])
         self.untoggle_optimizer(discriminators)
-        values = {f"train_{name}": loss.detach() for name, loss in losses.items()}
-        self.log_dict(values, on_step=True, on_epoch=True, batch_size=len(rows))
-        shown = {name: losses[name].detach() for name in ("cycle", "content")}
-        self.log_dict(shown, prog_bar=True, logger=False)
+        return torch.stack([losses[name].detach() for name in _LOSSES])
 
-    def generator_losses(self, given: Batch, as_radiographs: Tensor, as_xrays: Tensor) -> dict[str, Tensor]:
-        """Return what the generators are to lower, and its parts."""
+    def generator_losses(self, given: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Return what the generators are to lower, and its parts; and what they made: radiographs, and X-rays."""
+        (of_xrays, as_radiographs), (of_radiographs, as_xrays) = beside(
+            self._side,
+            lambda: self._cycle(self.translate, self.untranslate, self.like_radiographs, given.xrays, given.lit_xrays),
+            lambda: self._cycle(
+                self.untranslate, self.translate, self.like_xrays, given.radiographs, given.lit_radiographs
+            ),
+        )
+        adversarial, cycle, content = of_xrays + of_radiographs
         weights = self.config.training
-        judged = self.like_radiographs(as_radiographs), self.like_xrays(as_xrays)
-        adversarial = sum((mse_loss(j, torch.ones_like(j)) for j in judged), start=torch.zeros((), device=self.device))
-        cycle = l1_loss(self.untranslate(as_radiographs), given.xrays)
-        cycle = cycle + l1_loss(self.translate(as_xrays), given.radiographs)
-        with torch.autocast(self.device.type, enabled=False):
-            content = content_loss(
-                given.xrays[:, 0],
-                as_radiographs[:, 0],
-                given.lit_xrays,
-                given.radiographs[:, 0],
-                as_xrays[:, 0],
-                given.lit_radiographs,
-            )
         total = adversarial + weights.cycle_weight * cycle + weights.content_weight * content
-        return {"generators": total, "adversarial": adversarial, "cycle": cycle, "content": content}
+        losses = {"generators": total, "adversarial": adversarial, "cycle": cycle, "content": content}
+        return losses, as_radiographs, as_xrays
+
+    def _cycle(
+        self, there: nn.Module, back: nn.Module, judge: nn.Module, pictures: Tensor, lit: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Translate to and fro; return (3,) adversarial, cycle and content loss, and what was made in between."""
+        made = there(pictures)
+        judged = judge(made)
+        adversarial = mse_loss(judged, torch.ones_like(judged))
+        cycle = l1_loss(back(made), pictures)
+        with torch.autocast(self.device.type, enabled=False):
+            content = content_loss(pictures[:, 0], made[:, 0], lit)
+        return torch.stack([adversarial.float(), cycle.float(), content]), made
 
     def _discriminator_loss(self, given: Batch, as_radiographs: Tensor, as_xrays: Tensor) -> Tensor:
-        loss = torch.zeros((), device=self.device)
-        for judge, real, made in (
-            (self.like_radiographs, given.radiographs, as_radiographs),
-            (self.like_xrays, given.xrays, as_xrays),
-        ):
-            of_real, of_made = judge(real), judge(made)
-            loss = (
-                loss + (mse_loss(of_real, torch.ones_like(of_real)) + mse_loss(of_made, torch.zeros_like(of_made))) / 2
-            )
-        return loss
+        first, second = beside(
+            self._side,
+            lambda: _judging_loss(self.like_radiographs, given.radiographs, as_radiographs),
+            lambda: _judging_loss(self.like_xrays, given.xrays, as_xrays),
+        )
+        return first + second
 
-    def _improve(self, optimiser: Any, loss: Tensor) -> None:
+    def _lower(self, optimiser: Any, loss: Tensor) -> None:
         optimiser.zero_grad()
         self.manual_backward(loss)
+        if self._side is not None:
+            torch.cuda.current_stream(self.device).wait_stream(self._side)
         optimiser.step()
 
     def configure_optimizers(self) -> Any:
@@ -150,24 +183,27 @@ class CycleGAN(pl.LightningModule):
             (self.translate, self.untranslate),
             (self.like_radiographs, self.like_xrays),
         )
-        return [
-            torch.optim.Adam(
-                [p for m in group for p in m.parameters()], self.config.training.learning_rate, betas=(0.5, 0.999)
-            )
-            for group in groups
+        rate = self.config.training.learning_rate
+        made = [
+            torch.optim.Adam([p for m in group for p in m.parameters()], rate, betas=(0.5, 0.999)) for group in groups
         ]
+        for optimiser in made:
+            set_rate(optimiser, rate, self._rate)
+        return made
 
     def on_fit_start(self) -> None:
         """Move the set to the device of the networks."""
         self._radiographs.to(self.device)
+        self._step = fastest_step(self, self._improve)
+        graphed = isinstance(self._step, Graphed)
+        self._side = torch.cuda.Stream(self.device) if graphed else None  # type: ignore[no-untyped-call]
 
     def on_train_epoch_start(self) -> None:
         """Set the learning rate: constant in the first half of the epochs, then falling to zero."""
         data = self.config.training
         rate = data.learning_rate * min(1.0, 2 * (data.epochs - self.current_epoch) / data.epochs)
         for optimiser in self.optimizers():  # type: ignore[union-attr]  # there are two
-            for group in optimiser.param_groups:
-                group["lr"] = rate
+            set_rate(optimiser, rate, self._rate)
 
     def on_train_epoch_end(self) -> None:
         """Write sample pictures."""
@@ -190,3 +226,9 @@ class CycleGAN(pl.LightningModule):
         training = {"epochs": float(self.current_epoch + 1), **found}
         facts = StyleFacts(size=self.size, preprocessing=self._preprocessing, training=training)
         add_networks(out, self._owner, {"translate": (self.translate, facts), "untranslate": (self.untranslate, facts)})
+
+
+def _judging_loss(judge: nn.Module, real: Tensor, made: Tensor) -> Tensor:
+    of_real, of_made = judge(torch.cat([real, made])).chunk(2)  # each picture is normalised on its own
+    loss: Tensor = (mse_loss(of_real, torch.ones_like(of_real)) + mse_loss(of_made, torch.zeros_like(of_made))) / 2
+    return loss

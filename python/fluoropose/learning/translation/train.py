@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import lightning.pytorch as pl
-import torch
 
 from fluoropose.learning.bundle import NetworkName, require_room
-from fluoropose.learning.training.batches import Batches
 from fluoropose.learning.training.fit import Recipe, fit
 from fluoropose.learning.translation.config import TranslationConfig
 from fluoropose.learning.translation.cyclegan import CycleGAN
@@ -47,7 +45,6 @@ def train_style(config: TranslationConfig, out: str | Path, work_dir: str | Path
     require_room(out, radiographs.owner, replaced, made.dataset.size, made.preprocessing)
     pl.seed_everything(config.training.seed, verbose=False)
     module = CycleGAN(xrays, radiographs, config, work / "pictures")
-    batches = Batches(torch.arange(max(module.counts)), config.training.batch, config.training.seed, shuffle=True)
     recipe = Recipe.of(config.training, radiographs.fingerprint, config, but=("set", "rig", "training", "distil"))
-    fit(module, batches, (), config.training, recipe, out, work)
+    fit(module, module.batches, (), config.training, recipe, out, work)
     return out
