@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fluoropose.errors import FileFormatError
-from fluoropose.learning.bundle import Bundle, LandmarkFacts, add_networks
+from fluoropose.learning.bundle import Bundle, LandmarkFacts, StyleFacts, add_networks
 from fluoropose.learning.config import load_config
 from fluoropose.learning.dataset import RadiographSet, make_dataset
 from fluoropose.learning.landmark_net import LandmarkNet
@@ -165,17 +165,29 @@ def test_an_interrupted_training_ends_like_another(
     """With remembered pictures, rates and styles; on a GPU the sums of convolutions are in no fixed order."""
     four = exactly(longer(config, 4))
     train_style(four, tmp_path / "whole.fpbundle", tmp_path / "whole")
+    out = tmp_path / "parts.fpbundle"
     with monkeypatch.context() as patch:
         third_epoch_fails(patch)
         with pytest.raises(ZeroDivisionError):
-            train_style(four, tmp_path / "parts.fpbundle", tmp_path / "parts")
-    train_style(four, tmp_path / "parts.fpbundle", tmp_path / "parts")
+            train_style(four, out, tmp_path / "parts")
+    seconds = [trained(out).training["seconds"]]
+    train_style(four, out, tmp_path / "parts")
+    seconds.append(trained(out).training["seconds"])
+    assert 0 < seconds[0] < seconds[1]
+    assert trained(out).training["epochs"] == 4
+    assert trained(out).trained_on
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert {"_made_xrays.kept", "_made_xrays.seen"} <= set(whole)
     assert int(whole["_made_xrays.seen"]) == 4 * 12
     for name, value in whole.items():
         tolerance = 0.02 if torch.cuda.is_available() else 0.0
         torch.testing.assert_close(parts[name], value, rtol=tolerance, atol=tolerance, msg=name)
+
+
+def trained(bundle: Path) -> StyleFacts:
+    facts = Bundle.load(bundle).manifest.networks.translate
+    assert facts is not None
+    return facts
 
 
 def exactly(config: TranslationConfig) -> TranslationConfig:
@@ -204,8 +216,7 @@ def test_captured_steps_do_what_eager_ones_do(
     for way in ("graph", "eager"):
         state = torch.load(tmp_path / way / "last.ckpt", weights_only=False, map_location="cpu")
         assert state["global_step"] == 5 * 6 * 2
-        facts = Bundle.load(tmp_path / f"{way}.fpbundle").manifest.networks.translate
-        assert facts is not None
+        facts = trained(tmp_path / f"{way}.fpbundle")
         norm = float(state["state_dict"]["translate.layers.0.weight"].norm())
         told.append([*(facts.training[f"train_{name}"] for name in ("cycle", "content", "discriminators")), norm])
         assert int(state["state_dict"]["_made_xrays.seen"]) == 60

@@ -117,7 +117,8 @@ def bundle(
     console.print(f"bone: [bold]{manifest.bone_name}[/bold] ({manifest.bone_fingerprint[:12]}), {manifest.views} views")
     for name, facts in manifest.networks.named().items():
         weights = "" if facts.parameters is None else f", {facts.parameters:,} weights"
-        table = Table(title=f"{name}: {facts.size} px{weights}", title_justify="left", show_header=False)
+        place = "" if facts.trained_on is None else f", trained on {facts.trained_on}"
+        table = Table(title=f"{name}: {facts.size} px{weights}{place}", title_justify="left", show_header=False)
         for key, value in facts.training.items():
             table.add_row(key.replace("_", " "), f"{value:.4g}")
         console.print(table)

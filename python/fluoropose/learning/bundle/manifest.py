@@ -56,7 +56,9 @@ class NetworkFacts(Config):
     preprocessing
         From crop to input, in [-1, 1].
     training
-        Numbers of the training, for people to read.
+        Numbers of the training, for people to read: "epochs" and "seconds" until it was as it is, errors in tests.
+    trained_on
+        The device; None in older bundles.
     parameters
         How many weights it has; None in bundles of version 1.
     sha256
@@ -66,6 +68,7 @@ class NetworkFacts(Config):
     size: PositiveInt
     preprocessing: Preprocessing
     training: dict[str, float]
+    trained_on: str | None = None
     parameters: int | None = None
     sha256: str = ""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import time
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ from fluoropose.errors import FileFormatError
 from fluoropose.learning.config import EpochsConfig
 from fluoropose.learning.training.batches import Batches
 
-__all__ = ["Exportable", "Recipe", "fastest_precision", "fit"]
+__all__ = ["Exportable", "Recipe", "device_name", "fastest_precision", "fit"]
 
 _SCORE = "test_loss"
 
@@ -29,8 +31,8 @@ _SCORE = "test_loss"
 class Exportable(Protocol):
     """A Lightning module that can put its networks, as they are, into a bundle."""
 
-    def export(self, out: Path) -> None:
-        """Add to the bundle at ``out``."""
+    def export(self, out: Path, so_far: dict[str, float]) -> None:
+        """Add to the bundle at ``out``; ``so_far``: how many epochs and seconds the training has taken."""
 
 
 class Recipe(str):
@@ -106,10 +108,12 @@ def _fit(
     patience: int | None,
     accelerator: Literal["auto", "cpu"],
 ) -> None:
+    clock = _Clock()
     callbacks: list[Callback] = [
         ModelCheckpoint(work, "last", enable_version_counter=False),
         _SameTraining(recipe),
-        _ExportBetter(out) if tests else _ExportEvery(out),
+        clock,
+        _ExportBetter(out, clock) if tests else _ExportEvery(out, clock),
     ]
     if patience is not None:
         callbacks += [EarlyStopping(_SCORE, patience=patience)]
@@ -143,6 +147,11 @@ def fastest_precision(accelerator: Literal["auto", "cpu"]) -> Literal["32-true",
     if accelerator == "auto" and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
     return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
+
+
+def device_name(device: torch.device) -> str:
+    """Return what people call a device that is there."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {platform.machine()}"
 
 
 @contextmanager
@@ -186,23 +195,51 @@ class _SameTraining(Callback):
             )
 
 
+class _Clock(Callback):
+    """How long the training has taken, all its parts together where it was resumed."""
+
+    def __init__(self) -> None:
+        self._before, self._begun = 0.0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Until now."""
+        return self._before + time.monotonic() - self._begun
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin, or go on."""
+        self._begun = time.monotonic()
+
+    def state_dict(self) -> dict[str, float]:
+        """Remember the time in the checkpoint."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Go on from a checkpoint's time."""
+        self._before = state_dict["seconds"]
+
+    def so_far(self, trainer: pl.Trainer) -> dict[str, float]:
+        """Return the epochs and seconds that the present weights have taken."""
+        return {"epochs": float(trainer.current_epoch + 1), "seconds": round(self.seconds, 1)}
+
+
 class _ExportEvery(Callback):
     """Export after every epoch."""
 
-    def __init__(self, out: Path) -> None:
-        self._out = out
+    def __init__(self, out: Path, clock: _Clock) -> None:
+        self._out, self._clock = out, clock
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Export."""
         if trainer.is_global_zero:
-            pl_module.export(self._out)  # type: ignore[operator]  # Exportable
+            cast(Exportable, pl_module).export(self._out, self._clock.so_far(trainer))
 
 
 class _ExportBetter(Callback):
     """Export after every epoch with a lower test loss than all before, also across a resume."""
 
-    def __init__(self, out: Path) -> None:
-        self._out = out
+    def __init__(self, out: Path, clock: _Clock) -> None:
+        self._out, self._clock = out, clock
         self._score: float | None = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -213,7 +250,7 @@ class _ExportBetter(Callback):
         if self._score is None or float(score) < self._score:
             self._score = float(score)
             if trainer.is_global_zero:
-                cast(Exportable, pl_module).export(self._out)
+                cast(Exportable, pl_module).export(self._out, self._clock.so_far(trainer))
 
     def state_dict(self) -> dict[str, float | None]:
         """Remember the best score in the checkpoint."""

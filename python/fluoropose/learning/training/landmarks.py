@@ -14,6 +14,7 @@ from fluoropose.learning.bundle import LandmarkFacts, add_networks
 from fluoropose.learning.config import LearningConfig, TrainingConfig
 from fluoropose.learning.dataset import RadiographSet
 from fluoropose.learning.landmark_net import LandmarkNet
+from fluoropose.learning.training.fit import device_name
 from fluoropose.learning.training.module import TEST_STYLES, SetTraining, train_on_set, work_folder
 
 __all__ = ["LandmarkTraining", "train_landmarks"]
@@ -99,7 +100,7 @@ class LandmarkTraining(SetTraining):
             values["test_median_px"] = (square.sum(-1).sqrt()[inside] * self.size / 2).median()
         self.log_dict(values, prog_bar=True, batch_size=len(rows), sync_dist=True, add_dataloader_idx=False)
 
-    def export(self, out: Path) -> None:
+    def export(self, out: Path, so_far: dict[str, float]) -> None:
         """Put the network, as it is, into a bundle."""
         logged = self.logged()
         logs = {k.replace("_mse", "_log10_mse"): math.log10(v + 1e-12) for k, v in logged.items() if "_mse" in k}
@@ -107,7 +108,8 @@ class LandmarkTraining(SetTraining):
             size=self.size,
             preprocessing=self.config.preprocessing,
             crop_margin=self.config.training.crop_margin,
-            training={k: v for k, v in logged.items() if "_mse" not in k} | logs,
+            training=so_far | {k: v for k, v in logged.items() if "_mse" not in k} | logs,
+            trained_on=device_name(self.device),
         )
         add_networks(out, self.radiographs.owner, {"landmarks": (self.net, facts)}, self.loop.stored)
 

@@ -135,10 +135,13 @@ class SetTraining(pl.LightningModule):
         self._steps = self.batches.steps
         self._step = fastest_step(self, self._improve)
 
+    def on_fit_end(self) -> None:
+        """Let go of the graph, whose weights are about to move."""
+        self._step = self._improve
+
     def logged(self) -> dict[str, float]:
         """Return what was last logged, for the bundle."""
-        found = {k: float(v) for k, v in self.trainer.callback_metrics.items() if torch.isfinite(v)}
-        return {"epochs": self.current_epoch + 1, **found}
+        return {k: float(v) for k, v in self.trainer.callback_metrics.items() if torch.isfinite(v)}
 
 
 def train_on_set(module: SetTraining, name: NetworkName, out: Path, work: Path) -> Path:

@@ -13,6 +13,7 @@ from fluoropose.learning.bundle import SegmentFacts, add_networks
 from fluoropose.learning.config import LearningConfig
 from fluoropose.learning.dataset import RadiographSet
 from fluoropose.learning.segment_net import SegmentNet
+from fluoropose.learning.training.fit import device_name
 from fluoropose.learning.training.module import TEST_STYLES, SetTraining, train_on_set, work_folder
 
 __all__ = ["SegmentTraining", "train_segment"]
@@ -75,9 +76,14 @@ class SegmentTraining(SetTraining):
             values["test_loss"] = self._loss(logits, mask)
         self.log_dict(values, prog_bar=True, batch_size=len(rows), sync_dist=True, add_dataloader_idx=False)
 
-    def export(self, out: Path) -> None:
+    def export(self, out: Path, so_far: dict[str, float]) -> None:
         """Put the network, as it is, into a bundle."""
-        facts = SegmentFacts(size=self.size, preprocessing=self.config.preprocessing, training=self.logged())
+        facts = SegmentFacts(
+            size=self.size,
+            preprocessing=self.config.preprocessing,
+            training=so_far | self.logged(),
+            trained_on=device_name(self.device),
+        )
         network = nn.Sequential(self.net, nn.Sigmoid())
         add_networks(out, self.radiographs.owner, {"segment": (network, facts)}, self.loop.stored)
 

@@ -145,12 +145,13 @@ class UncertaintyTraining(SetTraining):
         distance = (predicted - labels).norm(dim=-1)
         return distance, self.net.log_spread(flat, views).float(), (predicted.abs() < 1).all(-1)
 
-    def export(self, out: Path) -> None:
+    def export(self, out: Path, so_far: dict[str, float]) -> None:
         """Put the network, as it is, in place of the landmark network it rests on."""
         logged = self.logged()
         factor = torch.tensor(logged["factor"] * _SD_PER_SPREAD)
         self.net.log_factor = factor.log().to(self.device)
         training = self.facts.training | self._reliability(float(factor))
+        training["uncertainty_seconds"] = so_far["seconds"]
         facts = self.facts.model_copy(update={"deviations": True, "training": training})
         add_networks(out, self._owner, {"landmarks": (self.net, facts)}, self.config.training.stored)
 

@@ -16,6 +16,7 @@ from fluoropose.learning.dataset import RadiographSet
 from fluoropose.learning.preprocess import Preprocessing
 from fluoropose.learning.style import draw
 from fluoropose.learning.training.batches import Batches
+from fluoropose.learning.training.fit import device_name
 from fluoropose.learning.training.graphed import Graphed, Step, beside, fastest_step, set_rate
 from fluoropose.learning.translation.config import TranslationConfig
 from fluoropose.learning.translation.content import content_loss
@@ -198,6 +199,10 @@ class CycleGAN(pl.LightningModule):
         graphed = isinstance(self._step, Graphed)
         self._side = torch.cuda.Stream(self.device) if graphed else None  # type: ignore[no-untyped-call]
 
+    def on_fit_end(self) -> None:
+        """Let go of the graph, whose weights are about to move."""
+        self._step, self._side = self._improve, None
+
     def on_train_epoch_start(self) -> None:
         """Set the learning rate: constant in the first half of the epochs, then falling to zero."""
         data = self.config.training
@@ -219,12 +224,16 @@ class CycleGAN(pl.LightningModule):
         rows = (given.xrays, made[0], given.radiographs, made[1])
         save_samples(path, [row[:, 0].float().cpu().numpy() for row in rows])
 
-    def export(self, out: Path) -> None:
+    def export(self, out: Path, so_far: dict[str, float]) -> None:
         """Put both generators into the bundle at ``out``."""
         means = {k: float(v) for k, v in self.trainer.callback_metrics.items() if k.endswith("_epoch")}
         found = {k.removesuffix("_epoch"): value for k, value in means.items() if math.isfinite(value)}
-        training = {"epochs": float(self.current_epoch + 1), **found}
-        facts = StyleFacts(size=self.size, preprocessing=self._preprocessing, training=training)
+        facts = StyleFacts(
+            size=self.size,
+            preprocessing=self._preprocessing,
+            training=so_far | found,
+            trained_on=device_name(self.device),
+        )
         add_networks(out, self._owner, {"translate": (self.translate, facts), "untranslate": (self.untranslate, facts)})
 
 

@@ -15,7 +15,7 @@ from torch.nn.functional import l1_loss
 from fluoropose.errors import FileFormatError
 from fluoropose.learning.bundle import Bundle, Owner, StyleFacts, StyleNetwork, add_networks
 from fluoropose.learning.training.batches import Batches
-from fluoropose.learning.training.fit import Recipe, fit
+from fluoropose.learning.training.fit import Recipe, device_name, fit
 from fluoropose.learning.translation.config import DistilConfig, TranslationConfig
 from fluoropose.learning.translation.content import phi
 from fluoropose.learning.translation.domains import load_domains
@@ -111,11 +111,15 @@ class Distillation(pl.LightningModule):
         optimiser = torch.optim.AdamW(self.student.parameters(), data.learning_rate, weight_decay=data.weight_decay)
         return [optimiser], [torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, data.epochs)]
 
-    def export(self, out: Path) -> None:
+    def export(self, out: Path, so_far: dict[str, float]) -> None:
         """Put the small generator into the bundle."""
         found = {k: float(v) for k, v in self.trainer.callback_metrics.items() if torch.isfinite(v)}
-        training = {"epochs": float(self.current_epoch + 1), **found, **self._times}
-        facts = StyleFacts(size=self._facts.size, preprocessing=self._facts.preprocessing, training=training)
+        facts = StyleFacts(
+            size=self._facts.size,
+            preprocessing=self._facts.preprocessing,
+            training=so_far | found | self._times,
+            trained_on=device_name(self.device),
+        )
         add_networks(out, self._owner, {"translate_small": (self.student, facts)}, self.config.stored)
 
 
