@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fluoropose.learning.bundle import Bundle, Placed, add_networks
 from fluoropose.learning.bundle.archive import quiet
 from fluoropose.learning.bundle.captured import Captured
-from fluoropose.learning.bundle.precision import name_device
+from fluoropose.learning.bundle.precision import name_device, reduce_weights
 from fluoropose.learning.landmark_net import LandmarkNet
 from fluoropose.learning.preprocess import Preprocessing
 from fluoropose.learning.segment_net import SegmentNet
@@ -101,6 +101,23 @@ def test_devices_that_an_export_named_are_the_one_it_runs_on() -> None:
         module = torch.jit.freeze(torch.jit.trace(Counting(), torch.ones(3)).eval())  # type: ignore[no-untyped-call]
         name_device(module.graph, torch.device("meta"))
     assert module(torch.ones(3)).device.type == "meta"
+
+
+def test_rounding_weights_once_changes_nothing_that_autocast_gives() -> None:
+    net, crops, views = LandmarkNet(N, 2, SIZE, width=16).eval(), torch.rand(2, 1, SIZE, SIZE), torch.tensor([0, 1])
+    with torch.inference_mode(), quiet():
+        exported = torch.jit.trace(net, (crops, views))  # type: ignore[no-untyped-call]
+        plain, rounded = torch.jit.freeze(exported), torch.jit.freeze(exported)
+        reduce_weights(rounded.graph, torch.bfloat16)
+        assert "BFloat16" in str(
+            [
+                one.t("value").type()
+                for one in rounded.graph.findAllNodes("prim::Constant", False)
+                if one.hasAttribute("value") and one.kindOf("value") == "t"
+            ]
+        )
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(rounded(crops, views), plain(crops, views), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("module", [LandmarkNet(N, 2, SIZE, width=16).eval(), Seeing().eval(), Generator(8, 2)])

@@ -11,6 +11,8 @@ from fluoropose.learning.bundle.archive import quiet
 
 __all__ = ["OnDevice", "Precision", "fastest_precision"]
 
+_PRODUCTS = {"aten::_convolution", "aten::conv2d", "aten::linear"}
+
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -44,6 +46,7 @@ class OnDevice:
             self._module = torch.jit.freeze(module)
             if not self._on_processor:
                 name_device(self._module.graph, device)
+                reduce_weights(self._module.graph, torch.float16)  # once, not in every run
         self._reduced = torch.bfloat16 if self._on_processor else torch.float16
         self._enabled = not self._on_processor or precision == "bfloat16"
 
@@ -63,6 +66,14 @@ def name_device(graph: Any, device: torch.device) -> None:
     for one in _devices(graph):
         traced = torch.jit.trace(lambda one: one.to(device), torch.ones(1), check_trace=False)  # type: ignore[no-untyped-call]
         one.copyAttributes(_devices(traced.graph)[0])
+
+
+def reduce_weights(graph: Any, dtype: torch.dtype) -> None:
+    """Round the constants of convolutions and products of matrices to what autocast would make of them in every run."""
+    for one in graph.findAllNodes("prim::Constant"):
+        users = {use.user.kind() for use in one.output().uses()}
+        if users and users <= _PRODUCTS and one.output().isCompleteTensor():
+            one.t_("value", one.t("value").to(dtype))
 
 
 def _devices(graph: Any) -> list[Any]:
