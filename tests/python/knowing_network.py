@@ -83,6 +83,7 @@ class KnowingNetwork:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(11))
     path: Path = Path("knowing.fpbundle")
     deviations: bool = False
+    device: torch.device = PROCESSOR
 
     @property
     def landmarks(self) -> LandmarkNetwork:
