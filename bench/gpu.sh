@@ -59,6 +59,7 @@ mapfile -t marked < <(grep -l needs_cuda tests/python/test_*.py)
 step tests 120 "$python" -m pytest -m needs_cuda --junitxml="$out/tests.xml" "${marked[@]}"
 # Simulates its frames first, and a calibration where out/soak has none; 30 pairs a second for a minute.
 step soak 180 "$python" bench/soak.py --minutes 1 --device cuda --paper-size --work out/soak --out "$out/soak_gpu.json"
+step training 180 "$python" bench/training_speed.py --out "$out/training_speed.json"
 step drr 240 "$python" "${drr[@]}"
 step kernels 60 "$python" bench/drr_kernels.py --out "$out/drr_kernels.json" "${drr[@]:3}"
 refinement=(bench/refinement_gpu.py --out "$out/refinement_gpu.json" --trunk "$out/trunk.npz")

@@ -27,7 +27,7 @@ from fluoropose._files import write_text
 from fluoropose.learning.bundle import Owner
 from fluoropose.learning.config import LearningConfig, load_config
 from fluoropose.learning.dataset import RadiographSet
-from fluoropose.learning.training.fit import fastest_precision
+from fluoropose.learning.training.fit import device_name, fastest_precision
 from fluoropose.learning.training.graphed import fastest_step
 from fluoropose.learning.training.landmarks import LandmarkTraining
 from fluoropose.learning.training.module import SetTraining
@@ -62,7 +62,7 @@ def main() -> None:
     xrays = XRayPictures(shown, torch.ones_like(shown, dtype=torch.bool), torch.arange(n_xrays), ())
     trainings: dict[str, LandmarkTraining | CycleGAN] = {
         "landmarks": LandmarkTraining(random_set(learning, landmarks + tests), learning),
-        "style": CycleGAN(xrays, random_set(learning, n_radiographs + tests), style, told.out.parent),
+        "style": CycleGAN(xrays, random_set(learning, n_radiographs + tests), style, told.out.with_suffix(".pictures")),
     }
     rows = []
     for network, module in trainings.items():
@@ -72,8 +72,12 @@ def main() -> None:
         row = {"network": network, "steps_per_second": pace, "eager_steps_per_second": eager}
         rows.append(row | {"steps_in_full_run": steps, "projected_minutes": steps / pace / 60})
         console.print(rows[-1])
-    device = torch.cuda.get_device_name() if told.device == "cuda" else "processor"
-    document = {"device": device, "quick": told.quick, "rows": rows, "environment": Environment.here().model_dump()}
+    document = {
+        "device": device_name(torch.device(told.device)),
+        "quick": told.quick,
+        "rows": rows,
+        "environment": Environment.here().model_dump(),
+    }
     write_text(told.out, json.dumps(document, indent=1) + "\n")
 
 

@@ -78,7 +78,8 @@ class CycleGAN(pl.LightningModule):
         self._made_radiographs, self._made_xrays = Pool(pool, self.size), Pool(pool, self.size)
         self.register_buffer("_rate", torch.zeros(()), persistent=False)
         self._step: Step = self._improve
-        self._side: torch.cuda.Stream | None = None
+        self._reverse: torch.cuda.Stream | None = None  # of X-rays made from radiographs, and their cycle
+        self._judging: torch.cuda.Stream | None = None  # of the discriminators' gradients
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -126,20 +127,33 @@ class CycleGAN(pl.LightningModule):
         given, chance = Batch(*inputs[:-1]), inputs[-1]
         generators, discriminators = self.optimizers()  # type: ignore[attr-defined]  # one for each of the two
         self.toggle_optimizer(generators)
-        losses, as_radiographs, as_xrays = self.generator_losses(given)
-        self._lower(generators, losses["generators"])
-        self.untoggle_optimizer(generators)
-        self.toggle_optimizer(discriminators)
-        made = self._made_radiographs(as_radiographs, chance[:, 0]), self._made_xrays(as_xrays, chance[:, 1])
-        losses["discriminators"] = self._discriminator_loss(given, *made)
-        self._lower(discriminators, losses["discriminators"])
+        losses, *made = self.generator_losses(given)
+
+        def generate() -> None:
+            generators.zero_grad()
+            self.manual_backward(losses["generators"])
+            if self._reverse is not None:
+                torch.cuda.current_stream(self.device).wait_stream(self._reverse)
+            generators.step()
+            self.untoggle_optimizer(generators)
+
+        def judge() -> Tensor:  # changes no weights yet: the generators' gradients pass through them
+            self.toggle_optimizer(discriminators)
+            remembered = self._made_radiographs(made[0], chance[:, 0]), self._made_xrays(made[1], chance[:, 1])
+            loss = self._discriminator_loss(given, *remembered)
+            discriminators.zero_grad()
+            self.manual_backward(loss)
+            return loss
+
+        _, losses["discriminators"] = beside(self._judging, generate, judge)
+        discriminators.step()
         self.untoggle_optimizer(discriminators)
         return torch.stack([losses[name].detach() for name in _LOSSES])
 
     def generator_losses(self, given: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Return what the generators are to lower, and its parts; and what they made: radiographs, and X-rays."""
         (of_xrays, as_radiographs), (of_radiographs, as_xrays) = beside(
-            self._side,
+            self._reverse,
             lambda: self._cycle(self.translate, self.untranslate, self.like_radiographs, given.xrays, given.lit_xrays),
             lambda: self._cycle(
                 self.untranslate, self.translate, self.like_xrays, given.radiographs, given.lit_radiographs
@@ -164,19 +178,8 @@ class CycleGAN(pl.LightningModule):
         return torch.stack([adversarial.float(), cycle.float(), content]), made
 
     def _discriminator_loss(self, given: Batch, as_radiographs: Tensor, as_xrays: Tensor) -> Tensor:
-        first, second = beside(
-            self._side,
-            lambda: _judging_loss(self.like_radiographs, given.radiographs, as_radiographs),
-            lambda: _judging_loss(self.like_xrays, given.xrays, as_xrays),
-        )
-        return first + second
-
-    def _lower(self, optimiser: Any, loss: Tensor) -> None:
-        optimiser.zero_grad()
-        self.manual_backward(loss)
-        if self._side is not None:
-            torch.cuda.current_stream(self.device).wait_stream(self._side)
-        optimiser.step()
+        of_radiographs = _judging_loss(self.like_radiographs, given.radiographs, as_radiographs)
+        return of_radiographs + _judging_loss(self.like_xrays, given.xrays, as_xrays)
 
     def configure_optimizers(self) -> Any:
         """Adam for the generators and for the discriminators."""
@@ -197,11 +200,12 @@ class CycleGAN(pl.LightningModule):
         self._radiographs.to(self.device)
         self._step = fastest_step(self, self._improve)
         graphed = isinstance(self._step, Graphed)
-        self._side = torch.cuda.Stream(self.device) if graphed else None  # type: ignore[no-untyped-call]
+        self._reverse = torch.cuda.Stream(self.device) if graphed else None  # type: ignore[no-untyped-call]
+        self._judging = torch.cuda.Stream(self.device) if graphed else None  # type: ignore[no-untyped-call]
 
     def on_fit_end(self) -> None:
         """Let go of the graph, whose weights are about to move."""
-        self._step, self._side = self._improve, None
+        self._step, self._reverse, self._judging = self._improve, None, None
 
     def on_train_epoch_start(self) -> None:
         """Set the learning rate: constant in the first half of the epochs, then falling to zero."""

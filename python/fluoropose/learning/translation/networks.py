@@ -70,12 +70,12 @@ def _convolution(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn
         "reflect" if stride == 1 else "zeros"
     )  # zeros beyond the edge would be seen as grey there
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, padding_mode=mode, bias=False)
-    return [convolution, nn.InstanceNorm2d(outputs), nn.ReLU(inplace=True)]
+    return [convolution, nn.InstanceNorm2d(outputs), nn.ReLU()]  # in place, its gradient would need six copies
 
 
 def _up(inputs: int, outputs: int) -> list[nn.Module]:
     convolution = nn.ConvTranspose2d(inputs, outputs, 3, 2, padding=1, output_padding=1, bias=False)
-    return [convolution, nn.InstanceNorm2d(outputs), nn.ReLU(inplace=True)]
+    return [convolution, nn.InstanceNorm2d(outputs), nn.ReLU()]
 
 
 def _begin(module: nn.Module) -> None:
