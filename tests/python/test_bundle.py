@@ -20,6 +20,7 @@ from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import Pose, View
 from fluoropose.learning.bundle import (
     Bundle,
+    NetworkFacts,
     NetworkName,
     Owner,
     Precision,
@@ -285,6 +286,22 @@ def test_the_world_and_the_pixels_do_not_matter_to_a_network() -> None:
         assert b.field == pytest.approx(a.field, rel=1e-9)
         np.testing.assert_allclose(b.first_from_view, a.first_from_view, atol=1e-9)
         np.testing.assert_allclose(b.source_mm, a.source_mm, atol=1e-6)
+
+
+@pytest.mark.parametrize(("plain", "translation", "says"), [(True, False, "plain"), (False, True, "many styles")])
+def test_what_the_landmark_network_was_not_trained_on_is_warned_of(
+    plain: bool, translation: bool, says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "told.fpbundle"
+    networks: dict[NetworkName, tuple[nn.Module, NetworkFacts]] = {
+        "landmarks": (toy_network(), FACTS.model_copy(update={"plain": plain})),
+        "translate": (nn.Identity(), STYLES),
+    }
+    add_networks(path, toy_owner(), networks)
+    bundle = Bundle.load(path)
+    with pytest.warns(UserWarning, match=says):
+        bundle.asked(False, translation)
+    bundle.asked(False, not translation)
 
 
 def test_of_two_translations_the_small_one_is_the_processors(tmp_path: Path) -> None:

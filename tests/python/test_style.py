@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from fluoropose.learning.config import StyleConfig
+from fluoropose.learning.config import StyleConfig, load_config
 from fluoropose.learning.style import Samples, draw, ragged
+from fluoropose.learning.translation.config import PlainStyle
 
 SIZE, BORDER = 64, 12
 CANVAS = SIZE + 2 * BORDER
@@ -146,3 +149,14 @@ def test_automatic_exposure_meets_the_level() -> None:
         dark = np.quantile(1 - pictures.numpy(), 0.3, axis=(1, 2))
         # Measured within 0.01: the blobs cover less than three tenths of a picture, where the body alone is seen.
         assert np.abs(dark / expected - 1).max() < 0.05
+
+
+@pytest.mark.parametrize("config", ["head_plain.toml", "knee_plain.toml"])
+def test_plain_styles_are_told_from_others(config: str) -> None:
+    path = Path(__file__).parents[2] / "bench" / "configs" / config
+    style = load_config(path).style
+    assert style.plain
+    assert PlainStyle().plain
+    assert not StyleConfig().plain
+    for name, value in (("noise", (0.0, 0.01)), ("exposure", (1.0, 2.0)), ("beads", 1), ("gamma", (0.3, 0.4))):
+        assert not style.model_copy(update={name: value}).plain

@@ -235,6 +235,19 @@ class StyleConfig(Config):
     black: Range = (0.0, 0.06)
     mask_play_px: float = Field(default=3.0, ge=0, le=16)
 
+    @property
+    def plain(self) -> bool:
+        """Whether pictures are plain radiographs: no effect of an X-ray machine, nothing that is not in the set."""
+        absent = (self.tissue, self.hardening, self.scatter, self.glare, self.shading, self.blur_px, self.noise)
+        as_they_are = (self.bone, self.surroundings, self.exposure)
+        return (
+            all(most == 0 for _, most in (*absent, self.black))
+            and all(least == most == 1 for least, most in as_they_are)
+            and self.gamma[0] == self.gamma[1]
+            and self.level is None
+            and not (self.limbs or self.shafts or self.metal or self.beads or self.occluder_share)
+        )
+
 
 class EpochsConfig(Config):
     """How long a training takes, and in what precision.

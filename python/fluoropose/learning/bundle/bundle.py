@@ -115,7 +115,7 @@ class Bundle:
         """Return the networks that a trial asks for.
 
         Of two translations the large one is taken on a GPU, and the small one on the processor, also when the GPU has
-        failed.
+        failed. What does not go together with the radiographs that the landmark network was trained on is warned of.
 
         Raises
         ------
@@ -126,6 +126,12 @@ class Bundle:
             raise InputError(f"{self.path}: expected a segmentation network, found none; fluoropose train segment")
         if translation and self._translator is None:
             raise InputError(f"{self.path}: expected a translation network, found none; fluoropose train style")
+        landmarks = self.manifest.networks.landmarks
+        if landmarks is not None and landmarks.plain is not None and landmarks.plain != translation:
+            seen = (
+                "plain radiographs alone: translate" if landmarks.plain else "X-rays of many styles: do not translate"
+            )
+            warnings.warn(f"{self.path}: the landmark network was trained on {seen} the frames", stacklevel=3)
         return self.segment if segmentation else None, self._translator if translation else None
 
     @cached_property

@@ -84,11 +84,14 @@ class LandmarkFacts(NetworkFacts):
         Whether a third output tells the logarithm of the position's standard deviation per axis, in the same unit.
     crop_margin
         Side of a close region relative to the landmarks' box; None: always the whole field.
+    plain
+        Whether it has seen plain radiographs alone, so that X-rays must be translated first; None: not known.
     """
 
     coordinates: Literal["2 (px + 0.5) / size - 1"] = "2 (px + 0.5) / size - 1"
     deviations: bool = False
     crop_margin: float | None
+    plain: bool | None = None
 
 
 class SegmentFacts(NetworkFacts):

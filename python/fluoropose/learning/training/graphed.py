@@ -6,6 +6,8 @@ outside and given to it, and what changes from step to step, such as the learnin
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
@@ -45,6 +47,8 @@ def fastest_step(module: pl.LightningModule, step: Step) -> Step:
 class Graphed:
     """A training step that runs as it is a few times, is then captured, and from then on replayed.
 
+    One that cannot be captured goes on as it is, with a warning.
+
     Parameters
     ----------
     step
@@ -69,7 +73,13 @@ class Graphed:
             self._left -= 1
             return self._as_it_is(inputs)
         if self._graph is None:
-            self._graph = self._captured(inputs)  # which does not run it
+            try:
+                self._graph = self._captured(inputs)  # which does not run it
+            except RuntimeError as error:
+                first = str(error).strip().splitlines()[:1]
+                warnings.warn(f"no CUDA graph of the training step, which goes on without one: {first}", stacklevel=2)
+                self._left = sys.maxsize
+                return self._as_it_is(inputs)
         else:
             self._replayed()
             for given, one in zip(self._given, inputs, strict=True):

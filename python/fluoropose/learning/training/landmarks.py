@@ -108,6 +108,7 @@ class LandmarkTraining(SetTraining):
             size=self.size,
             preprocessing=self.config.preprocessing,
             crop_margin=self.config.training.crop_margin,
+            plain=self.config.style.plain,
             training=so_far | {k: v for k, v in logged.items() if "_mse" not in k} | logs,
             trained_on=device_name(self.device),
         )
