@@ -14,14 +14,12 @@ from drr_scenes import affine
 from fluoropose.bone import Bone
 from fluoropose.distortion import Distortion
 from fluoropose.drr import Renderer
-from fluoropose.errors import InputError
 from fluoropose.geometry import Pose, View
 from fluoropose.refinement import (
     Adam,
     Bobyqa,
     Box,
     CmaEs,
-    CrossCorrelation,
     FixedView,
     GradientCorrelation,
     GradientInformation,
@@ -32,7 +30,6 @@ from fluoropose.refinement import (
     Objective,
     Optimiser,
     Powell,
-    Refinement,
     Refiner,
     Schedule,
     Starts,
@@ -357,46 +354,3 @@ def test_the_peers_optimisers_find_it_too(optimiser: Optimiser) -> None:
     assert turn < 0.4
     assert shift < 0.06
     assert found.covariance is None
-
-
-def test_windows_are_not_halved_until_nothing_is_left_in_them() -> None:
-    refiner = Refiner(rig(), bone(), most_px=64)
-    levels = refiner.refine(frames(TISSUE), off(2.0, 2.0)).levels
-    assert [level.size_px for level in levels] == [32, 64]
-    with pytest.raises(InputError, match="coarsest_px: expected a positive number"):
-        Schedule(coarsest_px=0)
-
-
-# --- doubt and bad input --------------------------------------------------------------------------------------------
-
-
-def test_a_refinement_that_ran_away_or_gained_nothing_is_doubted() -> None:
-    refiner = Refiner(rig(), bone())
-    level = refiner.refine(frames(Scene()), TRUTH).levels
-    away = Refinement(off(40.0, 0.0), 0.9, 0.5, None, level)
-    assert "ran away by 40.0 degrees" in refiner.doubt(away, TRUTH)
-    assert "did not become more alike" in refiner.doubt(Refinement(TRUTH, 0.5, 0.5, None, level), TRUTH)
-
-
-def test_bad_input_is_named() -> None:
-    refiner = Refiner(rig(), bone())
-    with pytest.raises(InputError, match="frames: expected one per view"):
-        refiner.refine(frames(Scene())[:1], TRUTH)
-    with pytest.raises(InputError, match="frame: expected shape"):
-        refiner.refine([f[:9] for f in frames(Scene())], TRUTH)
-    with pytest.raises(InputError, match="points_mm: expected some in the field"):
-        refiner.refine(frames(Scene()), Pose(TRUTH.rotation, [900.0, 0.0, -330.0]))
-    with pytest.raises(InputError, match="skipped: expected 0 to 3"):
-        Schedule(4, skipped=4)
-    with pytest.raises(InputError, match="fixed: expected at least one window"):
-        refine(refiner.moving, [], TRUTH)
-    with pytest.raises(InputError, match="metric: expected one that is a sum of squares"):
-        refine(refiner.moving, windows(Scene(), TRUTH), TRUTH, metric=GradientInformation())
-    with pytest.raises(InputError, match="expected even sides"):
-        refine(
-            refiner.moving,
-            windows(Scene(), TRUTH),
-            TRUTH,
-            metric=CrossCorrelation(),
-            schedule=Schedule(9, coarsest_px=1),
-        )

@@ -24,7 +24,7 @@ _POINTS = 500  # of the surface are enough to place a window
 
 
 class Refiner:
-    """Matches radiographs of a bone to the frames of a rig.
+    """Matches radiographs of a bone to the frames of a rig; where a GPU fails, the processor goes on.
 
     Parameters
     ----------
@@ -38,6 +38,11 @@ class Refiner:
         What is rendered, where another refiner has it already, and where; by default made from the bone.
     device
         Where it is made to render and to be compared, "cpu" or "cuda"; see `LevenbergMarquardt`.
+
+    Attributes
+    ----------
+    problem
+        Why it runs on the processor instead; "" where it does not.
 
     Raises
     ------
@@ -58,11 +63,17 @@ class Refiner:
         moving: MovingBone | None = None,
         device: Device = "cpu",
     ) -> None:
-        self._rig, self._most_px = rig, most_px
+        self._rig, self._bone, self._most_px = rig, bone, most_px
         self._surface = bone.vertices[:: max(1, len(bone.vertices) // _POINTS)]
         self._metric, self._optimiser = metric, optimiser
         self._schedule, self._starts = schedule or Schedule(), starts or Starts(count=8)
-        self.moving = moving or MovingBone(bone_alone(bone), device)
+        self.problem = ""
+        try:
+            self.moving = moving or MovingBone(bone_alone(bone), device)
+        except RuntimeError as error:
+            if device == "cpu":
+                raise
+            self._fall(error)
 
     def windows(self, frames: Sequence[NDArray[np.float32]], near: Pose) -> list[FixedView]:
         """Cut the windows round the bone at a pose out of the frames, one (h, w) per view, bright = attenuating."""
@@ -80,15 +91,31 @@ class Refiner:
         InputError
             If frames do not fit the rig, or the bone lies outside the field of a view.
         """
+        windows = self.windows(frames, start)
+        try:
+            return self._refined(windows, start)
+        except RuntimeError as error:  # out of memory, lost, or anything else that CUDA says
+            if self.moving.device == "cpu":
+                raise
+            self._fall(error)
+        return self._refined(windows, start)
+
+    def _refined(self, windows: list[FixedView], start: Pose) -> Refinement:
         return refine(
             self.moving,
-            self.windows(frames, start),
+            windows,
             start,
             metric=self._metric,
             optimiser=self._optimiser,
             schedule=self._schedule,
             starts=self._starts,
         )
+
+    def _fall(self, error: RuntimeError) -> None:
+        """Go over to the processor, for good."""
+        first = str(error).strip().splitlines() or [type(error).__name__]
+        self.problem = f"refinement: cuda failed, the processor goes on: {first[0]}"
+        self.moving = MovingBone(bone_alone(self._bone))
 
     def doubt(self, found: Refinement, start: Pose) -> str:
         """Return why a refinement is not to be trusted more than its start, or "".

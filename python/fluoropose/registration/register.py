@@ -109,8 +109,9 @@ def register_trial(
         if progress is not None:
             finished = [rows[n] for n in wanted if n in rows]
             progress(len(finished), len(wanted), sum(row.status is Status.FAILED for row in finished))
-    if inputs.registrar.sight.problem:
-        warnings.warn(inputs.registrar.sight.problem, stacklevel=2)
+    for problem in (inputs.registrar.sight.problem, "" if inputs.refiner is None else inputs.refiner.problem):
+        if problem:
+            warnings.warn(problem, stacklevel=2)
     kept = tuple(rows[n] for n in sorted(rows))
     failed = sum(row.status is Status.FAILED for row in kept)
     summary = summarise(len(kept), failed, seconds=seconds + time.perf_counter() - started)

@@ -58,6 +58,11 @@ class Closer:
             self._refiners[side], moving = refiner, refiner.moving
         self._took_ms = dict.fromkeys(self._refiners, 0.0)
 
+    @property
+    def problem(self) -> str:
+        """Why it runs on the processor instead of a GPU; "" where it does not."""
+        return next((refiner.problem for refiner in self._refiners.values() if refiner.problem), "")
+
     def refine(self, frames: Sequence[NDArray[np.float32]], found: Registration) -> tuple[Registration, int]:
         """Return a registration with its pose refined, and the side of the windows (px).
 

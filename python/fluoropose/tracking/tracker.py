@@ -149,8 +149,8 @@ class Tracker:
     @property
     def problems(self) -> tuple[str, ...]:
         """What went wrong with the machine, and how it goes on."""
-        problem = self._registrar.sight.problem
-        return (problem,) if problem else ()
+        problems = self._registrar.sight.problem, "" if self._closer is None else self._closer.problem
+        return tuple(problem for problem in problems if problem)
 
     def forget(self) -> None:
         """Give the track up; the next pair is searched for in the whole field."""
