@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -11,6 +12,7 @@ from torch import Tensor
 __all__ = ["Captured", "Function", "several"]
 
 Function: TypeAlias = Callable[..., Tensor | tuple[Tensor, ...]]
+_Shapes: TypeAlias = tuple[tuple[torch.Size, torch.dtype], ...]
 
 _MOST = 16  # graphs that are kept; a trial's batches have fewer shapes
 _WARM_UP = 3  # runs before a graph is recorded: in these cuDNN chooses its kernels, and libraries make their handles
@@ -25,7 +27,8 @@ class Captured:
     """Runs a function of tensors on a CUDA device, with inputs and outputs on the processor.
 
     For every combination of shapes it is recorded once and then replayed: nothing is allocated, numbers go through
-    pinned memory, and the processor waits once. So it must do the same work for all numbers, and never wait itself.
+    pinned memory, and the processor waits once. So it must do the same work for all numbers, and never wait itself;
+    one that cannot be recorded runs step by step there, with a warning.
 
     Parameters
     ----------
@@ -37,21 +40,35 @@ class Captured:
 
     def __init__(self, function: Function, device: torch.device) -> None:
         self._function, self._device = function, device
-        self._recordings: dict[tuple[tuple[torch.Size, torch.dtype], ...], _Recording] = {}
+        self._recordings: dict[_Shapes, _Recording] = {}
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._stream.wait_stream(torch.cuda.current_stream(device))  # on which the function may still be made
         self._pool = torch.cuda.graph_pool_handle()  # shared: the outputs of one are copied before another runs
+        self._records = True
 
     @torch.inference_mode()
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Run the function."""
         shapes = tuple((one.shape, one.dtype) for one in inputs)
         with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
-            if shapes not in self._recordings:
-                while len(self._recordings) >= _MOST:
-                    del self._recordings[next(iter(self._recordings))]
-                self._recordings[shapes] = _Recording(self._function, inputs, self._stream, self._pool)
-            return self._recordings[shapes].replay(inputs)
+            if self._records and shapes not in self._recordings:
+                self._record(shapes, inputs)
+            if self._records:
+                return self._recordings[shapes].replay(inputs)
+            made = self._function(*(one.to(self._device) for one in inputs))
+            return tuple(one.cpu() for one in several(made))
+
+    def _record(self, shapes: _Shapes, inputs: Sequence[Tensor]) -> None:
+        while len(self._recordings) >= _MOST:
+            del self._recordings[next(iter(self._recordings))]
+        try:
+            self._recordings[shapes] = _Recording(self._function, inputs, self._stream, self._pool)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            first = str(error).strip().splitlines()[:1]
+            warnings.warn(f"no CUDA graph of the networks, which go on without one: {first}", stacklevel=3)
+            self._records = False
 
 
 class _Recording:
