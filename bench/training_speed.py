@@ -27,7 +27,7 @@ from fluoropose._files import write_text
 from fluoropose.learning.bundle import Owner
 from fluoropose.learning.config import LearningConfig, load_config
 from fluoropose.learning.dataset import RadiographSet
-from fluoropose.learning.training.fit import device_name, fastest_precision
+from fluoropose.learning.training.fit import device_name, training_precision
 from fluoropose.learning.training.graphed import fastest_step
 from fluoropose.learning.training.landmarks import LandmarkTraining
 from fluoropose.learning.training.module import SetTraining
@@ -112,7 +112,7 @@ def measured(module: LandmarkTraining | CycleGAN, way: Any, told: argparse.Names
     trainer = pl.Trainer(
         max_epochs=-1,
         accelerator=told.device,
-        precision=fastest_precision("auto" if told.device == "cuda" else "cpu"),
+        precision=training_precision("auto" if told.device == "cuda" else "cpu"),
         callbacks=[pace],
         logger=False,
         enable_checkpointing=False,

@@ -23,7 +23,7 @@ from fluoropose.errors import FileFormatError
 from fluoropose.learning.config import EpochsConfig
 from fluoropose.learning.training.batches import Batches
 
-__all__ = ["Exportable", "Recipe", "device_name", "fastest_precision", "fit"]
+__all__ = ["Exportable", "Recipe", "device_name", "fit", "training_precision"]
 
 _SCORE = "test_loss"
 
@@ -120,7 +120,7 @@ def _fit(
     trainer = pl.Trainer(
         max_epochs=config.epochs,
         accelerator=accelerator,
-        precision=fastest_precision(accelerator) if config.precision == "auto" else config.precision,
+        precision=training_precision(accelerator) if config.precision == "auto" else config.precision,
         callbacks=callbacks,
         logger=CSVLogger(work, name="log"),
         log_every_n_steps=20,
@@ -142,7 +142,7 @@ def _fit(
         raise
 
 
-def fastest_precision(accelerator: Literal["auto", "cpu"]) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+def training_precision(accelerator: Literal["auto", "cpu"]) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
     """Return the precision that the device Lightning will choose trains fastest in."""
     if accelerator == "auto" and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
