@@ -191,6 +191,9 @@ class StyleConfig(Config):
         Beam hardening h in L / (1 + h L).
     scatter
         Scattered signal relative to the mean primary one, which makes it: part of it even, part of it blurred.
+    scatter_slope
+        How much the scatter changes from the middle of the picture to its edge, in a random direction, relative to
+        itself: it comes from beyond the picture as well. Behind metal nothing else is seen.
     glare
         Share of the signal that veils the whole picture.
     exposure
@@ -224,6 +227,7 @@ class StyleConfig(Config):
     occluder: Range = (0.5, 3.0)
     hardening: Range = (0.0, 0.1)
     scatter: Range = (0.0, 0.2)
+    scatter_slope: Range = (0.0, 0.0)
     glare: Range = (0.0, 0.15)
     exposure: LogRange = (0.8, 2.5)
     level: LogRange | None = None

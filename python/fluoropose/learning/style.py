@@ -165,8 +165,21 @@ def _beam(integral: Tensor, style: StyleConfig, rng: torch.Generator) -> Tensor:
     diffuse = _low_pass(primary, 8)
     scatter = uniform((b, 1, 1), *style.scatter, rng)
     glare = uniform((b, 1, 1), *style.glare, rng)
-    scattered = scatter * (0.4 * primary.mean((1, 2), keepdim=True) + 0.6 * diffuse)
+    scattered = (
+        scatter * (0.4 * primary.mean((1, 2), keepdim=True) + 0.6 * diffuse) * _slope(b, integral.shape[-1], style, rng)
+    )
     return (1 - glare) * (primary + scattered) + glare * diffuse
+
+
+def _slope(b: int, size: int, style: StyleConfig, rng: torch.Generator) -> Tensor:
+    """Return factors (b, size, size), 1 on average, that rise across the picture in some direction."""
+    if style.scatter_slope[1] == 0:
+        return torch.ones((), device=rng.device)
+    most = uniform((b, 1, 1), *style.scatter_slope, rng)
+    towards = uniform((b, 1, 1), 0, 2 * math.pi, rng)
+    place = torch.linspace(-1, 1, size, device=rng.device)
+    along = towards.cos() * place + towards.sin() * place[:, None]
+    return (1 + most * along).clamp_min(0)
 
 
 def _camera(signal: Tensor, field: Tensor, style: StyleConfig, rng: torch.Generator) -> tuple[Tensor, Tensor]:
