@@ -139,6 +139,22 @@ def test_effects_go_the_right_way(effect: dict[str, tuple[float, float]], bright
     assert (difference > 0).all() if brighter else (difference < 0).all()
 
 
+def test_scatter_rises_across_the_picture() -> None:
+    batch, _ = samples(24)
+    batch.layers[:, 1] = 30.0  # nothing but scatter gets past it; half of the picture is open
+    batch.layers[:, 1, : CANVAS // 2] = 0.0
+    rises = []
+    for most in (0.0, 1.0):
+        style = PLAIN.model_copy(update={"scatter": (0.5, 0.5), "scatter_slope": (most, most), "exposure": (0.5, 0.5)})
+        dark = 1 - draw(batch, SIZE, style, rng()).crops[:, SIZE // 2 + 20 :]
+        rises.append((dark[..., -8:].mean((1, 2)) / dark[..., :8].mean((1, 2))).log())
+        assert (dark >= 0).all()
+    assert rises[0].abs().max() < 0.02
+    assert rises[1].max() > 0.5
+    assert rises[1].min() < -0.5
+    assert rises[1].mean().abs() < 0.5 * rises[1].std()  # in any direction
+
+
 def test_automatic_exposure_meets_the_level() -> None:
     batch, _ = samples()
     batch.layers[:, 1] = 4.0  # a body all over the picture lets 2 % through

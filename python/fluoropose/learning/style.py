@@ -165,9 +165,8 @@ def _beam(integral: Tensor, style: StyleConfig, rng: torch.Generator) -> Tensor:
     diffuse = _low_pass(primary, 8)
     scatter = uniform((b, 1, 1), *style.scatter, rng)
     glare = uniform((b, 1, 1), *style.glare, rng)
-    scattered = (
-        scatter * (0.4 * primary.mean((1, 2), keepdim=True) + 0.6 * diffuse) * _slope(b, integral.shape[-1], style, rng)
-    )
+    everywhere = primary.mean((1, 2), keepdim=True)
+    scattered = scatter * (0.4 * everywhere + 0.6 * diffuse) * _slope(b, integral.shape[-1], style, rng)
     return (1 - glare) * (primary + scattered) + glare * diffuse
 
 
