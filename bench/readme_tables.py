@@ -181,6 +181,24 @@ def beside_peers(document: dict[str, Any]) -> Iterator[str]:
     )
 
 
+def gpu_kernels() -> Iterator[str]:
+    """Yield how long the renderer's kernels take on a GPU."""
+    document = load("drr_kernels")
+    if document is None:
+        return
+    columns = ("image, 256 px", "normal equations, 256 px", "256 images, 128 px")
+    yield f"| {document['device']} | {' | '.join(f'{name}, ms' for name in columns)} |"
+    yield "|---" * (len(columns) + 1) + "|"
+    took: dict[tuple[str, str], dict[str, float]] = {}
+    for row in document["rows"]:
+        took.setdefault((row["method"], row["storage"]), {})[row["what"]] = sum(row["microseconds"].values()) / 1e3
+    for (method, storage), times in took.items():
+        cells = [f"{times[name]:.3f}" if name in times else "" for name in columns]
+        yield f"| {method}, {storage} | {' | '.join(cells)} |"
+    yield ""
+    yield f"Measured: {document['what']}; {where(document)}. {document.get('note', '')}".rstrip()
+
+
 def live() -> Iterator[str]:
     """Yield what a camera program at 30 pairs a second met, on two kinds of processor."""
     yield "| two cores | networks | pairs tracked a second, of 30 | dropped | latency, ms: median | 99 % | largest |"
@@ -270,6 +288,7 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "triangulation": triangulation,
     "rendering": rendering,
     "peers": peers,
+    "gpu_kernels": gpu_kernels,
     "live": live,
     "tracking": tracking,
     "joints": joints,
