@@ -101,7 +101,7 @@ def _translation(work: Path, set_path: Path, rig_path: Path) -> TranslationConfi
         count=2000,
         style=PlainStyle(gamma=(0.5, 0.5), exposure=(3.0, 3.0)),
         generator=GeneratorConfig(width=16, blocks=3),
-        training=StyleTrainingConfig(epochs=6, discriminator_width=24, stored="float16"),
+        training=StyleTrainingConfig(epochs=4, discriminator_width=24, stored="float16"),
         distil=DistilConfig(generator=SmallGenerator(width=8), epochs=12, learning_rate=2e-3, stored="float16"),
     )
 
