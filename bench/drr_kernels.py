@@ -20,18 +20,13 @@ import torch
 from rich.console import Console
 from torch.profiler import ProfilerActivity, profile
 
+from drr_gpu import OURS
 from drr_scene import POSES, make_view, subject
 from fluoropose._files import write_text
 from fluoropose.autograd import normal_equations, render
 from fluoropose.drr import Method, Renderer, Storage
 from fluoropose.registration.summary import Environment
 
-_CHOICES: tuple[tuple[Method, Storage], ...] = (
-    ("shear_warp", "float32"),
-    ("shear_warp", "int16"),
-    ("ray_cast", "float32"),
-    ("ray_cast", "int16"),
-)
 _RUNS, _BATCH = 40, 256
 
 console = Console()
@@ -43,7 +38,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("out/bench/drr_kernels.json"))
     options = parser.parse_args()
     name, head = subject(options.data, 256)
-    rows = [row for choice in _CHOICES for row in kernels(Renderer(head.volume, choice[0], "cuda", choice[1]), choice)]
+    rows = [row for choice in OURS for row in kernels(Renderer(head.volume, choice[0], "cuda", choice[1]), choice)]
     document = {
         "what": f"kernels for {name} in 256^3 voxels",
         "device": torch.cuda.get_device_name(),

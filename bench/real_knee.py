@@ -24,8 +24,9 @@ from fluoropose.bone import Bone
 from fluoropose.bone_model.build import build_bone, read_bone_config
 from fluoropose.calibration.field import with_fields
 from fluoropose.evaluation import iou
-from fluoropose.io.frames import attenuating, frame_range, open_frames
+from fluoropose.io.frames import frame_range, open_frames
 from fluoropose.io.mayacam import read_mayacam_rig
+from fluoropose.io.stored_frame import attenuating
 from fluoropose.learning.config import Moving, load_config
 from fluoropose.registration.evaluate import read_reference
 from fluoropose.registration.poses_file import read_poses

@@ -17,8 +17,9 @@ from fluoropose.bone_model.build import build_bone, read_bone_config
 from fluoropose.calibration import calibrate
 from fluoropose.calibration.field import with_fields
 from fluoropose.geometry import Pose
-from fluoropose.io.frames import attenuating, open_frames
+from fluoropose.io.frames import open_frames
 from fluoropose.io.mayacam import read_mayacam_rig
+from fluoropose.io.stored_frame import attenuating
 from fluoropose.refinement import Refiner
 from fluoropose.registration.evaluate import read_reference
 from fluoropose.registration.poses_file import read_poses

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from fluoropose.bone import Bone
 from fluoropose.evaluation import pose_errors
 from fluoropose.geometry import Pose
-from fluoropose.io.frames import attenuating, frame_range, open_frames
+from fluoropose.io.frames import frame_range, open_frames
+from fluoropose.io.stored_frame import attenuating
 from fluoropose.registration.evaluate import read_reference
 from fluoropose.registration.registrar import Registrar
 from fluoropose.registration.summary import summarise

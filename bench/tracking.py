@@ -36,7 +36,8 @@ from fluoropose.bone import Bone
 from fluoropose.demo.run import BUNDLE
 from fluoropose.evaluation import pose_errors
 from fluoropose.geometry import Pose
-from fluoropose.io.frames import attenuating, open_frames
+from fluoropose.io.frames import open_frames
+from fluoropose.io.stored_frame import attenuating
 from fluoropose.learning.bundle import Bundle
 from fluoropose.registration.evaluate import read_reference
 from fluoropose.registration.registrar import Registrar

@@ -39,8 +39,9 @@ from fluoropose.bone_model.surface import surface_of_mask
 from fluoropose.calibration.field import with_fields
 from fluoropose.evaluation import iou
 from fluoropose.geometry import Pose
-from fluoropose.io.frames import attenuating, open_frames
+from fluoropose.io.frames import open_frames
 from fluoropose.io.mayacam import read_mayacam_rig
+from fluoropose.io.stored_frame import attenuating
 from fluoropose.refinement import Refinement, Schedule, Starts, refine
 from fluoropose.refinement.fixed import FixedView, fixed_view
 from fluoropose.refinement.moving import MovingBone

@@ -45,16 +45,25 @@ struct Workspace {
   }
 };
 
-// Calls use(u, v) for the thread's share of the pixels of an image, whatever the number of blocks.
+// Calls use(u, v, inside) for the thread's share of an image's tiles, whatever the number of blocks: as often for all
+// threads of a block, also where the pixel lies beyond the image.
 template <typename Use>
-__device__ void for_each_pixel(int width, int height, const Use& use) {
+__device__ void for_each_place(int width, int height, const Use& use) {
   const int per_row = (width + kBlockWidth - 1) / kBlockWidth;
   const int tiles = per_row * ((height + kBlockHeight - 1) / kBlockHeight);
   for (int tile = static_cast<int>(blockIdx.x); tile < tiles; tile += static_cast<int>(gridDim.x)) {
     const int u = tile % per_row * kBlockWidth + static_cast<int>(threadIdx.x);
     const int v = tile / per_row * kBlockHeight + static_cast<int>(threadIdx.y);
-    if (u < width && v < height) use(u, v);
+    use(u, v, u < width && v < height);
   }
+}
+
+// Calls use(u, v) for the thread's share of the pixels.
+template <typename Use>
+__device__ void for_each_pixel(int width, int height, const Use& use) {
+  for_each_place(width, height, [&](int u, int v, bool inside) {
+    if (inside) use(u, v);
+  });
 }
 
 // Calls gather(u, v, part, parts) for the parts of the rays of the block's share of the pixels, and finish(u, v, sums)
@@ -63,12 +72,7 @@ template <typename Sums, typename Gather, typename Finish>
 __device__ void for_each_ray(int width, int height, const Gather& gather, const Finish& finish) {
   __shared__ Sums of_parts[kParts - 1][kBlockHeight][kBlockWidth];
   const int part = static_cast<int>(threadIdx.z), parts = static_cast<int>(blockDim.z);
-  const int per_row = (width + kBlockWidth - 1) / kBlockWidth;
-  const int tiles = per_row * ((height + kBlockHeight - 1) / kBlockHeight);
-  for (int tile = static_cast<int>(blockIdx.x); tile < tiles; tile += static_cast<int>(gridDim.x)) {
-    const int u = tile % per_row * kBlockWidth + static_cast<int>(threadIdx.x);
-    const int v = tile / per_row * kBlockHeight + static_cast<int>(threadIdx.y);
-    const bool inside = u < width && v < height;
+  for_each_place(width, height, [&](int u, int v, bool inside) {
     Sums sums{};
     if (inside) sums = gather(u, v, part, parts);
     if (part > 0) of_parts[part - 1][threadIdx.y][threadIdx.x] = sums;
@@ -78,7 +82,7 @@ __device__ void for_each_ray(int width, int height, const Gather& gather, const 
       finish(u, v, sums);
     }
     if (parts > 1) __syncthreads();
-  }
+  });
 }
 
 __device__ inline std::size_t image_offset(const RayJob& job) {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FileFormatError", "FluoroposeError", "InputError"]
+__all__ = ["FileFormatError", "FluoroposeError", "InputError", "first_line"]
 
 
 class FluoroposeError(Exception):
@@ -15,3 +15,9 @@ class InputError(FluoroposeError, ValueError):
 
 class FileFormatError(FluoroposeError, ValueError):
     """A file cannot be read, or holds something else than expected; the message names the file and the field."""
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says on its first line, or what it is: CUDA's messages are long."""
+    said = str(error).strip().splitlines()
+    return said[0] if said else type(error).__name__

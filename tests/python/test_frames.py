@@ -17,7 +17,8 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from fluoropose.errors import FileFormatError, InputError
-from fluoropose.io.frames import attenuating, open_frames, why_unusable
+from fluoropose.io.frames import open_frames
+from fluoropose.io.stored_frame import attenuating, why_unusable
 
 
 def stack(count: int, dtype: type = np.uint8, size: tuple[int, int] = (48, 64)) -> NDArray[np.generic]:

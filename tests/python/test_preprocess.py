@@ -6,7 +6,7 @@ import torch
 
 from fluoropose.errors import InputError
 from fluoropose.geometry import View
-from fluoropose.io.frames import Polarity, StoredFrame, attenuating
+from fluoropose.io.stored_frame import Polarity, StoredFrame, attenuating
 from fluoropose.learning.preprocess import Preprocessing, crop_frame, lit_pixels
 from fluoropose.region import Region
 from fluoropose.rig import CircularField, Fluoroscope

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
-from fluoropose.io.frames import Polarity, attenuating
+from fluoropose.io.stored_frame import Polarity, attenuating
 from fluoropose.learning.bundle import Placed, SegmentFacts, SegmentNetwork
 from fluoropose.learning.bundle.placed import PROCESSOR
 from fluoropose.registration import sight as sight_module

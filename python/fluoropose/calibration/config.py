@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from fluoropose._toml import Config, ConfigPath
-from fluoropose.io.frames import Polarity
+from fluoropose.io.stored_frame import Polarity
 
 __all__ = ["CalibrationConfig", "PlateConfig", "ViewConfig"]
 

@@ -13,7 +13,8 @@ from skimage.filters import threshold_otsu
 from skimage.measure import label, regionprops
 
 from fluoropose.errors import InputError
-from fluoropose.io.frames import FrameSource, Polarity, attenuating
+from fluoropose.io.frames import FrameSource
+from fluoropose.io.stored_frame import Polarity, attenuating
 from fluoropose.rig import CircularField, Rig
 
 __all__ = ["find_field", "with_fields"]

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluoropose.errors import FileFormatError
-from fluoropose.io.frames import Polarity, attenuating, open_frames
+from fluoropose.io.frames import open_frames
+from fluoropose.io.stored_frame import Polarity, attenuating
 
 __all__ = ["read_still"]
 

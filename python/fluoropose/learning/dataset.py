@@ -20,7 +20,7 @@ from fluoropose.bone import Bone
 from fluoropose.errors import FileFormatError
 from fluoropose.learning.bundle import Owner, RigFacts
 from fluoropose.learning.config import LearningConfig
-from fluoropose.learning.rendering import rendered
+from fluoropose.learning.rendering import load_parts, rendered
 from fluoropose.learning.scene import Sample, Scene
 from fluoropose.learning.stored_rows import StoredRows
 from fluoropose.learning.style import Samples
@@ -63,8 +63,7 @@ def make_dataset(config: LearningConfig, out: str | Path, workers: int = 1) -> P
     out = Path(out)
     data = config.dataset
     whole_positive("workers", workers)
-    bone, rig = Bone.load(data.bone), Rig.load(data.rig)
-    neighbours = tuple(None if m.bone is None else Bone.load(m.bone) for m in data.moving)
+    bone, rig, neighbours = load_parts(data)
     recipe = _recipe(config, (bone, *neighbours))
     if _is_finished(out, recipe):
         return out

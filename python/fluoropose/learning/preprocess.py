@@ -9,7 +9,7 @@ from pydantic import Field
 
 from fluoropose._toml import Config
 from fluoropose.errors import InputError
-from fluoropose.io.frames import StoredFrame
+from fluoropose.io.stored_frame import StoredFrame
 from fluoropose.region import Frame, Region
 from fluoropose.rig import Fluoroscope
 

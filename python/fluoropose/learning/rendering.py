@@ -14,17 +14,17 @@ from fluoropose.learning.config import DatasetConfig
 from fluoropose.learning.scene import Sample, Scene
 from fluoropose.rig import Rig
 
-__all__ = ["load_scene", "rendered"]
+__all__ = ["load_parts", "rendered"]
 
 _CHUNK = 16  # samples that a process is given at one time
 
 _scene: Scene | None = None  # of this process, where it is one of several
 
 
-def load_scene(config: DatasetConfig) -> Scene:
-    """Read the bones and the rig that a configuration names."""
+def load_parts(config: DatasetConfig) -> tuple[Bone, Rig, tuple[Bone | None, ...]]:
+    """Read the bone, the rig and the moving parts' bones that a configuration names."""
     neighbours = tuple(None if moving.bone is None else Bone.load(moving.bone) for moving in config.moving)
-    return Scene(Bone.load(config.bone), Rig.load(config.rig), config, neighbours)
+    return Bone.load(config.bone), Rig.load(config.rig), neighbours
 
 
 def rendered(scene: Scene, config: DatasetConfig, indices: Sequence[int], workers: int) -> Iterator[Sample]:
@@ -48,7 +48,8 @@ def rendered(scene: Scene, config: DatasetConfig, indices: Sequence[int], worker
 def _begin(config: DatasetConfig) -> None:
     global _scene
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it, and ends them
-    _scene = load_scene(config)
+    bone, rig, neighbours = load_parts(config)
+    _scene = Scene(bone, rig, config, neighbours)
 
 
 def _sample(index: int) -> Sample:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fluoropose.bone import Bone
 from fluoropose.drr import Device
-from fluoropose.errors import InputError
+from fluoropose.errors import InputError, first_line
 from fluoropose.geometry import Pose
 from fluoropose.refinement.fixed import FixedView, fixed_view
 from fluoropose.refinement.moving import MovingBone, bone_alone
@@ -113,8 +113,7 @@ class Refiner:
 
     def _fall(self, error: RuntimeError) -> None:
         """Go over to the processor, for good."""
-        first = str(error).strip().splitlines() or [type(error).__name__]
-        self.problem = f"refinement: cuda failed, the processor goes on: {first[0]}"
+        self.problem = f"refinement: cuda failed, the processor goes on: {first_line(error)}"
         self.moving = MovingBone(bone_alone(self._bone))
 
     def doubt(self, found: Refinement, start: Pose) -> str:

@@ -19,7 +19,8 @@ from fluoropose.bone import Bone
 from fluoropose.drr import device_beside
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import Pose
-from fluoropose.io.frames import attenuating, frame_range, why_unusable
+from fluoropose.io.frames import frame_range
+from fluoropose.io.stored_frame import attenuating, why_unusable
 from fluoropose.learning.bundle import Bundle
 from fluoropose.refinement import Refiner
 from fluoropose.registration.masks import GivenMasks

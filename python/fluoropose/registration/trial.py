@@ -14,7 +14,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from fluoropose._toml import Config, ConfigPath, read_toml
 from fluoropose.errors import FileFormatError
-from fluoropose.io.frames import FrameSource, Polarity, open_frames
+from fluoropose.io.frames import FrameSource, open_frames
+from fluoropose.io.stored_frame import Polarity
 
 __all__ = ["Checks", "Segmentation", "Trial", "TrialFrames", "load_trial", "read_times"]
 

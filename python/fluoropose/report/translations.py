@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fluoropose.bone import Bone
 from fluoropose.errors import FileFormatError, InputError
-from fluoropose.io.frames import attenuating, why_unusable
+from fluoropose.io.stored_frame import attenuating, why_unusable
 from fluoropose.learning.bundle import Bundle, StyleNetwork
 from fluoropose.learning.dataset import RadiographSet
 from fluoropose.learning.preprocess import Preprocessing, crop_frame, lit_pixels

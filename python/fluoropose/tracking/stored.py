@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fluoropose.io.frames import Polarity, StoredFrame
+from fluoropose.io.stored_frame import Polarity, StoredFrame
 
 __all__ = ["Attenuating"]
 

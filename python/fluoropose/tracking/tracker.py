@@ -12,7 +12,7 @@ from fluoropose._checks import positive, whole_positive
 from fluoropose.bone import Bone
 from fluoropose.drr import device_beside
 from fluoropose.errors import InputError
-from fluoropose.io.frames import StoredFrame, why_unusable
+from fluoropose.io.stored_frame import StoredFrame, why_unusable
 from fluoropose.learning.bundle import Bundle, SegmentNetwork, StyleNetwork
 from fluoropose.region import Frame
 from fluoropose.registration.registrar import Registrar, residual_at_bone_mm

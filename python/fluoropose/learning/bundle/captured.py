@@ -9,7 +9,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["Captured", "Function", "several"]
+from fluoropose.errors import first_line
+
+__all__ = ["Captured", "Function", "carried", "several"]
 
 Function: TypeAlias = Callable[..., Tensor | tuple[Tensor, ...]]
 _Shapes: TypeAlias = tuple[tuple[torch.Size, torch.dtype], ...]
@@ -21,6 +23,11 @@ _WARM_UP = 3  # runs before a graph is recorded: in these cuDNN chooses its kern
 def several(output: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Return one output, or several, as several."""
     return output if isinstance(output, tuple) else (output,)
+
+
+def carried(function: Function, device: torch.device, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """Run a function on a device, with inputs and outputs on the processor."""
+    return tuple(one.cpu() for one in several(function(*(one.to(device) for one in inputs))))
 
 
 class Captured:
@@ -55,8 +62,7 @@ class Captured:
                 self._record(shapes, inputs)
             if self._records:
                 return self._recordings[shapes].replay(inputs)
-            made = self._function(*(one.to(self._device) for one in inputs))
-            return tuple(one.cpu() for one in several(made))
+            return carried(self._function, self._device, *inputs)
 
     def _record(self, shapes: _Shapes, inputs: Sequence[Tensor]) -> None:
         while len(self._recordings) >= _MOST:
@@ -66,8 +72,8 @@ class Captured:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            first = str(error).strip().splitlines()[:1]
-            warnings.warn(f"no CUDA graph of the networks, which go on without one: {first}", stacklevel=3)
+            said = f"no CUDA graph of the networks, which go on without one: {first_line(error)}"
+            warnings.warn(said, stacklevel=3)
             self._records = False
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fluoropose.errors import InputError
-from fluoropose.learning.bundle.captured import Captured, Function, several
+from fluoropose.errors import InputError, first_line
+from fluoropose.learning.bundle.captured import Captured, Function, carried, several
 
 __all__ = ["PROCESSOR", "Placed", "device_named"]
 
@@ -67,8 +68,7 @@ class Placed:
 
     def _fall(self, error: RuntimeError) -> None:
         """Go over to the processor, for good: a device that is lost stays so, and one that is full fills up again."""
-        first = str(error).strip().splitlines() or [type(error).__name__]
-        self.problem = f"{self._name}: {self.device} failed, the processor goes on: {first[0]}"
+        self.problem = f"{self._name}: {self.device} failed, the processor goes on: {first_line(error)}"
         self._function = None  # weights cannot be taken back from a device that is lost
 
 
@@ -76,4 +76,4 @@ def _carrying(function: Function, device: torch.device) -> Function:
     """Return a function of tensors on the processor that runs one on a device."""
     if device.type == "cuda":
         return Captured(function, device)
-    return lambda *inputs: tuple(one.cpu() for one in several(function(*(one.to(device) for one in inputs))))
+    return partial(carried, function, device)

@@ -15,6 +15,8 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from fluoropose.errors import first_line
+
 __all__ = ["Graphed", "Step", "beside", "fastest_step", "set_rate"]
 
 Step: TypeAlias = Callable[..., Tensor]  # of tensors; with all that it does to weights, optimisers and buffers
@@ -76,8 +78,8 @@ class Graphed:
             try:
                 self._graph = self._captured(inputs)  # which does not run it
             except RuntimeError as error:
-                first = str(error).strip().splitlines()[:1]
-                warnings.warn(f"no CUDA graph of the training step, which goes on without one: {first}", stacklevel=2)
+                said = f"no CUDA graph of the training step, which goes on without one: {first_line(error)}"
+                warnings.warn(said, stacklevel=2)
                 self._left = sys.maxsize
                 return self._as_it_is(inputs)
         else:

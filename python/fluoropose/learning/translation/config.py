@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import Field, PositiveInt, model_validator
 
 from fluoropose._toml import Config, ConfigPath, read_toml
-from fluoropose.io.frames import Polarity
+from fluoropose.io.stored_frame import Polarity
 from fluoropose.learning.config import EpochsConfig, LoopConfig, Range, StyleConfig
 
 __all__ = [

@@ -12,7 +12,8 @@ from rich.progress import track
 from torch import Tensor
 
 from fluoropose.errors import FileFormatError, InputError
-from fluoropose.io.frames import FrameSource, attenuating, frame_range, open_frames, why_unusable
+from fluoropose.io.frames import FrameSource, frame_range, open_frames
+from fluoropose.io.stored_frame import attenuating, why_unusable
 from fluoropose.learning.preprocess import Preprocessing, crop_frame, lit_pixels
 from fluoropose.learning.translation.config import TranslationConfig, XRays
 from fluoropose.region import Region
