@@ -7,6 +7,8 @@
 #include <tuple>
 #include <vector>
 
+#include <pybind11/typing.h>
+
 #include "bindings.h"
 #include "dlpack.h"
 #include "fluoropose/drr/jacobian_sinks.h"
@@ -26,20 +28,31 @@ using FloatVolume = py::array_t<float, py::array::c_style>;
 using MaskVolume = py::array_t<bool, py::array::c_style>;
 
 // Voxels along z, y, x.
-std::array<int, 3> sides(const FloatVolume& volume, const char* name) {
-  if (volume.ndim() != 3) throw py::value_error(std::string(name) + ": expected shape (nz, ny, nx)");
+std::array<int, 3> sides(const std::vector<std::int64_t>& shape, const char* name) {
+  if (shape.size() != 3) throw py::value_error(std::string(name) + ": expected shape (nz, ny, nx)");
   std::array<int, 3> sides{};
-  for (int axis = 0; axis < 3; ++axis) {
-    if (volume.shape(axis) > (1 << 30)) throw py::value_error(std::string(name) + ": a side is too long");
-    sides[static_cast<std::size_t>(axis)] = static_cast<int>(volume.shape(axis));
+  for (std::size_t axis = 0; axis < 3; ++axis) {
+    if (shape[axis] > (1 << 30)) throw py::value_error(std::string(name) + ": a side is too long");
+    sides[axis] = static_cast<int>(shape[axis]);
   }
   return sides;
+}
+
+std::array<int, 3> sides(const FloatVolume& volume, const char* name) {
+  return sides({volume.shape(), volume.shape() + volume.ndim()}, name);
 }
 
 Device device_called(const std::string& name) {
   if (name == "cpu") return Device::kCpu;
   if (name == "cuda") return Device::kCuda;
   throw py::value_error("device: expected \"cpu\" or \"cuda\", found \"" + name + "\"");
+}
+
+Method method_called(const std::string& name) {
+  if (name == "ray_cast") return Method::kRayCast;
+  if (name == "shear_warp") return Method::kShearWarp;
+  if (name == "trilinear") return Method::kTrilinear;
+  throw py::value_error("method: expected \"ray_cast\", \"shear_warp\" or \"trilinear\", found \"" + name + "\"");
 }
 
 std::unique_ptr<Renderer> make_renderer(const FloatVolume& mu, const DoubleArray& bone_from_voxel,
@@ -50,23 +63,55 @@ std::unique_ptr<Renderer> make_renderer(const FloatVolume& mu, const DoubleArray
                bone->shape(2) != mu.shape(2))) {
     throw py::value_error("bone: expected the shape of mu");
   }
-  if (method != "ray_cast" && method != "shear_warp" && method != "trilinear") {
-    throw py::value_error("method: expected \"ray_cast\", \"shear_warp\" or \"trilinear\", found \"" + method + "\"");
-  }
+  const Method kind = method_called(method);
   if (storage != "float32" && storage != "int16") {
     throw py::value_error("storage: expected \"float32\" or \"int16\", found \"" + storage + "\"");
   }
   const auto kept = storage == "int16" ? fluoropose::Storage::kInt16 : fluoropose::Storage::kFloat32;
   const Device where = device_called(device);
-  const Method kind = method == "ray_cast"     ? Method::kRayCast
-                      : method == "shear_warp" ? Method::kShearWarp
-                                               : Method::kTrilinear;
   const Affine3<double> map = to_affine(bone_from_voxel, "bone_from_voxel");
   const float* values = mu.data();
   const std::uint8_t* mask = bone ? reinterpret_cast<const std::uint8_t*>(bone->data()) : nullptr;
   const py::gil_scoped_release release;
   return std::make_unique<Renderer>(values, mask, nx, ny, nz, map, kind, where, kept,
                                     whole ? fluoropose::Crop::kWhole : fluoropose::Crop::kOccupied);
+}
+
+using Lend = py::typing::Callable<py::object(std::size_t)>;
+
+// Memory of tensors that allocate(bytes) returns.
+std::function<std::shared_ptr<void>(std::size_t)> lender(const Lend& allocate) {
+  const std::shared_ptr<PyObject> held(py::object(allocate).release().ptr(), [](PyObject* done) {
+    const py::gil_scoped_acquire acquire;
+    Py_DECREF(done);
+  });
+  return [held](std::size_t bytes) {
+    const py::gil_scoped_acquire acquire;
+    py::object tensor = py::handle(held.get())(bytes);
+    void* const memory = reinterpret_cast<void*>(tensor.attr("data_ptr")().cast<std::uintptr_t>());
+    PyObject* const kept = tensor.release().ptr();
+    return std::shared_ptr<void>(memory, [kept](void*) {
+      const py::gil_scoped_acquire acquire_again;
+      Py_DECREF(kept);
+    });
+  };
+}
+
+void* as_stream(std::uintptr_t stream) { return reinterpret_cast<void*>(stream); }
+
+// mu: (nz, ny, nx) float32 on a CUDA device; allocate and stream: see fluoropose::DeviceLoan.
+std::unique_ptr<Renderer> renderer_of_tensor(const py::object& mu, const DoubleArray& bone_from_voxel,
+                                             const std::string& method, const Lend& allocate, std::uintptr_t stream) {
+  const int device = device_of(mu, "mu");
+  if (device < 0) throw py::value_error("mu: expected a tensor on a CUDA device, found one on the CPU");
+  const auto shape = mu.attr("shape").cast<std::vector<std::int64_t>>();
+  const auto [nz, ny, nx] = sides(shape, "mu");
+  const BorrowedTensor voxels(mu, "mu", 32, shape, device);
+  const Affine3<double> map = to_affine(bone_from_voxel, "bone_from_voxel");
+  const fluoropose::DeviceLoan loan{device, lender(allocate), as_stream(stream)};
+  const Method kind = method_called(method);
+  const py::gil_scoped_release release;
+  return std::make_unique<Renderer>(voxels.data<float>(), nx, ny, nz, map, kind, loan);
 }
 
 py::array_t<float> line_integral(const Renderer& renderer, const View& view, const DoubleArray& world_from_bone) {
@@ -186,14 +231,14 @@ py::array_t<float> line_integrals(const Renderer& renderer, const std::vector<Vi
   return images;
 }
 
-// Views of one size with a tensor (n, 4, 4) of poses, on the CPU or on the renderer's device.
+// Views of one size with a tensor (n, 4, 4) of poses, on the CPU or on the renderer's device (-1: none).
 class Placed {
  public:
-  Placed(const Renderer& renderer, const std::vector<View>& views, const py::object& world_from_bone)
+  Placed(int device, const std::vector<View>& views, const py::object& world_from_bone)
       : views_(views),
         shape_(images_shape(views)),
         matrices_(world_from_bone, "world_from_bone", 64, {shape_[0], 4, 4},
-                  device_of(world_from_bone, "world_from_bone") < 0 ? -1 : renderer.cuda_device()),
+                  device_of(world_from_bone, "world_from_bone") < 0 ? -1 : device),
         on_device_(device_of(world_from_bone, "world_from_bone") >= 0) {
     for (const View& view : views) {
       if (view.width != views[0].width || view.height != views[0].height) {
@@ -229,12 +274,10 @@ class Placed {
   Poses poses_;
 };
 
-void* as_stream(std::uintptr_t stream) { return reinterpret_cast<void*>(stream); }
-
 // stream: of a renderer on a CUDA device, the cudaStream_t that orders its work.
 void render_into(const Renderer& renderer, const std::vector<View>& views, const py::object& world_from_bone,
                  const py::object& images, std::uintptr_t stream) {
-  const Placed placed(renderer, views, world_from_bone);
+  const Placed placed(renderer.cuda_device(), views, world_from_bone);
   const int device = renderer.cuda_device();
   const BorrowedTensor out(images, "images", 32, placed.images(), device);
   const py::gil_scoped_release release;
@@ -245,7 +288,7 @@ void render_into(const Renderer& renderer, const std::vector<View>& views, const
 
 void pose_gradients_into(const Renderer& renderer, const std::vector<View>& views, const py::object& world_from_bone,
                          const py::object& by_image, const py::object& gradients, std::uintptr_t stream) {
-  const Placed placed(renderer, views, world_from_bone);
+  const Placed placed(renderer.cuda_device(), views, world_from_bone);
   const int device = renderer.cuda_device();
   const BorrowedTensor weights(by_image, "image_gradient", 32, placed.images(), device);
   const BorrowedTensor out(gradients, "gradients", 64, {placed.images()[0], 6}, device);
@@ -263,7 +306,7 @@ void pose_gradients_into(const Renderer& renderer, const std::vector<View>& view
 void normal_equations_into(const Renderer& renderer, const std::vector<View>& views, const py::object& world_from_bone,
                            const py::object& targets, const std::optional<py::object>& weights, const py::object& cost,
                            const py::object& jtj, const py::object& jtr, std::uintptr_t stream) {
-  const Placed placed(renderer, views, world_from_bone);
+  const Placed placed(renderer.cuda_device(), views, world_from_bone);
   const int device = renderer.cuda_device();
   const std::int64_t n = placed.images()[0];
   const BorrowedTensor target(targets, "targets", 32, placed.images(), device);
@@ -287,7 +330,7 @@ void normal_equations_into(const Renderer& renderer, const std::vector<View>& vi
 
 void volume_gradient_into(const Renderer& renderer, const std::vector<View>& views, const py::object& world_from_bone,
                           const py::object& by_image, const py::object& gradient, std::uintptr_t stream) {
-  const Placed placed(renderer, views, world_from_bone);
+  const Placed placed(renderer.cuda_device(), views, world_from_bone);
   const fluoropose::Vec3<int> size = renderer.whole_size();
   const int device = renderer.cuda_device();
   const BorrowedTensor weights(by_image, "image_gradient", 32, placed.images(), device);
@@ -317,14 +360,31 @@ std::unique_ptr<LabelRenderer> make_label_renderer(const FloatVolume& labels, in
   return std::make_unique<LabelRenderer>(labels.data(), count, nx, ny, nz, map, where);
 }
 
-py::array_t<float> label_paths(const LabelRenderer& renderer, const View& view, const DoubleArray& world_from_bone,
-                               int count) {
+py::array_t<float> label_paths(const LabelRenderer& renderer, const View& view, const DoubleArray& world_from_bone) {
   const Affine3<double> pose = to_affine(world_from_bone, "world_from_bone");
-  py::array_t<float> paths({count, view.height, view.width});
+  py::array_t<float> paths({renderer.count(), view.height, view.width});
   float* out = paths.mutable_data();
   const py::gil_scoped_release release;
   renderer.render(view, pose, out);
   return paths;
+}
+
+void paths_into(const LabelRenderer& renderer, const std::vector<View>& views, const py::object& world_from_bone,
+                const py::object& paths, std::uintptr_t stream) {
+  const int device = renderer.cuda_device();
+  const Placed placed(device, views, world_from_bone);
+  const std::vector<std::int64_t>& images = placed.images();
+  const BorrowedTensor out(paths, "paths", 32, {images[0], renderer.count(), images[1], images[2]}, device);
+  float* const to = out.data<float>();
+  const py::gil_scoped_release release;
+  if (device >= 0) {
+    const auto at = placed.all();
+    renderer.on_device(at).render(at, to, as_stream(stream));
+    return;
+  }
+  placed.each([&](const View& view, const Affine3<double>& pose, std::size_t, std::size_t first) {
+    renderer.render(view, pose, to + first * static_cast<std::size_t>(renderer.count()));
+  });
 }
 
 }  // namespace
@@ -336,6 +396,8 @@ void bind_drr(py::module_& m) {
   py::class_<Renderer>(m, "Renderer", "DRR renderer of the compiled core; see fluoropose.drr.")
       .def(py::init(&make_renderer), py::arg("mu"), py::arg("bone_from_voxel"), py::arg("bone"), py::arg("method"),
            py::arg("device"), py::arg("storage"), py::arg("whole"))
+      .def_static("of_tensor", &renderer_of_tensor, py::arg("mu"), py::arg("bone_from_voxel"), py::arg("method"),
+                  py::arg("allocate"), py::arg("stream"))
       .def("line_integral", &line_integral, py::arg("view"), py::arg("world_from_bone"))
       .def("line_integrals", &line_integrals, py::arg("views"), py::arg("world_from_bone"))
       .def("render_into", &render_into, py::arg("views"), py::arg("world_from_bone"), py::arg("images"),
@@ -356,5 +418,7 @@ void bind_drr(py::module_& m) {
   py::class_<LabelRenderer>(m, "LabelRenderer", "See fluoropose.drr.LabelRenderer.")
       .def(py::init(&make_label_renderer), py::arg("labels"), py::arg("count"), py::arg("bone_from_voxel"),
            py::arg("device"))
-      .def("paths", &label_paths, py::arg("view"), py::arg("world_from_bone"), py::arg("count"));
+      .def("paths", &label_paths, py::arg("view"), py::arg("world_from_bone"))
+      .def("paths_into", &paths_into, py::arg("views"), py::arg("world_from_bone"), py::arg("paths"), py::arg("stream"))
+      .def_property_readonly("cuda_device", &LabelRenderer::cuda_device, "As of Renderer.");
 }

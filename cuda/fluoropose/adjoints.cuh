@@ -64,9 +64,7 @@ static __global__ void collect_kernel(const __grid_constant__ GridFrame grid,
                                       const __grid_constant__ SlabStrides strides, VoxelGradients gradients,
                                       float* by_voxel) {
   const int nx = grid.size.x - 2, ny = grid.size.y - 2;
-  const std::size_t count = static_cast<std::size_t>(nx) * ny * (grid.size.z - 2);
-  const std::size_t step = static_cast<std::size_t>(gridDim.x) * blockDim.x;
-  for (std::size_t i = static_cast<std::size_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += step) {
+  for_each_element(static_cast<unsigned>(nx) * ny * (grid.size.z - 2), [&](unsigned i) {
     const Vec3<int> at{static_cast<int>(i % nx) + 1, static_cast<int>(i / nx % ny) + 1,
                        static_cast<int>(i / nx / ny) + 1};
     float sum = gradients.grid[(at.z * grid.size.y + at.y) * grid.size.x + at.x];
@@ -81,7 +79,7 @@ static __global__ void collect_kernel(const __grid_constant__ GridFrame grid,
       sum += given / static_cast<float>(thickness);
     }
     by_voxel[i] = sum;
-  }
+  });
 }
 
 }  // namespace fluoropose::cuda

@@ -207,8 +207,7 @@ std::vector<LevenbergResult> CudaClimber::climb(const std::vector<ComparedView>&
   std::vector<LevenbergResult> results(starts.size());
   if (starts.empty()) return results;
   State& s = *state_;
-  const std::lock_guard lock(s.turn);
-  const cuda::OnDevice on(s.device);
+  const cuda::Turn turn(s);
   const CudaRenderer& renderer = renderer_of(views, starts[0], s.device);
   const Comparison comparison = s.send(views);
   const std::size_t image_bytes = 7 * sizeof(float) * comparison.plane;

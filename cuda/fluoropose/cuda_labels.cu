@@ -9,7 +9,6 @@
 namespace fluoropose {
 namespace {
 
-using cuda::Buffer;
 using cuda::DeviceGrid;
 using cuda::Workspace;
 
@@ -33,37 +32,48 @@ __global__ void label_kernel(const __grid_constant__ DeviceGrid<Label> grid, con
 class CudaLabels::State {
  public:
   State(const Grid<Label>& grid, int labels)
-      : count(labels), on_device(grid, false, stream.get()), planner(grid.frame(), Method::kRayCast) {
+      : count(labels), on_device(grid, false, stream.get()), planner(grid.frame(), Method::kRayCast, cuda::own_memory) {
     stream.wait();
   }
 
-  int device = cuda::current_device();
+  std::size_t elements(const Placements& at) const {
+    return static_cast<std::size_t>(at.count) * count * at.size().pixels();
+  }
+
+  void render(const Placements& at, float* paths, cudaStream_t to) {
+    cuda::clear(paths, elements(at) * sizeof(float), to);
+    planner.in_batches(at, 0, to, [&](const cuda::Batch& batch) {
+      const std::size_t first = batch.first * count * at.size().pixels();
+      cuda::launch(label_kernel, {cuda::blocks_for(at.size()), 1, batch.count}, cuda::kBlock, to, on_device.seen(),
+                   batch.space, count, paths + first);
+    });
+  }
+
+  const int device = cuda::current_device(), count;
   std::mutex turn;
-  cuda::Stream stream;
-  int count;
-  cuda::GridOnDevice<Label> on_device;
+  cuda::Stream stream;  // of the calls on host memory
+  cuda::Buffer<float> staged;
+  const cuda::GridOnDevice<Label> on_device;
   cuda::Planner planner;
-  Buffer<float> paths;
 };
 
 CudaLabels::CudaLabels(const Grid<Label>& grid, int count) : state_(std::make_unique<State>(grid, count)) {}
 
 CudaLabels::~CudaLabels() = default;
 
-void CudaLabels::render(const Placements& at, float* paths) const {
+int CudaLabels::device() const { return state_->device; }
+
+void CudaLabels::render(const Placements& at, float* paths, void* stream) const {
+  const cuda::Turn turn(*state_);
+  state_->render(at, paths, static_cast<cudaStream_t>(stream));
+}
+
+void CudaLabels::render_to_host(const Placements& at, float* paths) const {
   State& s = *state_;
-  const std::lock_guard lock(s.turn);
-  const cuda::OnDevice on(s.device);
-  const cudaStream_t to = s.stream.get();
-  const std::size_t planes = static_cast<std::size_t>(at.count) * s.count;
-  const std::size_t elements = planes * at.size().pixels();
-  float* const out = s.paths.zeros(elements, to);
-  s.planner.in_batches(at, 0, to, [&](const cuda::Batch& batch) {
-    const std::size_t first = batch.first * s.count * at.size().pixels();
-    cuda::launch(label_kernel, {cuda::blocks_for(at.size()), 1, batch.count}, cuda::kBlock, to, s.on_device.seen(),
-                 batch.space, s.count, out + first);
-  });
-  s.paths.download(paths, elements, to);
+  const cuda::Turn turn(s);
+  const std::size_t elements = s.elements(at);
+  s.render(at, s.staged.reserve(elements), s.stream.get());
+  s.staged.download(paths, elements, s.stream.get());
   s.stream.wait();
 }
 

@@ -1,6 +1,7 @@
 #include "fluoropose/drr/cuda_renderer.h"
 
 #include <algorithm>
+#include <array>
 #include <mutex>
 #include <type_traits>
 #include <vector>
@@ -36,6 +37,7 @@ struct Staged {
 // Knows the type of the voxels.
 class CudaRenderer::State {
  public:
+  explicit State(const GridFrame& grid) : frame(grid) {}
   virtual ~State() = default;
   virtual void images(const Placements& at, const DrrImages& out, cudaStream_t to) = 0;
   virtual void jacobian(const Placements& at, float* line, float* jacobian, cudaStream_t to) = 0;
@@ -45,9 +47,10 @@ class CudaRenderer::State {
                                 const NormalArrays& out, cudaStream_t to) = 0;
   virtual void volume_gradient(const Placements& at, const float* by_pixel, float* by_voxel, cudaStream_t to) = 0;
 
-  virtual Vec3<int> inner_size() const = 0;  // voxels along x, y, z, without the rim
+  std::size_t inner_voxels() const { return cuda::volume_of(frame.size - Vec3<int>{2, 2, 2}); }
 
-  int device = cuda::current_device();
+  const GridFrame frame;
+  const int device = cuda::current_device();
   std::mutex turn;
   cuda::Stream stream;  // of the calls on host memory
   Staged staged;        // their arrays
@@ -59,13 +62,17 @@ template <typename Voxel>
 class StateOf final : public CudaRenderer::State {
  public:
   StateOf(const Grid<Voxel>& grid, Method method)
-      : method_(method),
-        frame_(grid.frame()),
-        grid_(grid, method == Method::kShearWarp, stream.get()),
-        planner_(frame_, method) {
-    for (int axis = 0; axis < 3; ++axis) slab_strides_.across[axis] = grid_.seen().slabs[axis].strides;
+      : State(grid.frame()),
+        method_(method),
+        allocate_(cuda::own_memory),
+        grid_(grid, method == Method::kShearWarp, stream.get()) {
     stream.wait();
   }
+  StateOf(const float* mu, const GridFrame& grid, Method method, const DeviceLoan& loan)
+      : State(grid),
+        method_(method),
+        allocate_(loan.allocate),
+        grid_(mu, grid, method == Method::kShearWarp, allocate_, static_cast<cudaStream_t>(loan.stream)) {}
 
   void images(const Placements& at, const DrrImages& out, cudaStream_t to) override {
     const auto make = [&](auto bone, auto method) {
@@ -122,11 +129,10 @@ class StateOf final : public CudaRenderer::State {
   }
 
   void volume_gradient(const Placements& at, const float* by_pixel, float* by_voxel, cudaStream_t to) override {
-    const auto elements = [](const SliceStrides& s) { return static_cast<std::size_t>(s.k) * s.nk; };
     const bool sheared = method_ == Method::kShearWarp;
-    cuda::VoxelGradients given{given_.zeros(elements(slice_strides(frame_.size, 2)), to), {}};
+    cuda::VoxelGradients given{given_.zeros(cuda::volume_of(frame.size), to), {}};
     for (int axis = 0; sheared && axis < 3; ++axis) {
-      given.slabs[axis] = given_slabs_[axis].zeros(elements(slab_strides_.across[axis]), to);
+      given.slabs[axis] = given_slabs_[axis].zeros(cuda::volume_of(frame.slabs[axis].size), to);
       given_slabs_[axis].keep_if_captured(to);
     }
     given_.keep_if_captured(to);
@@ -141,13 +147,8 @@ class StateOf final : public CudaRenderer::State {
       launch(cuda::shear_adjoint_kernel, {shear_blocks(at.size()), 1, batch.count}, kBlock, to, slab_strides_,
              batch.space, given);
     });
-    const Vec3<int> size = inner_size();
-    const std::size_t blocks = static_cast<std::size_t>(size.x) * size.y * size.z / 128 + 1;
-    launch(cuda::collect_kernel, {static_cast<unsigned>(std::min<std::size_t>(blocks, 4 * kMostBlocks))}, {128}, to,
-           frame_, slab_strides_, given, by_voxel);
+    cuda::launch_each(inner_voxels(), cuda::collect_kernel, to, frame, slab_strides_, given, by_voxel);
   }
-
-  Vec3<int> inner_size() const override { return {frame_.size.x - 2, frame_.size.y - 2, frame_.size.z - 2}; }
 
  private:
   template <typename Run>
@@ -182,23 +183,15 @@ class StateOf final : public CudaRenderer::State {
     launch(kernel, {shear_blocks(at.size()), 1, batch.count}, cuda::kBlockOfParts, to, grid_.seen(), batch.space);
   }
 
-  Method method_;
-  GridFrame frame_;
-  cuda::GridOnDevice<Voxel> grid_;
-  cuda::Planner planner_;
-  cuda::SlabStrides slab_strides_{};
-  Buffer<float> given_, given_slabs_[3];
-  Buffer<double> partial_;
-};
-
-// One call at a time, on the renderer's device.
-class Turn {
- public:
-  explicit Turn(CudaRenderer::State& state) : lock_(state.turn), on_(state.device) {}
-
- private:
-  std::lock_guard<std::mutex> lock_;
-  cuda::OnDevice on_;
+  const Method method_;
+  const cuda::Allocate allocate_;
+  const cuda::GridOnDevice<Voxel> grid_;
+  cuda::Planner planner_{frame, method_, allocate_};
+  const cuda::SlabStrides slab_strides_{row_strides(frame.slabs[0].size, 0), row_strides(frame.slabs[1].size, 1),
+                                        row_strides(frame.slabs[2].size, 2)};
+  Buffer<float> given_{allocate_};
+  std::array<Buffer<float>, 3> given_slabs_ = cuda::three<float>(allocate_);
+  Buffer<double> partial_{allocate_};
 };
 
 }  // namespace
@@ -218,39 +211,45 @@ CudaRenderer::CudaRenderer(const Grid<Voxel>& grid, Method method) {
 template CudaRenderer::CudaRenderer(const Grid<float>&, Method);
 template CudaRenderer::CudaRenderer(const Grid<std::int16_t>&, Method);
 
+CudaRenderer::CudaRenderer(const float* mu, const GridFrame& grid, Method method, const DeviceLoan& loan) {
+  const cuda::OnDevice on(loan.device);
+  state_ = std::make_unique<StateOf<float>>(mu, grid, method, loan);
+}
+
 CudaRenderer::~CudaRenderer() = default;
 
 int CudaRenderer::device() const { return state_->device; }
+const GridFrame& CudaRenderer::frame() const { return state_->frame; }
 
 void CudaRenderer::images(const Placements& at, const DrrImages& out, void* stream) const {
-  const Turn turn(*state_);
+  const cuda::Turn turn(*state_);
   state_->images(at, out, static_cast<cudaStream_t>(stream));
 }
 
 void CudaRenderer::pose_gradients(const Placements& at, const float* by_pixel, double* gradients, void* stream) const {
-  const Turn turn(*state_);
+  const cuda::Turn turn(*state_);
   state_->pose_gradients(at, by_pixel, gradients, static_cast<cudaStream_t>(stream));
 }
 
 void CudaRenderer::normal_equations(const Placements& at, const float* target, const float* weights,
                                     const NormalArrays& out, void* stream) const {
-  const Turn turn(*state_);
+  const cuda::Turn turn(*state_);
   state_->normal_equations(at, target, weights, out, static_cast<cudaStream_t>(stream));
 }
 
 void CudaRenderer::volume_gradient(const Placements& at, const float* by_pixel, float* by_voxel, void* stream) const {
-  const Turn turn(*state_);
+  const cuda::Turn turn(*state_);
   state_->volume_gradient(at, by_pixel, by_voxel, static_cast<cudaStream_t>(stream));
 }
 
 void CudaRenderer::jacobians(const PlacementsOnDevice& at, float* line, float* jacobian, void* stream) const {
-  const Turn turn(*state_);
+  const cuda::Turn turn(*state_);
   state_->jacobian(at, line, jacobian, static_cast<cudaStream_t>(stream));
 }
 
 void CudaRenderer::images_to_host(const Placements& at, const DrrImages& out) const {
   State& s = *state_;
-  const Turn turn(s);
+  const cuda::Turn turn(s);
   const std::size_t pixels = at.size().pixels() * static_cast<std::size_t>(at.count);
   const bool bone = out.mask != nullptr;
   const DrrImages images{s.staged.line.reserve(pixels), bone ? s.staged.bone_line.reserve(pixels) : nullptr,
@@ -266,7 +265,7 @@ void CudaRenderer::images_to_host(const Placements& at, const DrrImages& out) co
 
 void CudaRenderer::jacobian_to_host(const Placements& at, float* line, float* jacobian) const {
   State& s = *state_;
-  const Turn turn(s);
+  const cuda::Turn turn(s);
   const std::size_t pixels = at.size().pixels();
   s.jacobian(at, s.staged.line.reserve(pixels), s.staged.jacobian.reserve(6 * pixels), s.stream.get());
   s.staged.line.download(line, pixels, s.stream.get());
@@ -276,7 +275,7 @@ void CudaRenderer::jacobian_to_host(const Placements& at, float* line, float* ja
 
 void CudaRenderer::pose_gradient_to_host(const Placements& at, const float* by_pixel, double* gradients) const {
   State& s = *state_;
-  const Turn turn(s);
+  const cuda::Turn turn(s);
   const std::size_t count = static_cast<std::size_t>(at.count), pixels = at.size().pixels() * count;
   double* out = s.staged.sums.reserve(6 * count);
   s.pose_gradients(at, s.staged.by_pixel.upload(by_pixel, pixels, s.stream.get()), out, s.stream.get());
@@ -287,7 +286,7 @@ void CudaRenderer::pose_gradient_to_host(const Placements& at, const float* by_p
 void CudaRenderer::normal_equations_to_host(const Placements& at, const float* target, const float* weights,
                                             const NormalArrays& out) const {
   State& s = *state_;
-  const Turn turn(s);
+  const cuda::Turn turn(s);
   const cudaStream_t to = s.stream.get();
   const std::size_t count = static_cast<std::size_t>(at.count), pixels = at.size().pixels() * count;
   double* const sums = s.staged.sums.reserve(43 * count);
@@ -304,10 +303,9 @@ void CudaRenderer::normal_equations_to_host(const Placements& at, const float* t
 
 void CudaRenderer::volume_gradient_to_host(const Placements& at, const float* by_pixel, float* by_voxel) const {
   State& s = *state_;
-  const Turn turn(s);
+  const cuda::Turn turn(s);
   const cudaStream_t to = s.stream.get();
-  const Vec3<int> size = s.inner_size();
-  const std::size_t voxels = static_cast<std::size_t>(size.x) * size.y * size.z;
+  const std::size_t voxels = s.inner_voxels();
   s.volume_gradient(at, s.staged.by_pixel.upload(by_pixel, at.size().pixels() * static_cast<std::size_t>(at.count), to),
                     s.staged.by_voxel.reserve(voxels), to);
   s.staged.by_voxel.download(by_voxel, voxels, to);

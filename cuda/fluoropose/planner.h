@@ -5,7 +5,7 @@
 
 #include "device.h"
 #include "fluoropose/drr/cuda_renderer.h"
-#include "workspace.cuh"
+#include "plans.cuh"
 
 namespace fluoropose::cuda {
 
@@ -18,7 +18,8 @@ struct Batch {
 
 class Planner {
  public:
-  Planner(const GridFrame& grid, Method method) : grid_(grid), method_(method) {
+  Planner(const GridFrame& grid, Method method, const Allocate& allocate)
+      : grid_(grid), method_(method), jobs_(allocate), levers_(allocate), planes_(allocate) {
     if (method != Method::kShearWarp) return;
     for (int axis = 0; axis < 3; ++axis)
       levers_stride_ = std::max(levers_stride_, component(grid.slabs[axis].size, axis));

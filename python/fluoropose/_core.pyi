@@ -41,6 +41,9 @@ class Renderer:
     """
     DRR renderer of the compiled core; see fluoropose.drr.
     """
+    @staticmethod
+    def of_tensor(mu: typing.Any, bone_from_voxel: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], method: str, allocate: collections.abc.Callable[[int], typing.Any], stream: typing.SupportsInt | typing.SupportsIndex) -> Renderer:
+        ...
     def __init__(self, mu: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], bone_from_voxel: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], bone: typing.Annotated[numpy.typing.ArrayLike, numpy.bool] | None, method: str, device: str, storage: str, whole: bool) -> None:
         ...
     def line_integral(self, view: View, world_from_bone: typing.Annotated[numpy.typing.ArrayLike, numpy.float64]) -> numpy.typing.NDArray[numpy.float32]:
@@ -76,8 +79,15 @@ class LabelRenderer:
     """
     def __init__(self, labels: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], count: typing.SupportsInt | typing.SupportsIndex, bone_from_voxel: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], device: str) -> None:
         ...
-    def paths(self, view: View, world_from_bone: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], count: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
+    def paths(self, view: View, world_from_bone: typing.Annotated[numpy.typing.ArrayLike, numpy.float64]) -> numpy.typing.NDArray[numpy.float32]:
         ...
+    def paths_into(self, views: collections.abc.Sequence[View], world_from_bone: typing.Any, paths: typing.Any, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    @property
+    def cuda_device(self) -> int:
+        """
+        As of Renderer.
+        """
 class GradientCorrelation:
     """
     See fluoropose.refinement.GradientCorrelation.

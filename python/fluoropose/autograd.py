@@ -1,15 +1,16 @@
-"""Rendering as a differentiable function of torch: gradients for the pose and for the volume, and normal equations.
+"""Rendering in torch: images with gradients for the pose and the volume, normal equations, the path through each label.
 
 The compiled core reads and writes the tensors' own memory (through DLPack), on the device of the renderer. On a CUDA
 device it works in the order of torch's current stream, without waiting; after a first call of the same size it
-allocates nothing, so that a CUDA graph can hold it. Poses on the CPU then stay what they were when the graph was made;
-those on the device are read anew whenever it runs.
+allocates nothing but what torch's caching allocator lends, so that a CUDA graph can hold it. Poses on the CPU then stay
+what they were when the graph was made; those on the device, and volumes there, are read anew whenever it runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,12 +20,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fluoropose import _core
-from fluoropose.drr import Device, Method, Renderer
+from fluoropose.drr import LabelRenderer, Method, Renderer, check_method
 from fluoropose.errors import InputError
 from fluoropose.geometry import View
-from fluoropose.volume import Volume
+from fluoropose.volume import Volume, checked_place
 
-__all__ = ["NormalTensors", "normal_equations", "render", "render_volume"]
+__all__ = ["NormalTensors", "normal_equations", "render", "render_labels", "render_volume"]
 
 _LEAST_RIGID = 1e-5  # what the compiled core takes for rigid as well
 
@@ -68,7 +69,7 @@ def render(renderer: Renderer, views: View | Sequence[View], world_from_bone: Te
     InputError
         If shapes, numbers, devices or the matrices' rigidity are not as expected.
     """
-    return _rendered(None, renderer, views, world_from_bone)
+    return _rendered(None, renderer.core, views, world_from_bone)
 
 
 def render_volume(
@@ -83,8 +84,8 @@ def render_volume(
     Parameters
     ----------
     mu
-        (nz, ny, nx) float32 attenuation, 1/mm, on the CPU or on a CUDA device, which then renders. It is copied, by way
-        of the CPU.
+        (nz, ny, nx) float32 attenuation, 1/mm, on the CPU or on a CUDA device, which then renders. On a CUDA device
+        nobody waits to look at it: what is NaN there is NaN in the images.
     bone_from_voxel
         (4, 4) affine map of voxel indices (x, y, z) to mm.
     views, world_from_bone
@@ -94,15 +95,43 @@ def render_volume(
 
     Returns
     -------
-    As ``render``. The volume's gradient is the exact transpose of the renderer.
+    As ``render``. The volume's gradient is the exact transpose of the renderer; ``trilinear`` has none.
+
+    Raises
+    ------
+    InputError
+        As for ``render``, `Volume` and `Renderer`.
     """
     if mu.device.type not in ("cpu", "cuda") or mu.dtype != torch.float32:
         raise InputError(f"mu: expected a float32 tensor on the CPU or on CUDA, found {mu.dtype} on {mu.device}")
-    volume = Volume(mu.detach().cpu().contiguous().numpy(), bone_from_voxel)
-    device: Device = "cuda" if mu.is_cuda else "cpu"
-    with _current(mu.device):
-        renderer = Renderer(volume, method, device, whole=True)
-    return _rendered(mu, renderer, views, world_from_bone)
+    return _rendered(mu, _of_volume(mu.detach().contiguous(), bone_from_voxel, method), views, world_from_bone)
+
+
+def render_labels(renderer: LabelRenderer, views: View | Sequence[View], world_from_bone: Tensor) -> Tensor:
+    """Render the path that rays take through each label.
+
+    Parameters
+    ----------
+    renderer
+        Of the label map; paths come to be on its device. Use one renderer on one stream at a time.
+    views, world_from_bone
+        As for ``render``, but no gradient flows through them.
+
+    Returns
+    -------
+    (m, h, w) or (n, m, h, w) mm, float32, of m labels in the order of ``renderer.labels``.
+
+    Raises
+    ------
+    InputError
+        As for ``render``.
+    """
+    placed, cores = _placed(renderer.core, views, world_from_bone.detach())
+    device = _device(renderer.core)
+    with _current(device):
+        paths = torch.empty(len(placed), len(renderer.labels), *_size(cores), dtype=torch.float32, device=device)
+        renderer.core.paths_into(cores, placed, paths, _stream(device))
+    return paths.reshape(*world_from_bone.shape[:-2], *paths.shape[1:])
 
 
 def normal_equations(
@@ -130,8 +159,8 @@ def normal_equations(
     InputError
         As for ``render``, and if targets or weights have another shape, type or device.
     """
-    matrices, cores = _placed(renderer, views, world_from_bone.detach())
-    n, device = len(matrices), _device(renderer)
+    matrices, cores = _placed(renderer.core, views, world_from_bone.detach())
+    n, device = len(matrices), _device(renderer.core)
     shape = (n, *_size(cores))
     for name, image in (("targets", targets), ("weights", weights)):
         if image is not None and (image.shape != shape or image.dtype != torch.float32 or image.device != device):
@@ -146,56 +175,72 @@ def normal_equations(
     return NormalTensors(cost, jtj, jtr)
 
 
-def _rendered(mu: Tensor | None, renderer: Renderer, views: View | Sequence[View], world_from_bone: Tensor) -> Tensor:
-    matrices = world_from_bone.reshape(-1, *world_from_bone.shape[-2:])
-    placed, cores = _placed(renderer, views, world_from_bone.detach())
-    images: Tensor = _Render.apply(mu, matrices, placed, renderer, cores)  # type: ignore[no-untyped-call]
+def _of_volume(mu: Tensor, bone_from_voxel: NDArray[np.float64], method: Method) -> _core.Renderer:
+    """Make a renderer of the whole of a contiguous tensor, on its device."""
+    if not mu.is_cuda:
+        return Renderer(Volume(mu.numpy(), bone_from_voxel), method, whole=True).core
+    if mu.ndim != 3 or mu.numel() == 0:
+        raise InputError(f"mu: expected shape (nz, ny, nx) with at least one voxel, found {tuple(mu.shape)}")
+    check_method(method)
+    place = checked_place(bone_from_voxel)
+    allocate = partial(torch.empty, dtype=torch.uint8, device=mu.device)
+    with _current(mu.device):
+        return _core.Renderer.of_tensor(mu, place, method, allocate, _stream(mu.device))
+
+
+def _rendered(mu: Tensor | None, core: _core.Renderer, views: View | Sequence[View], world_from_bone: Tensor) -> Tensor:
+    placed, cores = _placed(core, views, world_from_bone.detach())
+    matrices = world_from_bone.reshape(-1, 4, 4)
+    images: Tensor = _Render.apply(mu, matrices, placed, core, cores)  # type: ignore[no-untyped-call]
     return images.reshape(*world_from_bone.shape[:-2], *images.shape[1:])
 
 
 class _Render(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, mu: Tensor | None, matrices: Tensor, placed: Tensor, renderer: Renderer, cores: list[_core.View]
+        ctx: Any, mu: Tensor | None, matrices: Tensor, placed: Tensor, core: _core.Renderer, cores: list[_core.View]
     ) -> Tensor:
-        ctx.renderer, ctx.cores, ctx.dtype, ctx.place = renderer, cores, matrices.dtype, matrices.device
+        ctx.core, ctx.cores, ctx.dtype, ctx.place = core, cores, matrices.dtype, matrices.device
+        ctx.shape = None if mu is None else mu.shape
         ctx.save_for_backward(placed)
-        device = _device(renderer)
+        device = _device(core)
         with _current(device):
-            images = torch.empty(len(placed), *_size(cores), device=device)
-            renderer.core.render_into(cores, placed, images, _stream(device))
+            images = torch.empty(len(placed), *_size(cores), dtype=torch.float32, device=device)
+            core.render_into(cores, placed, images, _stream(device))
         return images
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, by_image: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        renderer: Renderer = ctx.renderer
+        core: _core.Renderer = ctx.core
         (placed,) = ctx.saved_tensors
         by_image, device = by_image.contiguous(), by_image.device
         by_volume: Tensor | None = None
         by_matrix: Tensor | None = None
         with _current(device):
             if ctx.needs_input_grad[0]:
-                by_volume = torch.empty(renderer.shape, device=device)
-                renderer.core.volume_gradient_into(ctx.cores, placed, by_image, by_volume, _stream(device))
+                by_volume = torch.empty(ctx.shape, dtype=torch.float32, device=device)
+                core.volume_gradient_into(ctx.cores, placed, by_image, by_volume, _stream(device))
             if ctx.needs_input_grad[1]:
                 twists = torch.empty(len(placed), 6, dtype=torch.float64, device=device)
-                renderer.core.pose_gradients_into(ctx.cores, placed, by_image, twists, _stream(device))
+                core.pose_gradients_into(ctx.cores, placed, by_image, twists, _stream(device))
                 by_matrix = _by_matrix(twists.to(placed.device), placed).to(ctx.place, ctx.dtype)
         return by_volume, by_matrix, None, None, None
 
 
 def _placed(
-    renderer: Renderer, views: View | Sequence[View], world_from_bone: Tensor
+    core: _core.Renderer | _core.LabelRenderer, views: View | Sequence[View], world_from_bone: Tensor
 ) -> tuple[Tensor, list[_core.View]]:
     """Return the poses (n, 4, 4) as float64 and as many views of the core."""
-    allowed = (torch.device("cpu"), _device(renderer))
+    allowed = (torch.device("cpu"), _device(core))
     if world_from_bone.device not in allowed:
         places = " or ".join(dict.fromkeys(str(place) for place in allowed))
         raise InputError(f"world_from_bone: expected a tensor on {places}, found {world_from_bone.device}")
     if world_from_bone.ndim not in (2, 3) or world_from_bone.shape[-2:] != (4, 4):
         raise InputError(f"world_from_bone: expected shape (4, 4) or (n, 4, 4), found {tuple(world_from_bone.shape)}")
     matrices = world_from_bone.reshape(-1, 4, 4).double().contiguous()
+    if len(matrices) == 0:
+        raise InputError("world_from_bone: expected at least one pose, found none")
     if not matrices.is_cuda:
         _check_rigid(matrices)
     if isinstance(views, View):
@@ -209,8 +254,8 @@ def _placed(
 
 def _check_rigid(matrices: Tensor) -> None:
     rotation = matrices[:, :3, :3]
-    off = (rotation @ rotation.mT - torch.eye(3, dtype=torch.float64)).abs().amax((1, 2))
-    last = (matrices[:, 3] - torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)).abs().amax(1)
+    off = (rotation @ rotation.mT - torch.eye(3, dtype=torch.float64, device="cpu")).abs().amax((1, 2))
+    last = (matrices[:, 3] - torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64, device="cpu")).abs().amax(1)
     good = (off < _LEAST_RIGID) & (torch.linalg.det(rotation) > 0) & (last < _LEAST_RIGID)
     good &= matrices.isfinite().all(2).all(1)
     if not good.all():
@@ -222,8 +267,8 @@ def _size(cores: Sequence[_core.View]) -> tuple[int, int]:
     return cores[0].height, cores[0].width
 
 
-def _device(renderer: Renderer) -> torch.device:
-    index = renderer.core.cuda_device
+def _device(core: _core.Renderer | _core.LabelRenderer) -> torch.device:
+    index = core.cuda_device
     return torch.device("cpu") if index < 0 else torch.device("cuda", index)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fluoropose import _core
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose, View
-from fluoropose.volume import Volume, checked_mask
+from fluoropose.volume import Volume, checked_mask, checked_place
 
 if TYPE_CHECKING:
     from fluoropose.bone import Bone
@@ -77,7 +77,6 @@ class Renderer:
     ) -> None:
         self.core = _core_renderer(volume, None, method, device, storage, whole)
         self.device = device
-        self.shape = volume.shape
         self._differentiable = whole and storage == "float32" and method != "trilinear"
 
     def render(self, view: View, world_from_bone: Pose) -> NDArray[np.float32]:
@@ -251,13 +250,12 @@ class LabelRenderer:
         if not self.labels or self.labels[0] < 0 or len(self.labels) > _MOST_LABELS:
             raise InputError(f"labels: expected some above zero and none below, found {found[:10].tolist()}")
         _check_device(device)
-        # Also checks the map.
-        numbers = Volume(np.searchsorted([0, *self.labels], labels).astype(np.float32), bone_from_voxel)
-        self._core = _core.LabelRenderer(numbers.mu, len(self.labels), numbers.bone_from_voxel, device)
+        numbers = np.searchsorted([0, *self.labels], labels).astype(np.float32)
+        self.core = _core.LabelRenderer(numbers, len(self.labels), checked_place(bone_from_voxel), device)
 
     def render(self, view: View, world_from_bone: Pose) -> NDArray[np.float32]:
         """Return the path lengths (n, h, w), mm, in the order of ``labels``."""
-        return self._core.paths(view.core(), world_from_bone.matrix, len(self.labels))
+        return self.core.paths(view.core(), world_from_bone.matrix)
 
 
 def _image(name: str, image: NDArray[np.float32], view: View) -> NDArray[np.float32]:
@@ -276,12 +274,17 @@ def _core_renderer(
     storage: Storage = "float32",
     whole: bool = False,
 ) -> _core.Renderer:
-    if method not in get_args(Method):
-        raise InputError(f'method: expected "shear_warp", "ray_cast" or "trilinear", found {method!r}')
+    check_method(method)
     _check_device(device)
     if storage not in get_args(Storage):
         raise InputError(f'storage: expected "float32" or "int16", found {storage!r}')
     return _core.Renderer(volume.mu, volume.bone_from_voxel, mask, method, device, storage, whole)
+
+
+def check_method(method: Method) -> None:
+    """Raise InputError unless ``method`` is one."""
+    if method not in get_args(Method):
+        raise InputError(f'method: expected "shear_warp", "ray_cast" or "trilinear", found {method!r}')
 
 
 def device_beside(name: str) -> Device:

@@ -55,19 +55,9 @@ class Volume:
                 f"mu: expected attenuation in 1/mm between 0 and {_HIGHEST_ATTENUATION:g}, "
                 f"found {low:g} to {high:g} (Hounsfield units must be converted first)"
             )
-        matrix = finite_array("bone_from_voxel", self.bone_from_voxel, (4, 4)).copy()
-        if not np.allclose(matrix[3], [0, 0, 0, 1], atol=1e-9):
-            raise InputError(f"bone_from_voxel: expected the last row (0, 0, 0, 1), found {matrix[3].tolist()}")
-        spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-        if not (spacing > 0).all():
-            raise InputError("bone_from_voxel: expected three axes of non-zero length")
-        axes = matrix[:3, :3] / spacing
-        if np.abs(axes.T @ axes - np.eye(3)).max() > _ORTHOGONAL_TOLERANCE:
-            raise InputError("bone_from_voxel: expected orthogonal axes, found sheared ones")
         mu.flags.writeable = False
-        matrix.flags.writeable = False
         object.__setattr__(self, "mu", mu)
-        object.__setattr__(self, "bone_from_voxel", matrix)
+        object.__setattr__(self, "bone_from_voxel", checked_place(self.bone_from_voxel))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -147,6 +137,21 @@ class Volume:
         start = float(unit @ (self.bone_from_voxel[:3, 3] - finite_array("point_mm", point_mm, (3,))))
         z, y, x = np.ogrid[:nz, :ny, :nx]
         return np.asarray(start + step[0] * x + step[1] * y + step[2] * z, dtype=np.float32)
+
+
+def checked_place(bone_from_voxel: ArrayLike) -> NDArray[np.float64]:
+    """Return a read-only copy of the map (4, 4), or raise InputError unless its axes are orthogonal."""
+    matrix = finite_array("bone_from_voxel", bone_from_voxel, (4, 4)).copy()
+    if not np.allclose(matrix[3], [0, 0, 0, 1], atol=1e-9):
+        raise InputError(f"bone_from_voxel: expected the last row (0, 0, 0, 1), found {matrix[3].tolist()}")
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    if not (spacing > 0).all():
+        raise InputError("bone_from_voxel: expected three axes of non-zero length")
+    axes = matrix[:3, :3] / spacing
+    if np.abs(axes.T @ axes - np.eye(3)).max() > _ORTHOGONAL_TOLERANCE:
+        raise InputError("bone_from_voxel: expected orthogonal axes, found sheared ones")
+    matrix.flags.writeable = False
+    return matrix
 
 
 def checked_mask(mask: NDArray[np.bool_], shape: tuple[int, int, int]) -> NDArray[np.bool_]:

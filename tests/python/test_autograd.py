@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from drr_scenes import POSES, affine, blobs, noise, oblique_view
+from fluoropose import _core
 from fluoropose.autograd import normal_equations, render, render_volume
 from fluoropose.drr import Method, Renderer
 from fluoropose.errors import InputError
@@ -145,10 +146,40 @@ def test_bad_tensors_are_named() -> None:
         normal_equations(renderer, view, pose, torch.zeros(1, 31, 41), torch.zeros(1, 31, 41, dtype=torch.float64))
     with pytest.raises(InputError, match="one pose per view"):
         render(renderer, [view, view], pose)
+    with pytest.raises(InputError, match="world_from_bone: expected at least one pose"):
+        render(renderer, view, pose[None][:0])
     with pytest.raises(InputError, match="mu: expected a float32"):
         render_volume(torch.zeros(3, 3, 3, dtype=torch.float64), np.eye(4), view, pose)
+    with pytest.raises(InputError, match=r"mu: expected shape \(nz, ny, nx\)"):
+        render_volume(torch.zeros(3, 3), np.eye(4), view, pose)
+    with pytest.raises(ValueError, match="mu: expected a tensor on a CUDA device, found one on the CPU"):
+        _core.Renderer.of_tensor(torch.zeros(3, 3, 3), np.eye(4), "ray_cast", torch.empty, 0)
     with pytest.raises(InputError, match="whole"):
         renderer.volume_gradient(view, POSES[0], np.ones((31, 41), np.float32))
+
+
+def test_torch_s_defaults_do_not_matter() -> None:
+    mu, pose = torch.from_numpy(noise()).requires_grad_(), torch.from_numpy(POSES[0].matrix)
+    expected = render_volume(mu, PLACE, oblique_view(), pose)
+    torch.set_default_dtype(torch.float64)
+    try:
+        image = render_volume(mu, PLACE, oblique_view(), pose)
+        (gradient,) = torch.autograd.grad(image.sum(), mu)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert gradient.dtype == torch.float32
+    torch.testing.assert_close(image, expected)
+
+
+def test_a_volume_may_have_any_strides() -> None:
+    mu, pose = torch.from_numpy(noise()), torch.from_numpy(POSES[4].matrix)
+    turned = mu.permute(2, 0, 1).contiguous().permute(1, 2, 0).requires_grad_()
+    assert not turned.is_contiguous()
+    image = render_volume(turned, PLACE, oblique_view(), pose)
+    torch.testing.assert_close(image, render_volume(mu, PLACE, oblique_view(), pose))
+    image.sum().backward()
+    assert turned.grad is not None
+    assert float((turned.detach() * turned.grad).sum()) == pytest.approx(float(image.detach().sum()), rel=3e-6)
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,101 @@ def test_the_volume_s_gradient_is_the_exact_transpose(method: Method) -> None:
         assert not render_volume(mu, PLACE, view, at, method).requires_grad
 
 
+@pytest.mark.parametrize("method", ["ray_cast", "shear_warp"])
+def test_a_volume_on_the_device_is_rendered_as_on_the_cpu(method: Method) -> None:
+    view, at, mu = oblique_view(), matrices(3), torch.from_numpy(0.01 + noise((29, 27, 33))).requires_grad_()
+    expected = render_volume(mu, PLACE, view, at, method)
+    y = torch.rand(expected.shape, generator=torch.Generator().manual_seed(1))
+    y *= expected.detach() > 1e-3  # whether an overshoot is cut off there is a matter of rounding
+    (expected_by_volume,) = torch.autograd.grad((expected * y).sum(), mu)
+
+    at, mu, y = at.cuda().requires_grad_(), mu.detach().cuda().requires_grad_(), y.cuda()
+    images = render_volume(mu, PLACE, view, at, method)
+    by_volume, by_pose = torch.autograd.grad((images * y).sum(), (mu, at))
+    assert by_volume.device == by_pose.device == images.device == mu.device
+    np.testing.assert_allclose(images.detach().cpu(), expected.detach(), atol=2e-5)
+    close(by_volume, expected_by_volume, 1e-4)
+    # That of the same volume by way of the host is by the same kernels.
+    by_host = render(Renderer(Volume(mu.detach().cpu().numpy(), PLACE), method, "cuda", whole=True), view, at)
+    torch.testing.assert_close(by_host, images)
+    torch.testing.assert_close(torch.autograd.grad((by_host * y).sum(), at)[0], by_pose)
+    strided = mu.detach().permute(2, 0, 1).contiguous().permute(1, 2, 0)
+    torch.testing.assert_close(render_volume(strided, PLACE, view, at.detach(), method), images.detach())
+
+
+@pytest.mark.parametrize("method", ["ray_cast", "shear_warp"])
+def test_a_cuda_graph_renders_other_volumes(method: Method) -> None:
+    """A captured image and its gradient follow the volume in the device's memory."""
+    view, at = oblique_view(), matrices(2, "cuda")
+    mu = torch.from_numpy(noise((29, 27, 33))).cuda().requires_grad_()
+
+    def both() -> tuple[Tensor, Tensor]:
+        images = render_volume(mu, PLACE, view, at, method)
+        (gradient,) = torch.autograd.grad((images**2).sum(), mu)
+        return images.detach(), gradient
+
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        before = both()[0].clone()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        images, gradient = both()
+    with torch.no_grad():
+        mu.copy_(mu.flip(0) * 0.5)
+    torch.cuda.empty_cache()  # what the graph uses must stay
+    graph.replay()
+    expected, expected_gradient = both()
+    torch.testing.assert_close(images, expected)
+    close(gradient, expected_gradient, 1e-5)
+    assert float((images - before).abs().max()) > 1e-2
+
+
+def test_a_volume_s_copies_are_made_in_the_stream_s_order_and_in_torch_s_memory() -> None:
+    view, at = oblique_view(), matrices(2, "cuda")
+    mu = torch.from_numpy(noise((29, 27, 33))).cuda().requires_grad_()
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+
+    def both() -> Tensor:
+        images = render_volume(mu, PLACE, view, at, "shear_warp")
+        (gradient,) = torch.autograd.grad(images.sum(), mu)
+        return gradient
+
+    with torch.cuda.stream(stream):
+        expected = both().cpu()
+        torch.cuda._sleep(50_000_000)
+        gradient = both()
+        assert not stream.query()  # nobody waited
+    stream.synchronize()
+    close(gradient, expected, 1e-5)
+
+    lent = torch.cuda.memory_allocated()
+    images = render_volume(mu, PLACE, view, at, "shear_warp")
+    # Twice as it is, and three times with half as many slices.
+    assert torch.cuda.memory_allocated() - lent > 3 * mu.numel() * mu.element_size()
+    del images
+    assert torch.cuda.memory_allocated() == lent
+
+
+def test_bad_volumes_on_the_device_are_named() -> None:
+    view, at = oblique_view(), matrices(1, "cuda")
+    mu = torch.full((9, 9, 9), 0.01, device="cuda")
+    with pytest.raises(InputError, match="mu: expected a float32"):
+        render_volume(mu.double(), np.eye(4), view, at)
+    with pytest.raises(InputError, match=r"mu: expected shape \(nz, ny, nx\) with at least one voxel, found \(9, 9\)"):
+        render_volume(mu[0], np.eye(4), view, at)
+    with pytest.raises(InputError, match="bone_from_voxel: expected orthogonal axes"):
+        render_volume(mu, np.eye(4) + np.eye(4, k=1) * [1, 1, 0, 0], view, at)
+    with pytest.raises(InputError, match="method: expected"):
+        render_volume(mu, np.eye(4), view, at, "nearest")  # type: ignore[arg-type]
+    mu[4, 4, 4] = torch.nan
+    for method in METHODS:
+        image = render_volume(mu, affine((4, 4, 4), (9, 9, 9), (0, 0, 0)), view, at, method)
+        assert 0 < float(image.isnan().float().mean()) < 0.5, method
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_cuda_graph_renders_other_poses(method: Method) -> None:
     """A captured image and Gauss-Newton step follow the poses in the device's memory."""
@@ -181,3 +276,7 @@ def test_a_renderer_works_on_its_own_device() -> None:
     torch.testing.assert_close(images.cpu(), render(Renderer(SMOOTH, "shear_warp"), oblique_view(), matrices(2)))
     with pytest.raises(InputError, match="world_from_bone: expected a tensor on cpu or cuda:1, found cuda:0"):
         render(renderer, oblique_view(), matrices(2, "cuda:0"))
+    mu = torch.from_numpy(SMOOTH.mu.copy())
+    there = render_volume(mu.to("cuda:1"), SMOOTH.bone_from_voxel, oblique_view(), matrices(2))
+    assert there.device == torch.device("cuda", 1)
+    torch.testing.assert_close(there.cpu(), render_volume(mu, SMOOTH.bone_from_voxel, oblique_view(), matrices(2)))

@@ -13,6 +13,9 @@ CudaLabels::CudaLabels(const Grid<Label>&, int) {
 
 CudaLabels::~CudaLabels() = default;
 
-void CudaLabels::render(const Placements&, float*) const {}  // cannot be reached
+// None of these can be reached without labels.
+int CudaLabels::device() const { return -1; }
+void CudaLabels::render(const Placements&, float*, void*) const {}
+void CudaLabels::render_to_host(const Placements&, float*) const {}
 
 }  // namespace fluoropose

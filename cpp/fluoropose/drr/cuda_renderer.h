@@ -1,6 +1,8 @@
 // The renderers on a CUDA device. This header needs no CUDA; without a build for it, no device is ever found.
 #pragma once
 
+#include <cstddef>
+#include <functional>
 #include <memory>
 
 #include "fluoropose/drr/images.h"
@@ -14,6 +16,14 @@ bool built_with_cuda();
 
 // Devices that can be used: 0 without one, without a driver or without a build for CUDA.
 int cuda_device_count();
+
+// What a caller lends of a CUDA device.
+struct DeviceLoan {
+  int device;
+  // Returns memory that is lent as long as what is returned lives.
+  std::function<std::shared_ptr<void>(std::size_t bytes)> allocate;
+  void* stream;  // a cudaStream_t
+};
 
 struct ImageSize {
   int width, height;  // px
@@ -41,7 +51,7 @@ struct PlacementsOnDevice {
   ImageSize size() const { return largest; }
 };
 
-// A grid in the memory of the CUDA device that is current when it is made. Calls from several threads take turns.
+// A grid in the memory of a CUDA device. Calls from several threads take turns.
 //
 // What works on device memory does so in the order of the caller's stream (a cudaStream_t), one stream at a time. It
 // does not wait and, after a first call of the same size and number, allocates nothing, so that a CUDA graph can hold
@@ -49,12 +59,17 @@ struct PlacementsOnDevice {
 // rigid are NaN.
 class CudaRenderer {
  public:
-  // Throws std::runtime_error where there is no device or CUDA reports an error; so do the others.
+  // On the current device. Throws std::runtime_error where there is no device or CUDA reports an error; so do the
+  // others.
   template <typename Voxel>
   CudaRenderer(const Grid<Voxel>& grid, Method method);
+  // Of the inner voxels mu (nz, ny, nx) of a grid, 1/mm, in the memory of the device. Copies them in the order of the
+  // loan's stream, and keeps nothing in other memory.
+  CudaRenderer(const float* mu, const GridFrame& grid, Method method, const DeviceLoan& loan);
   ~CudaRenderer();
 
   int device() const;
+  const GridFrame& frame() const;
 
   // Fill the images of out (n, height, width) that are not null.
   void images(const Placements& at, const DrrImages& out, void* stream) const;

@@ -18,10 +18,18 @@ CudaRenderer::CudaRenderer(const Grid<Voxel>&, Method) {
 template CudaRenderer::CudaRenderer(const Grid<float>&, Method);
 template CudaRenderer::CudaRenderer(const Grid<std::int16_t>&, Method);
 
+CudaRenderer::CudaRenderer(const float*, const GridFrame&, Method, const DeviceLoan&) {
+  throw std::runtime_error("device: fluoropose was built without CUDA");
+}
+
 CudaRenderer::~CudaRenderer() = default;
 
 // None of these can be reached without a renderer.
 int CudaRenderer::device() const { return -1; }
+const GridFrame& CudaRenderer::frame() const {
+  static const GridFrame none{};
+  return none;
+}
 void CudaRenderer::images(const Placements&, const DrrImages&, void*) const {}
 void CudaRenderer::pose_gradients(const Placements&, const float*, double*, void*) const {}
 void CudaRenderer::normal_equations(const Placements&, const float*, const float*, const NormalArrays&, void*) const {}

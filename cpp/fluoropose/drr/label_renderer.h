@@ -1,7 +1,7 @@
 // The path of each ray through each label of a label map, by Joseph's method.
 #pragma once
 
-#include <memory>
+#include <variant>
 
 #include "fluoropose/drr/cuda_labels.h"
 #include "fluoropose/drr/renderer.h"
@@ -17,11 +17,17 @@ class LabelRenderer {
   // paths: (count, height, width) mm, of the labels 1 .. count. Throws as Renderer::render() does.
   void render(const View& view, const Affine3<double>& world_from_bone, float* paths) const;
 
+  int count() const { return count_; }
+  // As of Renderer.
+  const CudaLabels& on_device(const Placements& at) const;
+  int cuda_device() const;
+
  private:
-  Grid<Label> grid_;
-  GridFrame frame_;
+  // On the CPU, or in the memory of a CUDA device.
+  using Voxels = std::variant<Grid<Label>, CudaLabels>;
+
+  Voxels voxels_;
   int count_;
-  std::unique_ptr<CudaLabels> cuda_;  // null on the CPU
 };
 
 }  // namespace fluoropose

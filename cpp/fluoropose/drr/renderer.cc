@@ -28,10 +28,15 @@ Placements one(const View& view, const Affine3<double>& world_from_bone) {
   return {1, &view, &world_from_bone, nullptr};
 }
 
-template <typename Grids, typename... Arguments>
-Grids grid_of(Storage storage, const Arguments&... arguments) {
-  if (storage == Storage::kInt16) return Grids(std::in_place_type<Grid<std::int16_t>>, arguments...);
-  return Grids(std::in_place_type<Grid<float>>, arguments...);
+template <typename Voxels, typename Voxel, typename... Arguments>
+Voxels placed_on(Device device, Method method, const Arguments&... arguments) {
+  if (device == Device::kCpu) return Voxels(std::in_place_type<Grid<Voxel>>, arguments...);
+  return Voxels(std::in_place_type<CudaRenderer>, Grid<Voxel>(arguments...), method);
+}
+
+template <typename Voxels>
+GridFrame frame_of(const Voxels& voxels) {
+  return std::visit([](const auto& some) { return some.frame(); }, voxels);
 }
 
 void shear_warp_gradient(const Grid<float>& grid, const RayJob& job, const float* by_pixel, float* by_voxel) {
@@ -48,6 +53,12 @@ void shear_warp_gradient(const Grid<float>& grid, const RayJob& job, const float
 
 }  // namespace
 
+void require_placed(const Placements& at) {
+  for (int i = 0; i < at.count; ++i) {
+    at.world_from_bone ? require_placed(at.views[i], at.world_from_bone[i]) : check(at.views[i]);
+  }
+}
+
 void require_placed(const View& view, const Affine3<double>& world_from_bone) {
   check(view);
   if (!is_rigid(world_from_bone)) throw std::invalid_argument("world_from_bone: expected a rigid transform");
@@ -55,25 +66,36 @@ void require_placed(const View& view, const Affine3<double>& world_from_bone) {
 
 Renderer::Renderer(const float* mu, const std::uint8_t* bone, int nx, int ny, int nz,
                    const Affine3<double>& bone_from_voxel, Method method, Device device, Storage storage, Crop crop)
-    : grid_(grid_of<Grids>(storage, mu, bone, nx, ny, nz, bone_from_voxel, crop)),
-      frame_(std::visit([](const auto& grid) { return grid.frame(); }, grid_)),
+    : voxels_(storage == Storage::kInt16
+                  ? placed_on<Voxels, std::int16_t>(device, method, mu, bone, nx, ny, nz, bone_from_voxel, crop)
+                  : placed_on<Voxels, float>(device, method, mu, bone, nx, ny, nz, bone_from_voxel, crop)),
+      frame_(frame_of(voxels_)),
       method_(method),
-      crop_(crop) {
-  if (device != Device::kCuda) return;
-  cuda_ = std::visit([&](const auto& grid) { return std::make_unique<CudaRenderer>(grid, method); }, grid_);
-}
+      storage_(storage),
+      crop_(crop),
+      has_bone_(bone != nullptr) {}
+
+Renderer::Renderer(const float* mu, int nx, int ny, int nz, const Affine3<double>& bone_from_voxel, Method method,
+                   const DeviceLoan& loan)
+    : voxels_(std::in_place_type<CudaRenderer>, mu, grid_frame({0, 0, 0}, {nx, ny, nz}, bone_from_voxel), method, loan),
+      frame_(frame_of(voxels_)),
+      method_(method),
+      storage_(Storage::kFloat32),
+      crop_(Crop::kWhole),
+      has_bone_(false) {}
 
 template <typename Run>
 void Renderer::with_job(const View& view, const Affine3<double>& world_from_bone, const Run& run) const {
-  require_placed(view, world_from_bone);
   const RayJob job = ray_job(view, world_from_bone, frame_, method_);
-  std::visit([&](const auto& grid) { run(grid, job); }, grid_);
+  if (const auto* grid = std::get_if<Grid<float>>(&voxels_)) return run(*grid, job);
+  run(std::get<Grid<std::int16_t>>(voxels_), job);
 }
 
 void Renderer::render(const View& view, const Affine3<double>& world_from_bone, const DrrImages& out) const {
+  require_placed(view, world_from_bone);
+  if (out.mask && !has_bone_) throw std::invalid_argument("bone: the renderer was built without a bone");
+  if (cuda()) return cuda()->images_to_host(one(view, world_from_bone), out);
   with_job(view, world_from_bone, [&](const auto& grid, const RayJob& job) {
-    if (out.mask && !grid.has_bone()) throw std::invalid_argument("bone: the renderer was built without a bone");
-    if (cuda_) return cuda_->images_to_host(one(view, world_from_bone), out);
     if (job.way == Way::kSample) return trilinear_cpu(grid, job.view, out);
     if (job.way == Way::kCast) return ray_cast_cpu(grid, job.view, out);
     shear_warp_cpu(grid.slabs(job.plan.axis), job.plan, view.width, view.height, out);
@@ -86,9 +108,9 @@ void Renderer::render_many(const std::vector<View>& views, const std::vector<Aff
   for (std::size_t i = 0; i < views.size(); ++i) require_placed(views[i], world_from_bone[i]);
   const int count = static_cast<int>(views.size()), threads = std::min(count, omp_get_max_threads());
   if (count == 0) return;
-  if (cuda_) {
-    return cuda_->images_to_host({count, views.data(), world_from_bone.data(), nullptr},
-                                 {line_integrals, nullptr, nullptr});
+  if (cuda()) {
+    return cuda()->images_to_host({count, views.data(), world_from_bone.data(), nullptr},
+                                  {line_integrals, nullptr, nullptr});
   }
   // One image has all threads to itself. A parallel region of one thread would not do: GCC's library starts new threads
   // for every region within another.
@@ -103,13 +125,14 @@ void Renderer::render_many(const std::vector<View>& views, const std::vector<Aff
 
 void Renderer::render_jacobian(const View& view, const Affine3<double>& world_from_bone,
                                const JacobianSink& sink) const {
+  require_placed(view, world_from_bone);
+  if (cuda()) {
+    const std::size_t pixels = static_cast<std::size_t>(view.width) * view.height;
+    std::vector<float> images(7 * pixels);
+    cuda()->jacobian_to_host(one(view, world_from_bone), images.data(), images.data() + pixels);
+    return hand_rows(view.width, view.height, images.data(), images.data() + pixels, sink);
+  }
   with_job(view, world_from_bone, [&](const auto& grid, const RayJob& job) {
-    if (cuda_) {
-      const std::size_t pixels = static_cast<std::size_t>(view.width) * view.height;
-      std::vector<float> images(7 * pixels);
-      cuda_->jacobian_to_host(one(view, world_from_bone), images.data(), images.data() + pixels);
-      return hand_rows(view.width, view.height, images.data(), images.data() + pixels, sink);
-    }
     if (job.way == Way::kSample) return trilinear_jacobian_cpu(grid, job.view, job.frames[2], sink);
     if (job.way == Way::kCast) return ray_cast_jacobian_cpu(grid, job.view, job.frames, sink);
     const int axis = job.plan.axis;
@@ -120,7 +143,7 @@ void Renderer::render_jacobian(const View& view, const Affine3<double>& world_fr
 void Renderer::pose_gradient(const View& view, const Affine3<double>& world_from_bone, const float* by_pixel,
                              double* gradient) const {
   require_placed(view, world_from_bone);
-  if (cuda_) return cuda_->pose_gradient_to_host(one(view, world_from_bone), by_pixel, gradient);
+  if (cuda()) return cuda()->pose_gradient_to_host(one(view, world_from_bone), by_pixel, gradient);
   PoseGradient sums(view.width, view.height, by_pixel);
   render_jacobian(view, world_from_bone, sums.sink());
   sums.result(gradient);
@@ -129,7 +152,7 @@ void Renderer::pose_gradient(const View& view, const Affine3<double>& world_from
 void Renderer::normal_equations(const View& view, const Affine3<double>& world_from_bone, const float* target,
                                 const float* weights, const NormalArrays& out) const {
   require_placed(view, world_from_bone);
-  if (cuda_) return cuda_->normal_equations_to_host(one(view, world_from_bone), target, weights, out);
+  if (cuda()) return cuda()->normal_equations_to_host(one(view, world_from_bone), target, weights, out);
   NormalEquations sums(view.width, view.height, target, weights);
   render_jacobian(view, world_from_bone, sums.sink());
   *out.cost = sums.result(out.jtj, out.jtr);
@@ -137,7 +160,7 @@ void Renderer::normal_equations(const View& view, const Affine3<double>& world_f
 
 Vec3<int> Renderer::whole_size() const {
   if (method_ == Method::kTrilinear) throw std::invalid_argument("method: trilinear sums have no transpose here");
-  if (crop_ != Crop::kWhole || !std::holds_alternative<Grid<float>>(grid_)) {
+  if (crop_ != Crop::kWhole || storage_ != Storage::kFloat32) {
     throw std::invalid_argument("whole: expected a renderer of the whole volume, stored as float32");
   }
   return {frame_.size.x - 2, frame_.size.y - 2, frame_.size.z - 2};
@@ -147,8 +170,8 @@ void Renderer::volume_gradient(const View& view, const Affine3<double>& world_fr
                                float* by_voxel) const {
   whole_size();
   require_placed(view, world_from_bone);
-  if (cuda_) return cuda_->volume_gradient_to_host(one(view, world_from_bone), by_pixel, by_voxel);
-  const Grid<float>& grid = std::get<Grid<float>>(grid_);
+  if (cuda()) return cuda()->volume_gradient_to_host(one(view, world_from_bone), by_pixel, by_voxel);
+  const Grid<float>& grid = std::get<Grid<float>>(voxels_);
   const Vec3<int> size = grid.size();
   std::vector<float> rimmed(static_cast<std::size_t>(size.x) * size.y * size.z);
   with_job(view, world_from_bone, [&](const auto&, const RayJob& job) {
@@ -168,11 +191,9 @@ void Renderer::volume_gradient(const View& view, const Affine3<double>& world_fr
 }
 
 const CudaRenderer& Renderer::on_device(const Placements& at) const {
-  if (!cuda_) throw std::invalid_argument("device: expected a renderer on a CUDA device");
-  for (int i = 0; i < at.count; ++i) {
-    at.world_from_bone ? require_placed(at.views[i], at.world_from_bone[i]) : check(at.views[i]);
-  }
-  return *cuda_;
+  if (!cuda()) throw std::invalid_argument("device: expected a renderer on a CUDA device");
+  require_placed(at);
+  return *cuda();
 }
 
 }  // namespace fluoropose

@@ -18,6 +18,8 @@ enum class Storage { kFloat32, kInt16 };  // of voxels; see Grid
 
 // Throws std::invalid_argument, naming the argument, for a bad view or a pose that is not rigid.
 void require_placed(const View& view, const Affine3<double>& world_from_bone);
+// The same of many, as far as they are in host memory.
+void require_placed(const Placements& at);
 
 class Renderer {
  public:
@@ -25,6 +27,9 @@ class Renderer {
   // std::runtime_error where a CUDA device is asked for and there is none.
   Renderer(const float* mu, const std::uint8_t* bone, int nx, int ny, int nz, const Affine3<double>& bone_from_voxel,
            Method method, Device device, Storage storage = Storage::kFloat32, Crop crop = Crop::kOccupied);
+  // Of a whole volume mu (nz, ny, nx), 1/mm, in the memory of a CUDA device; see CudaRenderer. Throws as above.
+  Renderer(const float* mu, int nx, int ny, int nz, const Affine3<double>& bone_from_voxel, Method method,
+           const DeviceLoan& loan);
 
   // world_from_bone: rigid. Throws std::invalid_argument, naming the argument, for a bad view or a pose that is not
   // rigid. Shear-warp gives way to ray casting where plan_shear() says that it must.
@@ -59,22 +64,24 @@ class Renderer {
   // as render() does for views and for poses in host memory.
   const CudaRenderer& on_device(const Placements& at) const;
   // The renderer there; null on the CPU.
-  const CudaRenderer* cuda() const { return cuda_.get(); }
+  const CudaRenderer* cuda() const { return std::get_if<CudaRenderer>(&voxels_); }
   // -1: none.
-  int cuda_device() const { return cuda_ ? cuda_->device() : -1; }
+  int cuda_device() const { return cuda() ? cuda()->device() : -1; }
 
  private:
-  using Grids = std::variant<Grid<float>, Grid<std::int16_t>>;
+  // On the CPU, or in the memory of a CUDA device.
+  using Voxels = std::variant<Grid<float>, Grid<std::int16_t>, CudaRenderer>;
 
-  // Calls run(grid, job) with the rays of a view.
+  // Calls run(grid, job) with the rays of a view, on the CPU.
   template <typename Run>
   void with_job(const View& view, const Affine3<double>& world_from_bone, const Run& run) const;
 
-  Grids grid_;
+  Voxels voxels_;
   GridFrame frame_;
   Method method_;
+  Storage storage_;
   Crop crop_;
-  std::unique_ptr<CudaRenderer> cuda_;  // null on the CPU
+  bool has_bone_;
 };
 
 }  // namespace fluoropose

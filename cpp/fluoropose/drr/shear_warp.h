@@ -114,7 +114,7 @@ FLUOROPOSE_HD float warp_sum(const float* at, int stride, const WarpTap& tap) {
 // Cubic interpolation overshoots at edges, attenuation does not.
 FLUOROPOSE_HD float warp_line(const float* at, int stride, const WarpTap& tap) {
   const float sum = warp_sum(at, stride, tap);
-  return sum > 0.0f ? sum : 0.0f;
+  return sum < 0.0f ? 0.0f : sum;  // NaN stays
 }
 
 // Whether more than half of the bilinear weight lies on pixels whose ray meets the bone.

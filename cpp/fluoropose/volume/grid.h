@@ -36,28 +36,24 @@ class Grid {
   Slices<Voxel> slices(int axis) const;
   // As slices(), with neighbours along a side by side in memory: across x from a copy made when first asked for.
   Slices<Voxel> rows(int axis) const;
-  Bricks bricks() const { return {busy_.data(), bricks_along(nx_), bricks_along(ny_), bricks_along(nz_)}; }
-  // As shear-warp reads it; made when first asked for.
-  const Slabs<Voxel>& slabs(int axis) const;
+  // These are made when first asked for, too.
+  Bricks bricks() const;
+  const Slabs<Voxel>& slabs(int axis) const;  // as shear-warp reads it
 
-  GridFrame frame() const;
-
-  Vec3<int> size() const { return {nx_, ny_, nz_}; }  // voxels, rim included
-  float unit_per_mm() const { return unit_; }         // attenuation of a voxel that holds 1
-  bool has_bone() const { return has_bone_; }
-  const Affine3<double>& voxel_from_bone() const { return voxel_from_bone_; }  // mm -> index into the rimmed grid
+  const GridFrame& frame() const { return frame_; }
+  const Vec3<int>& size() const { return frame_.size; }
+  const Affine3<double>& voxel_from_bone() const { return frame_.voxel_from_bone; }
+  bool has_bone() const { return !bone_.empty(); }
 
  private:
+  GridFrame frame_{};
   std::vector<Voxel> mu_, bone_;  // x fastest
-  std::vector<std::uint8_t> busy_;
+  mutable std::vector<std::uint8_t> busy_;
+  mutable std::once_flag once_busy_;
   mutable Slabs<Voxel> slabs_[3];
   mutable std::once_flag once_[3];
   mutable std::vector<Voxel> mu_across_x_, bone_across_x_;  // y fastest, x slowest
   mutable std::once_flag once_across_x_;
-  int nx_ = 0, ny_ = 0, nz_ = 0;
-  float unit_ = 1.0f;
-  bool has_bone_ = false;
-  Affine3<double> voxel_from_bone_{};
 };
 
 }  // namespace fluoropose

@@ -19,6 +19,11 @@ struct GridFrame {
   SlabFrame slabs[3];               // across x, y and z
 };
 
+// Of the inner voxels of a volume from the first one on, both along x, y, z, within a rim one voxel wide, in 1/mm.
+// bone_from_voxel maps the volume's indices to mm. Throws std::invalid_argument, naming the argument, for sides below
+// one, more than 2^31 voxels or a singular map.
+GridFrame grid_frame(const Vec3<int>& first, const Vec3<int>& inner, const Affine3<double>& bone_from_voxel);
+
 // Of the slabs across an axis. Slices that are thick beside their voxels' sides, or few, stay alone.
 SlabFrame slab_frame(const Vec3<int>& size, const Affine3<double>& voxel_from_bone, int axis);
 

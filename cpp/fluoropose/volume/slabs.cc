@@ -1,31 +1,11 @@
 #include "fluoropose/volume/slabs.h"
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
-#include <type_traits>
 
 #include "fluoropose/volume/grid.h"
 
 namespace fluoropose {
 namespace {
-
-constexpr int kFewest = 16;         // slices that are worth pairing
-constexpr double kThickest = 1.25;  // of the shorter side of a voxel within the slice
-
-int thickness_for(const Affine3<double>& voxel_from_bone, int axis, int slices) {
-  const double per_mm[3] = {norm(voxel_from_bone.row0), norm(voxel_from_bone.row1), norm(voxel_from_bone.row2)};
-  const double finest = std::max(per_mm[(axis + 1) % 3], per_mm[(axis + 2) % 3]);
-  return slices >= kFewest && finest <= kThickest * per_mm[axis] ? 2 : 1;
-}
-
-template <typename Voxel>
-Voxel mean(Voxel first, Voxel second) {
-  if constexpr (std::is_same_v<Voxel, float>) return 0.5f * (first + second);
-  // Halves go to the even number, so that there is no drift; but what is not zero stays so.
-  const int sum = static_cast<int>(first) + static_cast<int>(second), half = sum >> 1;
-  return static_cast<Voxel>(sum == 1 ? 1 : half + (sum & half & 1));
-}
 
 // Slice 0 and the last are rim.
 template <typename Voxel>
@@ -33,7 +13,7 @@ std::vector<Voxel> gather(const Voxel* from, const SliceStrides& s, const SliceS
   std::vector<Voxel> slabs(static_cast<std::size_t>(to.k) * to.nk + kReadAhead, Voxel{0});
 #pragma omp parallel for
   for (int m = 1; m < to.nk - 1; ++m) {
-    const int first = (m - 1) * thickness + 1, second = std::min(first + thickness - 1, s.nk - 1);
+    const auto [first, second] = slices_of(m, thickness, s.nk);
     for (int b = 0; b < s.nb; ++b) {
       const Voxel* low = from + static_cast<std::ptrdiff_t>(first) * s.k + static_cast<std::ptrdiff_t>(b) * s.b;
       const Voxel* high = from + static_cast<std::ptrdiff_t>(second) * s.k + static_cast<std::ptrdiff_t>(b) * s.b;
@@ -63,27 +43,13 @@ std::vector<Extent> extents_of(const std::vector<Voxel>& values, int row_length)
 
 }  // namespace
 
-SlabFrame slab_frame(const Vec3<int>& size, const Affine3<double>& voxel_from_bone, int axis) {
-  const int slices = component(size, axis) - 2;
-  SlabFrame frame{size, voxel_from_bone, thickness_for(voxel_from_bone, axis, slices)};
-  int* const sides[3] = {&frame.size.x, &frame.size.y, &frame.size.z};
-  *sides[axis] = (slices + frame.thickness - 1) / frame.thickness + 2;
-  // A slab stands in the middle of its slices: slice k is at (k - 1/2) / t + 1/2 slabs.
-  Affine3<double>& map = frame.voxel_from_bone;
-  Vec3<double>* const rows[3] = {&map.row0, &map.row1, &map.row2};
-  double* const offsets[3] = {&map.offset.x, &map.offset.y, &map.offset.z};
-  *rows[axis] = *rows[axis] * (1.0 / frame.thickness);
-  *offsets[axis] = (*offsets[axis] - 0.5) / frame.thickness + 0.5;
-  return frame;
-}
-
 template <typename Voxel>
 Slabs<Voxel> make_slabs(const Grid<Voxel>& grid, int axis) {
   const Slices<Voxel> whole = grid.slices(axis);
   const SliceStrides& s = whole.strides;
   Slabs<Voxel> slabs{};
-  static_cast<SlabFrame&>(slabs) = slab_frame(grid.size(), grid.voxel_from_bone(), axis);
-  slabs.strides = {1, s.na, s.na * s.nb, s.na, s.nb, component(slabs.size, axis)};
+  static_cast<SlabFrame&>(slabs) = grid.frame().slabs[axis];
+  slabs.strides = row_strides(slabs.size, axis);
   slabs.mu = gather(whole.mu, s, slabs.strides, slabs.thickness);
   if (whole.bone) slabs.bone = gather(whole.bone, s, slabs.strides, slabs.thickness);
   slabs.mu_extents = extents_of(slabs.mu, s.na);

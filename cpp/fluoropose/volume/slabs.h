@@ -5,6 +5,7 @@
 // raises the error from 0.17 to at most 0.3 % of the image's range and halves the work.
 #pragma once
 
+#include <type_traits>
 #include <vector>
 
 #include "fluoropose/volume/grid_frame.h"
@@ -23,6 +24,27 @@ struct Slabs : SlabFrame {
 
   Slices<Voxel> slices() const { return {mu.data(), bone.empty() ? nullptr : bone.data(), strides}; }
 };
+
+// The slices that slab m holds, of a grid of so many; the last of an odd number goes with the rim.
+struct SlabSlices {
+  int first, second;
+};
+FLUOROPOSE_HD SlabSlices slices_of(int m, int thickness, int slices) {
+  const int first = (m - 1) * thickness + 1, second = first + thickness - 1;
+  return {first, second < slices ? second : slices - 1};
+}
+
+// What a slab holds where its slices hold these.
+template <typename Voxel>
+FLUOROPOSE_HD Voxel mean(Voxel first, Voxel second) {
+  if constexpr (std::is_same_v<Voxel, float>) {
+    return 0.5f * (first + second);
+  } else {
+    // Halves go to the even number, so that there is no drift; but what is not zero stays so.
+    const int sum = static_cast<int>(first) + static_cast<int>(second), half = sum >> 1;
+    return static_cast<Voxel>(sum == 1 ? 1 : half + (sum & half & 1));
+  }
+}
 
 // Slabs across an axis (0: x, 1: y, 2: z).
 template <typename Voxel>

@@ -23,6 +23,12 @@ FLUOROPOSE_HD SliceStrides slice_strides(const Vec3<int>& size, int axis) {
   return {1, size.x, plane, size.x, size.y, size.z};
 }
 
+// Of slices across an axis of such a grid stored one after the other, with neighbours along a side by side.
+FLUOROPOSE_HD SliceStrides row_strides(const Vec3<int>& size, int axis) {
+  const SliceStrides s = slice_strides(size, axis);
+  return {1, s.na, s.na * s.nb, s.na, s.nb, s.nk};
+}
+
 // What a kernel sees of a grid, its slices across one axis. Voxels are in the grid's unit.
 template <typename Voxel>
 struct Slices {
