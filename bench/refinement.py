@@ -62,14 +62,14 @@ def main() -> None:
 
 def _rows(name: str, arguments: Any) -> Iterator[dict[str, Any]]:
     path = arguments.work / "refinement" / f"{name}{'_quick' if arguments.quick else ''}.jsonl"
-    ledger = Ledger(path, {"version": {"poster": 4}.get(name, 3)})
+    ledger = Ledger(path, {"version": {"poster": 4, "knee": 4}.get(name, 3)})
     if name == "two_view":
         yield from two_view_rows(head_trials(arguments.data, arguments.work), ledger)
     elif name == "capture":
         yield from capture_rows(head_trials(arguments.data, arguments.work)[0], ledger, arguments.quick)
     elif name == "knee":
         trial = knee_trial(arguments.data, arguments.work)
-        yield from knee_rows(trial, arguments.data, ledger, arguments.quick)
+        yield from knee_rows(trial, ledger, arguments.quick)
     elif name == "poster":
         yield from poster_rows(arguments.data, ledger, 10 if arguments.quick else arguments.starts)
     else:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,59 +12,53 @@ from numpy.typing import NDArray
 from rich.progress import track
 from scipy.ndimage import gaussian_filter
 
-from fluoropose.bone import Bone
-from fluoropose.bone_model.build import build_bone, read_bone_config
-from fluoropose.drr import Renderer
 from fluoropose.geometry import Pose
-from fluoropose.refinement import MovingBone, Refiner, bone_alone
-from outline_edges import edge_distances
+from fluoropose.refinement import Refiner
+from mesh_xray import beam_through
+from outline_edges import edge_distances, edges_from_drawn
 from refinement_ledger import Ledger, Result, Stopwatch, of_refinement, row
-from refinement_trials import FAILURE_MM, HERE, OpenTrial
+from refinement_trials import FAILURE_MM, OpenTrial
 
 __all__ = ["knee_rows"]
 
 _OURS = "landmarks, then our LM, 8 starts"
-_FINE = "landmarks, then our LM, 8 starts, implant in voxels of 0.25 mm"
-_EDGES = ("px", "signed_px", "shift_u_px", "shift_v_px", "growth_px")
+_EDGES = tuple(
+    f"{what}_view{view}_{how}"
+    for what in ("outline_to_edge", "drawn_to_edge")
+    for view in (1, 2)
+    for how in ("px", "signed_px", "shift_u_px", "shift_v_px", "growth_px")
+)
 _CLEAR = 0.01  # of full scale per pixel: an edge
+# As in the frames: what reaches a pixel behind metal, what of that beside it is the beam, and the blur of an edge.
+_VEIL, _BEAM, _BLUR_PX = 0.235, 0.165, 1.4
+_METAL_PER_MM = 0.6
+_NEIGHBOURS = np.array([-4, -3, -2, -1, 1, 2, 3, 4])
 
 
-def knee_rows(trial: OpenTrial, data_dir: Path, ledger: Ledger, quick: bool) -> Iterator[dict[str, Any]]:
+def knee_rows(trial: OpenTrial, ledger: Ledger, quick: bool) -> Iterator[dict[str, Any]]:
     """Yield the rows of the table "knee"."""
-    # Metal is opaque: a voxel that it fills in part is as dark as one that it fills, so that coarse voxels swell.
-    fine = MovingBone(bone_alone(_finer(trial.bone, data_dir, 0.25)))
-    refiners = {_OURS: Refiner(trial.rig, trial.bone), _FINE: Refiner(trial.rig, trial.bone, moving=fine)}
+    refiner = Refiner(trial.rig, trial.bone)
     spans = {"frames 100-149": range(100, 150), "frames 0-99, every tenth (developed on)": range(0, 100, 10)}
     step = 10 if quick else 1
     for span, numbers in spans.items():
-        done: dict[str, list[Result]] = {"reference": [], "landmarks": [], _OURS: [], _FINE: []}
+        done: dict[str, list[Result]] = {"reference": [], "landmarks": [], _OURS: []}
         for number in track(numbers[::step], f"knee: {span}"):
             start, truth = trial.landmark_poses.get(number), trial.truth[number]
             done["reference"].append(ledger.get(f"reference {number}", partial(_reference, trial, number)))
             done["landmarks"].append(ledger.get(f"landmarks {number}", partial(_landmarks, trial, number)))
-            for name, key in {_OURS: "lm8", _FINE: "lm8 fine"}.items():
-                after = of_refinement(None, truth)
-                if start is not None:
-                    after = ledger.get(f"{key} {number}", partial(_refined, trial, refiners[name], number, start))
-                done[name].append(after)
+            after = of_refinement(None, truth)
+            if start is not None:
+                after = ledger.get(f"lm8 {number}", partial(_refined, trial, refiner, number, start))
+            done[_OURS].append(after)
         for method, results in done.items():
-            edges: dict[str, Any] = {
-                f"outline_to_edge_{k}": _mean(results, k)
-                for k in (f"view{v}_{what}" for v in (1, 2) for what in _EDGES)
-            }
-            if method in refiners:
+            edges: dict[str, Any] = {k: _mean(results, k) for k in _EDGES}
+            if numbers.step * step == 1:
+                edges |= _unsteady(results)
+            if method == _OURS:
                 edges |= _beside(results, done["reference"])
             landmarks = trial.bone.landmarks_mm
             yield row("knee", method, results, landmarks, failure_mm=FAILURE_MM, frames=span, **edges)
-    drawn: list[Renderer] = []
-
-    def draw() -> Renderer:
-        if not drawn:
-            drawn.append(Renderer(_finer(trial.bone, data_dir, 0.2).volume))
-        return drawn[0]
-
-    for name, refiner in refiners.items():
-        yield _simulated(trial, draw, refiner, name, ledger, range(100, 150, 3)[::step])
+    yield _simulated(trial, refiner, ledger, range(100, 150, 3)[::step])
 
 
 def _beside(ours: list[Result], reference: list[Result]) -> dict[str, Any]:
@@ -77,7 +70,7 @@ def _beside(ours: list[Result], reference: list[Result]) -> dict[str, Any]:
     left_deg = np.linalg.norm(turns - np.median(turns, axis=0), axis=1)
     left_mm = np.linalg.norm(shifts - np.median(shifts, axis=0), axis=1)
     seen = [(a.extra, b.extra, apart) for (_, a, b), apart in zip(pairs, shifts, strict=True) if a.extra and b.extra]
-    both = ("view1_px", "view2_px")
+    both = ("drawn_to_edge_view1_px", "drawn_to_edge_view2_px")
     away = np.array([[sum(one[k] for k in both) / 2 for one in two[:2]] for two in seen])  # (n, ours and reference's)
     apart = np.array([np.linalg.norm(shift) for _, _, shift in seen])
     far = apart >= np.median(apart)
@@ -90,11 +83,31 @@ def _beside(ours: list[Result], reference: list[Result]) -> dict[str, Any]:
         "where_they_differ_most": {
             "pairs": int(far.sum()),
             "apart_mm": float(apart[far].mean()),
-            "outline_to_edge_px": float(away[far, 0].mean()),
-            "reference_outline_to_edge_px": float(away[far, 1].mean()),
+            "drawn_to_edge_px": float(away[far, 0].mean()),
+            "reference_drawn_to_edge_px": float(away[far, 1].mean()),
             "edges_nearer_to_ours_share": float(np.mean(away[far, 0] < away[far, 1])),
         },
     }
+
+
+def _unsteady(results: list[Result]) -> dict[str, Any]:
+    """Say how far poses of successive frames lie from the parabola through the four before and the four after each.
+
+    The knee bends steadily: what is left is mostly the pose's own error. In the bone's frame, root mean squares.
+    """
+    poses = [one.pose for one in results]
+    parabola = np.column_stack([np.ones(len(_NEIGHBOURS)), _NEIGHBOURS, _NEIGHBOURS**2])
+    off = []
+    for n in range(-_NEIGHBOURS[0], len(poses) - _NEIGHBOURS[-1]):
+        here, others = poses[n], [poses[n + k] for k in _NEIGHBOURS]
+        if here is None:
+            continue
+        motions = [here.inverse() * other for other in others if other is not None]
+        if len(motions) == len(others):
+            turns, shifts = (np.array([getattr(m, k) for m in motions]) for k in ("rotation_vector", "translation_mm"))
+            off.append(np.linalg.lstsq(parabola, np.hstack([np.degrees(turns), shifts]), rcond=None)[0][0])
+    squares = np.mean(np.square(off), axis=0)
+    return {"unsteady_deg": float(np.sqrt(squares[:3].sum())), "unsteady_mm": float(np.sqrt(squares[3:].sum()))}
 
 
 def _mean(results: list[Result], name: str) -> float | None:
@@ -103,16 +116,30 @@ def _mean(results: list[Result], name: str) -> float | None:
 
 
 def _edges(trial: OpenTrial, number: int, frames: list[NDArray[np.float32]], pose: Pose) -> dict[str, float]:
-    """Measure every fifth frame only: the outline of so many triangles takes far longer than the refinement."""
+    """Measure every tenth frame only: the outline of so many triangles takes far longer than the refinement."""
     found: dict[str, float] = {}
-    if number % 5:
+    if number % 10:
         return found
+    vertices, faces = trial.bone.vertices, trial.bone.faces
     for k, (scope, frame) in enumerate(zip(trial.rig.fluoroscopes, frames, strict=True), start=1):
-        edges = edge_distances(scope, frame, pose, trial.bone.vertices, trial.bone.faces, _CLEAR)
-        found |= {f"view{k}_px": edges.mean_px, f"view{k}_signed_px": float(np.median(edges.signed))}
-        along_u, along_v, growth = (float(one) for one in edges.shift_px)
-        found |= {f"view{k}_shift_u_px": along_u, f"view{k}_shift_v_px": along_v, f"view{k}_growth_px": growth}
+        expected = _exposed(trial, pose, k - 1, np.float32(1))
+        kinds = {
+            "outline_to_edge": edge_distances(scope, frame, pose, vertices, faces, _CLEAR),
+            "drawn_to_edge": edges_from_drawn(scope, frame, 1 - expected, pose, vertices, faces, _CLEAR),
+        }
+        for what, edges in kinds.items():
+            values = (edges.mean_px, float(np.median(edges.signed)), *(float(one) for one in edges.shift_px))
+            hows = ("px", "signed_px", "shift_u_px", "shift_v_px", "growth_px")
+            found |= {f"{what}_view{k}_{how}": value for how, value in zip(hows, values, strict=True)}
     return found
+
+
+def _exposed(trial: OpenTrial, pose: Pose, view: int, tissue: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:
+    """Return the signal (h, w), full scale 1, behind the implant's surface, with what the ``tissue`` lets through."""
+    bone, scope = trial.bone, trial.rig.fluoroscopes[view]
+    beam = beam_through(scope.view, pose, bone.vertices, bone.faces, _METAL_PER_MM)
+    signal = np.asarray(_VEIL + _BEAM * tissue * beam, dtype=np.float32)
+    return np.asarray(cv2.GaussianBlur(signal, (0, 0), _BLUR_PX), dtype=np.float32)
 
 
 def _reference(trial: OpenTrial, number: int) -> Result:
@@ -139,10 +166,8 @@ def _refined(trial: OpenTrial, refiner: Refiner, number: int, start: Pose) -> Re
 # --- simulated from the implant's surface -------------------------------------------------------------------------
 
 
-def _simulated(
-    trial: OpenTrial, renderer: Callable[[], Renderer], refiner: Refiner, name: str, ledger: Ledger, numbers: range
-) -> dict[str, Any]:
-    """Refine X-rays drawn at the reference poses from finer voxels; starts as far off as the real ones are."""
+def _simulated(trial: OpenTrial, refiner: Refiner, ledger: Ledger, numbers: range) -> dict[str, Any]:
+    """Refine X-rays drawn of the implant's surface at the reference poses; starts as far off as the real ones are."""
     results = []
     for number in track(numbers, "knee: simulated"):
         start, truth = trial.landmark_poses.get(number), trial.truth[number]
@@ -151,35 +176,24 @@ def _simulated(
             continue
 
         def compute(n: int = number, s: Pose = start, t: Pose = truth) -> Result:
-            frames = _draw(trial, renderer(), t, n)
+            frames = _draw(trial, t, n)
             watch = Stopwatch()
             found = refiner.refine(frames, s)
             return of_refinement(found, t, watch.read())
 
-        results.append(ledger.get(f"simulated {number} {name}", compute))
+        results.append(ledger.get(f"simulated {number}", compute))
     where = "X-rays simulated at the reference poses"
-    return row("knee", name, results, trial.bone.landmarks_mm, failure_mm=FAILURE_MM, frames=where)
+    return row("knee", _OURS, results, trial.bone.landmarks_mm, failure_mm=FAILURE_MM, frames=where)
 
 
-def _finer(bone: Bone, data_dir: Path, spacing_mm: float) -> Bone:
-    """Build the bone once more, with smaller voxels."""
-    config = read_bone_config(HERE / "configs/knee_femur_bone.toml", data_dir)
-    assert config.mesh is not None
-    fine = build_bone(config.model_copy(update={"mesh": config.mesh.model_copy(update={"spacing_mm": spacing_mm})}))
-    if not np.allclose(fine.bone_from_source.matrix, bone.bone_from_source.matrix, atol=1e-6):
-        raise SystemExit("the finer implant lies elsewhere in its frame")
-    return fine
-
-
-def _draw(trial: OpenTrial, renderer: Renderer, truth: Pose, seed: int) -> list[NDArray[np.float32]]:
-    """Draw frames: tissue that varies smoothly, the metal, scatter, blur of 1.5 pixels, noise, 8 bits."""
+def _draw(trial: OpenTrial, truth: Pose, seed: int) -> list[NDArray[np.float32]]:
+    """Draw frames: tissue that varies smoothly, the metal, scatter, blur, noise, 8 bits."""
     rng = np.random.default_rng(seed)
     found = []
-    for scope in trial.rig.fluoroscopes:
-        line = renderer.render(scope.view, truth)
-        tissue = 1.2 + 0.6 * gaussian_filter(rng.normal(size=line.shape), 60) * 60 * 3.5 / 2
-        signal = np.exp(-line - np.clip(tissue, 0.2, 3)) + 0.06
-        blurred = np.asarray(cv2.GaussianBlur(signal.astype(np.float32), (0, 0), 1.5))
-        noisy = blurred + 0.01 * np.sqrt(blurred) * rng.normal(size=line.shape)
+    for view, scope in enumerate(trial.rig.fluoroscopes):
+        size = (scope.view.height, scope.view.width)
+        rough = gaussian_filter(rng.normal(size=size), 40)
+        signal = _exposed(trial, truth, view, np.exp(0.25 * rough / rough.std()).astype(np.float32))
+        noisy = signal + 0.005 * rng.normal(size=size)
         found.append((1 - np.round(np.clip(noisy, 0, 1) * 255) / 255).astype(np.float32))
     return found

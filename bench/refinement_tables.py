@@ -90,10 +90,14 @@ def refinement_capture(document: Mapping[str, Any]) -> Iterator[str]:
 
 def refinement_knee(document: Mapping[str, Any]) -> Iterator[str]:
     """Yield the real knee: against the reference, and both against the frames' own edges."""
-    yield "| frames | method | pairs | angle, degrees | distance, mm | outline to edge, px: view 1 | view 2 |"
-    yield "|---|---|---|---|---|---|---|"
+    yield (
+        "| frames | method | pairs | angle, degrees | distance, mm | outline to edge, px: view 1 | view 2 "
+        "| drawn edge to edge, px: view 1 | view 2 | unsteady by, degrees | mm |"
+    )
+    yield "|---" * 11 + "|"
+    measured = [f"{what}_to_edge_view{k}_px" for what in ("outline", "drawn") for k in (1, 2)]
     for one in (r for r in document["rows"] if r["table"] == "knee"):
-        edges = (one.get(f"outline_to_edge_view{k}_px") for k in (1, 2))
+        edges = (one.get(name) for name in (*measured, "unsteady_deg", "unsteady_mm"))
         cells = [_median(one, name) for name in ("geodesic_error_deg", "translation_norm_mm")]
         yield _line(
             one["frames"], one["method"], one["pairs"], *cells, *("" if e is None else f"{e:.2f}" for e in edges)
@@ -107,10 +111,10 @@ def refinement_knee(document: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"{one['frames']}, {one['method']}: in the bone's frame, the reference lies ({turn}) degrees and "
             f"({shift}) mm from ours in the median; without that, {one['geodesic_without_that_deg']:.2f} degrees and "
-            f"{one['translation_without_that_mm']:.2f} mm are left. The edges lie nearer to ours in "
-            f"{one['edges_nearer_to_ours_share']:.0%} of the pairs looked at; in the half where the two differ most "
-            f"({far['pairs']} pairs, {far['apart_mm']:.2f} mm apart) our outlines lie {far['outline_to_edge_px']:.2f} "
-            f"px from the edges, the reference's {far['reference_outline_to_edge_px']:.2f} px."
+            f"{one['translation_without_that_mm']:.2f} mm are left. The frames' edges lie nearer to those drawn at our "
+            f"pose in {one['edges_nearer_to_ours_share']:.0%} of the pairs looked at; in the half where the two differ "
+            f"most ({far['pairs']} pairs, {far['apart_mm']:.2f} mm apart) ours lie {far['drawn_to_edge_px']:.2f} px "
+            f"from the edges, the reference's {far['reference_drawn_to_edge_px']:.2f} px."
         )
         yield ""
     yield f"Measured on {_where(document, 'knee')}."

@@ -24,7 +24,7 @@ from fluoropose.bone_model.symmetry import find_symmetry_plane
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.evaluation import iou
 from fluoropose.io.mayacam import read_mayacam
-from fluoropose.io.mesh import read_mesh, voxelise
+from fluoropose.io.mesh import ray_crossings, read_mesh, voxelise
 from fluoropose.registration.evaluate import read_reference
 from fluoropose.rig import Fluoroscope
 from fluoropose.silhouette import silhouette
@@ -48,6 +48,15 @@ def box_bone(tmp_path_factory: pytest.TempPathFactory) -> Bone:
     path = tmp_path_factory.mktemp("bone") / "body.stl"
     nearly_symmetric(Rotation.identity(), np.array([100.0, -20.0, 3.0])).export(path)
     return build_bone(BoneConfig.model_validate({"name": "body", "mesh": {"path": path, "attenuation_per_mm": 0.1}}))
+
+
+def test_rays_through_a_ball_enter_and_leave_it_where_its_surface_is() -> None:
+    ball = trimesh.creation.icosphere(5, 10.0)
+    row, column, height, sign = ray_crossings(ball, np.array([-12.0, -12.0]), 0.5, (48, 48))
+    x, y = -12 + 0.5 * (column + 0.5), -12 + 0.5 * (row + 0.5)
+    # The faces of so fine a ball lie at most 0.01 mm within it, which near the rim is more along the ray.
+    assert np.hypot(np.hypot(x, y), height) == pytest.approx(10.0, abs=0.012)
+    np.testing.assert_array_equal(sign, -np.sign(height))
 
 
 class TestVoxelise:

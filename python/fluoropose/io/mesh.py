@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from fluoropose._checks import positive
 from fluoropose.errors import FileFormatError, InputError
 
-__all__ = ["read_mesh", "voxelise"]
+__all__ = ["ray_crossings", "read_mesh", "voxelise"]
 
 _SUFFIXES = (".stl", ".obj", ".ply")
 _SMALLEST_MM, _LARGEST_MM = 5.0, 1500.0
@@ -123,7 +123,7 @@ def voxelise(
     if np.prod(shape, dtype=float) > 5e8:
         raise InputError(f"spacing_mm: {step:g} mm needs {shape.tolist()} voxels for this mesh; choose a larger one")
     rays = (int(shape[1]) * fine, int(shape[0]) * fine)
-    row, column, height, sign = _signed_heights(mesh, low[:2] - step / 2, step / fine, rays)
+    row, column, height, sign = ray_crossings(mesh, low[:2] - step / 2, step / fine, rays)
     # A ray through an open sliver enters without leaving: it is left out, its neighbours in the voxel speak for it.
     balance = np.zeros(rays)
     np.add.at(balance, (row, column), sign)
@@ -148,10 +148,25 @@ def voxelise(
     return np.clip(filled, 0, 1).astype(np.float32), place
 
 
-def _signed_heights(
+def ray_crossings(
     mesh: trimesh.Trimesh, low: NDArray[np.float64], step: float, rays: tuple[int, int]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
-    """Cut vertical rays with all triangles: row, column, height, and +1 where a ray enters, -1 where it leaves."""
+    """Cut the rays along z of a grid with all triangles.
+
+    Parameters
+    ----------
+    mesh
+        Any surface, mm.
+    low, step
+        Corner (2,) of the grid in x and y, and the sides of its squares, mm; a ray runs through each one's middle.
+    rays
+        Rows (y) and columns (x).
+
+    Returns
+    -------
+    row, column, height, sign
+        (n,) each: the ray, z in mm, and +1 where it enters, -1 where it leaves.
+    """
     # An irrational offset keeps rays off edges and vertices that lie on round coordinates.
     shift = np.array([0.5 + 1e-5 * np.sqrt(2), 0.5 + 1e-5 * np.sqrt(3)])
     corners = np.asarray(mesh.triangles, dtype=np.float64)
