@@ -38,6 +38,7 @@ from trial_bench import Arguments, placed_files
 __all__ = ["Networks", "ready_networks"]
 
 CONFIGS = Path(__file__).parent / "configs"
+_STYLE_SET = "style_set"  # of its own, where radiographs of wider poses would mislead the translation
 _COMPARED = 200  # radiographs whose greys and amplitudes the translations without training take over
 
 
@@ -75,29 +76,37 @@ class Networks:
 def ready_networks(arguments: Arguments, folder: Path, subject: str) -> Networks:
     """Load the networks of a folder that has rig and bones; make the sets and train the networks that are not there.
 
-    What is called "landmarks" is in random styles, what is called "plain" plain radiographs; a small run's segmentation
-    learns on the smaller set, in random styles. ``subject``, "head" or "knee", names the configurations.
+    What is called "landmarks" is in random styles, what is called "plain" plain radiographs. ``subject``, "head" or
+    "knee", names the configurations.
     """
-    learning = placed(load_config(CONFIGS / f"{subject}_train.toml"), folder, arguments)
-    plain = placed(load_config(CONFIGS / f"{subject}_plain.toml"), folder, arguments)
-    of_set = "_quick" if arguments.quick else ""  # a small run learns less from the same sets
-    samples, plain_samples = (folder / f"{name}{of_set}.h5" for name in ("landmarks", "plain"))
+    learning, plain = (
+        placed(load_config(CONFIGS / f"{subject}_{name}.toml"), folder, arguments) for name in ("train", "plain")
+    )
+    style = style_config(arguments, folder, CONFIGS / f"{subject}_style.toml")
+    samples, plain_samples = (set_path(folder, name, arguments) for name in ("landmarks", "plain"))
     random_styles, plain_style = (folder / f"{name}{arguments.ending}.fpbundle" for name in ("landmarks", "plain"))
     for config, path in ((learning, samples), (plain, plain_samples)):
         if not path.exists():
             make_dataset(config, path)
+    if not style.set.exists():
+        own = load_config(CONFIGS / f"{subject}_{_STYLE_SET}.toml")
+        make_dataset(placed(own, folder, arguments), style.set)
     if "landmarks" not in held(random_styles):
         train_landmarks(samples, random_styles, learning)
     if "segment" not in held(random_styles):
-        train_segment(plain_samples if arguments.small else samples, random_styles, learning)
+        train_segment(samples, random_styles, learning)
     if "landmarks" not in held(plain_style):
         train_landmarks(plain_samples, plain_style, plain)
-    style = style_config(arguments, folder, CONFIGS / f"{subject}_style.toml", plain_samples)
     if "translate" not in held(plain_style):
         train_style(style, plain_style)
     if "translate_small" not in held(plain_style):
         distil_style(style, plain_style)
     return loaded(Bundle.load(random_styles), Bundle.load(plain_style), RadiographSet.load(plain_samples))
+
+
+def set_path(folder: Path, name: str, arguments: Arguments) -> Path:
+    """Return the file of a set: a small run learns less from the same ones."""
+    return folder / f"{name}{'_quick' if arguments.quick else ''}.h5"
 
 
 def held(bundle: Path) -> set[str]:
@@ -109,12 +118,12 @@ def placed(config: LearningConfig, folder: Path, arguments: Arguments) -> Learni
     """Take bones and rig from ``folder``, and what is asked for: less to learn, or next to nothing."""
     data: dict[str, Any] = placed_files(config.dataset, folder)
     training: dict[str, Any] = {}
-    if arguments.small:
+    if arguments.small and not config.style.plain:  # the paper's own network takes two cores an hour
         training = {"epochs": 6, "width": 32}
     if arguments.quick:
         data |= {"count": 200, "test_count": 20}
         training = {"epochs": 1, "width": 8}
-    segmentation = {"epochs": 1} if arguments.quick else {"epochs": 4} if arguments.small else {}
+    segmentation = {"epochs": 1} if arguments.quick else {"epochs": 5} if arguments.small else {}
     return config.model_copy(
         update={
             "dataset": config.dataset.model_copy(update=data),
@@ -124,9 +133,10 @@ def placed(config: LearningConfig, folder: Path, arguments: Arguments) -> Learni
     )
 
 
-def style_config(arguments: Arguments, folder: Path, toml: Path, samples: Path) -> TranslationConfig:
+def style_config(arguments: Arguments, folder: Path, toml: Path) -> TranslationConfig:
     """Return the style training, as large as asked for."""
     config = load_translation_config(toml, arguments.data)
+    samples = set_path(folder, config.set.stem, arguments)
     config = config.model_copy(update={"set": samples, "rig": folder / "rig.json"})
     if not (arguments.small or arguments.quick):
         return config
@@ -134,8 +144,8 @@ def style_config(arguments: Arguments, folder: Path, toml: Path, samples: Path) 
     distil = {"generator": SmallGenerator(width=8, blocks=2), "epochs": 1 if arguments.quick else 6}
     return config.model_copy(
         update={
-            "crops_per_frame": 1 if arguments.quick else 3,
-            "count": 50 if arguments.quick else 600,
+            "crops_per_frame": 1 if arguments.quick else 5,
+            "count": 50 if arguments.quick else 960,
             "generator": GeneratorConfig(width=16, blocks=6),
             "training": config.training.model_copy(update=less),
             "distil": config.distil.model_copy(update=distil),

@@ -29,6 +29,7 @@ from fluoropose.learning.translation.samples import save_samples
 from fluoropose.learning.translation.xrays import load_xrays
 from toy_learning import toy_rig
 
+CONFIGS = Path(__file__).resolve().parents[2] / "bench" / "configs"
 seeds = st.integers(0, 2**31)
 
 
@@ -254,7 +255,16 @@ def test_sample_sheets_show_what_they_are_given(tmp_path: Path) -> None:
 
 
 def test_the_benchmark_s_landmark_network_sees_the_same_plain_style() -> None:
-    path = Path(__file__).resolve().parents[2] / "bench/configs/head_plain.toml"
-    style = load_config(path).style.model_dump()
+    style = load_config(CONFIGS / "head_plain.toml").style.model_dump()
     moved = {name: style.pop(name) for name in ("turn_deg", "scale", "shift")}
     assert style == {name: value for name, value in PlainStyle().model_dump().items() if name not in moved}
+
+
+def test_the_benchmark_s_landmark_network_knows_every_pose_of_the_style_set() -> None:
+    style = load_translation_config(CONFIGS / "head_style.toml")
+    narrow, wide = (load_config(CONFIGS / f"head_{name}.toml").dataset for name in (style.set.stem, "plain"))
+    reach = np.abs(np.subtract(narrow.pose.centre_mm, wide.pose.centre_mm)) + narrow.pose.range_mm
+    assert (reach <= wide.pose.range_mm).all()
+    assert (np.array(narrow.pose.tilt_deg) <= wide.pose.tilt_deg).all()
+    assert style.count is not None
+    assert style.count <= narrow.count - narrow.test_count

@@ -124,7 +124,8 @@ class TranslationConfig(Config):
     Attributes
     ----------
     set
-        The artificial set; its bone, image size and preprocessing become the translation's.
+        The artificial set; its bone, image size and preprocessing become the translation's. Its poses should spread as
+        those in the X-rays do: with much wider ones, the greys that make up for it move landmarks.
     rig
         The rig of the X-rays; the set must have been made for it.
     xrays
