@@ -91,14 +91,19 @@ def registered(
     arguments: Arguments,
     reference: Path,
     world_from_reference: Pose | None = None,
+    *,
+    source_frame: bool = True,
 ) -> Summary:
-    """Register a trial from scratch and compare it with its reference, which only this comparison reads."""
+    """Register a trial from scratch and compare it with its reference, which only this comparison reads.
+
+    The reference is as for ``compare_trial``.
+    """
     for name in ("poses.csv", "run.json"):
         (trial.out / name).unlink(missing_ok=True)
     with Progress(console=console) as bar:
         task = bar.add_task(f"registering {trial.out.name}", total=None)
         register_trial(trial, arguments.frames, lambda done, total, _: bar.update(task, completed=done, total=total))
-    return compare_trial(trial, reference, source_frame=True, world_from_reference=world_from_reference)
+    return compare_trial(trial, reference, source_frame=source_frame, world_from_reference=world_from_reference)
 
 
 def write_results(
