@@ -114,6 +114,23 @@ def _alone(row: dict[str, Any]) -> str:
     return "none found" if degrees is None else f"{degrees['mean']:.1f}°, {mm['mean']:.1f} mm{failed}"
 
 
+def simulated() -> Iterator[str]:
+    """Yield what is found of a simulated head, to the end of the neck's range."""
+    document = load("simulated_head")
+    if document is None:
+        return
+    yield "| trial | method | pairs | failed | angle, degrees | distance, mm | within 5° and 5 mm |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in document["rows"]:
+        found = (row["geodesic_error_deg"], row["translation_norm_mm"])
+        cells = ["" if one is None else f"{one['median']:.2f} ({one['p95']:.2f})" for one in found]
+        name, rate = row["trial"].replace("_", " "), row["success_rate"]["value"]
+        counts = f"{row['pairs']} | {row['failed']}"
+        yield f"| {name} | {row['method']} | {counts} | {' | '.join(cells)} | {rate:.0%} |"
+    yield ""
+    yield f"{document['what']}. Median (95th percentile). Measured on {where(document)}."
+
+
 def triangulation() -> Iterator[str]:
     """Yield the time of one frame, beside other solvers."""
     document = load("triangulation")
@@ -285,6 +302,7 @@ def where(document: dict[str, Any]) -> str:
 TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "registration": registration,
     "landmarks": landmarks,
+    "simulated": simulated,
     "triangulation": triangulation,
     "rendering": rendering,
     "peers": peers,
