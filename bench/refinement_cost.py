@@ -24,7 +24,6 @@ from fluoropose.refinement import (
     Refiner,
     Schedule,
     Starts,
-    bone_alone,
     moved,
 )
 from fluoropose.rig import Fluoroscope, Rig
@@ -47,13 +46,13 @@ def cost_rows(device: Device = "cpu") -> Iterator[dict[str, Any]]:
         whole, skull = _phantom(size)
         rig = _rig()
         renderer = Renderer(whole.volume)
-        moving = MovingBone(bone_alone(skull))
+        moving = MovingBone(skull.isolated)
         frames = [
             _exposed(renderer.render(view, _TRUTH), moving.renderers[0].render(view, _TRUTH)) for view in rig.views
         ]
         setting = f"two {size} x {size} views, {size}^3 volume"
         here = _refiners(rig, skull, moving, size)
-        there = here if device == "cpu" else _refiners(rig, skull, MovingBone(bone_alone(skull), device), size)
+        there = here if device == "cpu" else _refiners(rig, skull, MovingBone(skull.isolated, device), size)
         for name, refiner in there.items():
             found, seconds, cpu_seconds = _timed(refiner, frames)
             one = _whole(name, setting, found, seconds, cpu_seconds) | {"device": device}

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 
 from fluoropose._checks import finite_array
 from fluoropose._files import atomic_path
@@ -22,6 +23,8 @@ __all__ = ["Bone"]
 
 _FORMAT = "fluoropose-bone"
 _VERSION = 1
+_EDGE_VOXELS = 2  # how far from the mask a partly filled voxel of its edge may lie
+_SLIVERS = 1e-3  # of the bone's voxels
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,10 +93,20 @@ class Bone:
         }.items():
             object.__setattr__(self, key, value)
 
+    @cached_property
+    def own_voxels(self) -> NDArray[np.bool_]:
+        """(nz, ny, nx) bool: the mask; with it, where there is nothing around the bone, its partly filled edge.
+
+        Slivers that are nowhere half full, and so are not in the mask, do not make surroundings.
+        """
+        filled = self.volume.mu > 0
+        around = np.count_nonzero(filled & ~binary_dilation(self.mask, iterations=_EDGE_VOXELS))
+        return filled if around <= _SLIVERS * np.count_nonzero(self.mask) else self.mask
+
     @property
     def isolated(self) -> Volume:
         """The attenuation of the bone alone."""
-        return self.volume.masked(self.mask)
+        return self.volume.masked(self.own_voxels)
 
     @cached_property
     def fingerprint(self) -> str:

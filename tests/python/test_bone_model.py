@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ import SimpleITK as sitk
 import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import binary_dilation
 from scipy.spatial.transform import Rotation
 
 from fluoropose.bone import Bone
@@ -28,8 +30,20 @@ from fluoropose.io.mesh import ray_crossings, read_mesh, voxelise
 from fluoropose.registration.evaluate import read_reference
 from fluoropose.rig import Fluoroscope
 from fluoropose.silhouette import silhouette
+from fluoropose.volume import Volume
+from toy_learning import toy_bone
 
 _CONFIGS = Path(__file__).resolve().parents[2] / "bench" / "configs"
+
+
+def test_the_edge_is_the_bone_s_own_where_nothing_is_around_it() -> None:
+    among_others = toy_bone()
+    assert (among_others.own_voxels == among_others.mask).all()
+    filled = binary_dilation(among_others.mask)
+    filled[0, 0, 0] = True  # a sliver
+    alone = replace(among_others, volume=Volume(np.float32(0.05) * filled, among_others.volume.bone_from_voxel))
+    assert (alone.own_voxels == filled).all()
+    assert ((alone.isolated.mu > 0) == filled).all()
 
 
 def nearly_symmetric(turn: Rotation, shift: np.ndarray) -> trimesh.Trimesh:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
 from scipy.spatial.transform import Rotation
 
 from fluoropose.bone import Bone
@@ -75,7 +74,7 @@ class Scene:
         if len(neighbours) != len(config.moving):
             raise InputError(f"neighbours: expected one per moving part, {len(config.moving)}, found {len(neighbours)}")
         self._bone, self._rig, self._config = bone, rig, config
-        mask = _own_voxels(bone)
+        mask = bone.own_voxels
         rest = np.where(mask, np.float32(0), bone.volume.mu)
         parts: list[Renderer] = []
         for moving, neighbour in zip(config.moving, neighbours, strict=True):
@@ -228,12 +227,6 @@ def _turn(ranges: PoseRange | Moving, rng: np.random.Generator) -> Pose:
 def _orthonormal(rows: tuple[tuple[float, float, float], ...]) -> NDArray[np.float64]:
     u, _, vt = np.linalg.svd(np.array(rows))
     return np.asarray(u @ vt)
-
-
-def _own_voxels(bone: Bone) -> NDArray[np.bool_]:
-    """Mask of the bone; of one made from a surface, which has nothing around it, also the partly filled edge voxels."""
-    filled = bone.volume.mu > 0
-    return filled if not (filled & ~binary_dilation(bone.mask, iterations=2)).any() else bone.mask
 
 
 def _share_beyond(volume: Volume, moving: Moving) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from fluoropose.refinement.correlation import (
 from fluoropose.refinement.fixed import FixedView, fixed_view
 from fluoropose.refinement.gradient_measures import GradientDifference, GradientInformation
 from fluoropose.refinement.levenberg import LevenbergMarquardt
-from fluoropose.refinement.moving import MovingBone, bone_alone
+from fluoropose.refinement.moving import MovingBone
 from fluoropose.refinement.mutual_information import MutualInformation
 from fluoropose.refinement.objective import Objective, moved
 from fluoropose.refinement.optimiser import Optimiser, Outcome
@@ -47,7 +47,6 @@ __all__ = [
     "Starts",
     "Tone",
     "WeightedSum",
-    "bone_alone",
     "fixed_view",
     "moved",
     "refine",

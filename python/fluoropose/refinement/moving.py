@@ -6,15 +6,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
 
 from fluoropose import _core
-from fluoropose.bone import Bone
 from fluoropose.drr import Device, Renderer
 from fluoropose.geometry import Pose, View
 from fluoropose.volume import Volume
 
-__all__ = ["Climb", "MovingBone", "bone_alone", "pixel_at_bone_mm"]
+__all__ = ["Climb", "MovingBone", "pixel_at_bone_mm"]
 
 Climb = Callable[..., list[tuple[NDArray[np.float64], float, NDArray[np.float64], NDArray[np.float64], int, bool]]]
 
@@ -95,16 +93,6 @@ def pixel_at_bone_mm(view: View, world_from_bone: Pose) -> float:
         return pitch
     depth = abs(float((world_from_bone.translation_mm - view.source) @ view.normal))
     return pitch * max(depth, 1e-6) / view.sdd_mm
-
-
-def bone_alone(bone: Bone) -> Volume:
-    """Return the attenuation of the bone without its surroundings.
-
-    Of a bone made from a surface, which has nothing around it, the partly filled voxels at the edge stay.
-    """
-    filled = bone.volume.mu > 0
-    own = filled if not (filled & ~binary_dilation(bone.mask, iterations=2)).any() else bone.mask
-    return bone.volume.masked(own)
 
 
 def _halved(volume: Volume) -> Volume:

@@ -12,7 +12,7 @@ from fluoropose.drr import Device
 from fluoropose.errors import InputError, first_line
 from fluoropose.geometry import Pose
 from fluoropose.refinement.fixed import FixedView, fixed_view
-from fluoropose.refinement.moving import MovingBone, bone_alone
+from fluoropose.refinement.moving import MovingBone
 from fluoropose.refinement.optimiser import Optimiser
 from fluoropose.refinement.refine import Refinement, Schedule, Starts, refine
 from fluoropose.refinement.similarity import Metric
@@ -69,7 +69,7 @@ class Refiner:
         self._schedule, self._starts = schedule or Schedule(), starts or Starts(count=8)
         self.problem = ""
         try:
-            self.moving = moving or MovingBone(bone_alone(bone), device)
+            self.moving = moving or MovingBone(bone.isolated, device)
         except RuntimeError as error:
             if device == "cpu":
                 raise
@@ -114,7 +114,7 @@ class Refiner:
     def _fall(self, error: RuntimeError) -> None:
         """Go over to the processor, for good."""
         self.problem = f"refinement: cuda failed, the processor goes on: {first_line(error)}"
-        self.moving = MovingBone(bone_alone(self._bone))
+        self.moving = MovingBone(self._bone.isolated)
 
     def doubt(self, found: Refinement, start: Pose) -> str:
         """Return why a refinement is not to be trusted more than its start, or "".
