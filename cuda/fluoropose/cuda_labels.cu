@@ -1,5 +1,6 @@
 #include "fluoropose/drr/cuda_labels.h"
 
+#include <cmath>
 #include <mutex>
 
 #include "fluoropose/drr/label_paths.h"
@@ -19,9 +20,13 @@ __global__ void label_kernel(const __grid_constant__ DeviceGrid<Label> grid, con
   const std::size_t plane = static_cast<std::size_t>(job.view.width) * job.view.height;
   float* const first = paths + static_cast<std::size_t>(blockIdx.z) * count * plane;
   cuda::for_each_pixel(job.view.width, job.view.height, [&](int u, int v) {
+    float* const pixel = first + static_cast<std::size_t>(v) * job.view.width + u;
+    if (job.way == Way::kNowhere) {
+      for (int label = 0; label < count; ++label) pixel[label * plane] = NAN;
+      return;
+    }
     JosephRay ray = joseph_ray(grid.size, job.view, u, v);
     trim_ray(grid.bricks, ray);
-    float* const pixel = first + static_cast<std::size_t>(v) * job.view.width + u;
     cast_labels(cuda::in_rows(grid.across[ray.axis]), ray,
                 [&](Label label, float samples) { pixel[(label - 1) * plane] += samples * ray.step_mm; });
   });

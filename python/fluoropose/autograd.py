@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fluoropose import _core
-from fluoropose.drr import LabelRenderer, Method, Renderer, check_method
+from fluoropose.drr import LabelRenderer, Method, Renderer, check_device, check_method
 from fluoropose.errors import InputError
 from fluoropose.geometry import View
 from fluoropose.volume import Volume, checked_place
@@ -179,6 +179,7 @@ def _of_volume(mu: Tensor, bone_from_voxel: NDArray[np.float64], method: Method)
     """Make a renderer of the whole of a contiguous tensor, on its device."""
     if not mu.is_cuda:
         return Renderer(Volume(mu.numpy(), bone_from_voxel), method, whole=True).core
+    check_device("cuda")
     if mu.ndim != 3 or mu.numel() == 0:
         raise InputError(f"mu: expected shape (nz, ny, nx) with at least one voxel, found {tuple(mu.shape)}")
     check_method(method)

@@ -249,7 +249,7 @@ class LabelRenderer:
         self.labels = tuple(int(label) for label in found if label != 0)
         if not self.labels or self.labels[0] < 0 or len(self.labels) > _MOST_LABELS:
             raise InputError(f"labels: expected some above zero and none below, found {found[:10].tolist()}")
-        _check_device(device)
+        check_device(device)
         numbers = np.searchsorted([0, *self.labels], labels).astype(np.float32)
         self.core = _core.LabelRenderer(numbers, len(self.labels), checked_place(bone_from_voxel), device)
 
@@ -275,7 +275,7 @@ def _core_renderer(
     whole: bool = False,
 ) -> _core.Renderer:
     check_method(method)
-    _check_device(device)
+    check_device(device)
     if storage not in get_args(Storage):
         raise InputError(f'storage: expected "float32" or "int16", found {storage!r}')
     return _core.Renderer(volume.mu, volume.bone_from_voxel, mask, method, device, storage, whole)
@@ -292,7 +292,8 @@ def device_beside(name: str) -> Device:
     return "cuda" if name.startswith("cuda") and _core.cuda_device_count() > 0 else "cpu"
 
 
-def _check_device(device: Device) -> None:
+def check_device(device: Device) -> None:
+    """Raise InputError unless ``device`` is one that can be had."""
     if device not in get_args(Device):
         raise InputError(f'device: expected "cpu" or "cuda", found {device!r}')
     if device == "cuda" and not _core.built_with_cuda():

@@ -86,6 +86,8 @@ def test_cuda_finds_the_same_paths() -> None:
         paths = render_labels(cuda, view, placed)
         assert paths.is_cuda
         torch.testing.assert_close(paths.cpu(), expected, atol=1e-4, rtol=0)
+    matrices[1, 0, 0] += 0.1
+    assert [bool(p.isnan().all()) for p in render_labels(cuda, view, matrices[:3].cuda())] == [False, True, False]
     with pytest.raises(InputError, match="world_from_bone: expected a tensor on cpu, found cuda:0"):
         render_labels(cpu, view, matrices.cuda())
 

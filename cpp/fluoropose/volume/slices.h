@@ -5,7 +5,7 @@
 
 namespace fluoropose {
 
-// Elements that may be read behind the last row of a grid or of slabs; they are zero.
+// Elements that the CPU may read behind the last row of a grid or of slabs; they are zero.
 constexpr int kReadAhead = 64;
 
 // How a grid is walked in slices across one axis k; a and b are the other two, in the order x, y, z.

@@ -64,6 +64,21 @@ View small(View view) {
   return view;
 }
 
+// The first poses as (n, 4, 4).
+std::vector<double> first_matrices(std::size_t n) {
+  std::vector<double> matrices;
+  for (std::size_t i = 0; i < n; ++i) {
+    const Affine3<double>& pose = kPoses[i];
+    for (const auto& [row, offset] : {std::pair{pose.row0, pose.offset.x},
+                                      {pose.row1, pose.offset.y},
+                                      {pose.row2, pose.offset.z},
+                                      {Vec3<double>{0, 0, 0}, 1.0}}) {
+      matrices.insert(matrices.end(), {row.x, row.y, row.z, offset});
+    }
+  }
+  return matrices;
+}
+
 struct Case {
   Method method;
   Storage storage;
@@ -165,16 +180,7 @@ TEST_P(CudaRenderers, KeepTheMemoryOfGraphs) {
 TEST_P(CudaRenderers, WorkOnTheDeviceWithoutWaiting) {
   const std::size_t n = 3;
   const std::vector<View> views(n, view);
-  std::vector<double> matrices;
-  for (std::size_t i = 0; i < n; ++i) {
-    const Affine3<double>& pose = kPoses[i];
-    for (const auto& [row, offset] : {std::pair{pose.row0, pose.offset.x},
-                                      {pose.row1, pose.offset.y},
-                                      {pose.row2, pose.offset.z},
-                                      {Vec3<double>{0, 0, 0}, 1.0}}) {
-      matrices.insert(matrices.end(), {row.x, row.y, row.z, offset});
-    }
-  }
+  std::vector<double> matrices = first_matrices(n);
   for (std::size_t i = 0; i < 3; ++i) matrices[16 + i] *= 1.1;  // the second pose is not rigid
   const Placements at{static_cast<int>(n), views.data(), nullptr, matrices.data()};
   const CudaRenderer& device = cuda.on_device(at);
@@ -381,6 +387,13 @@ TEST(CudaLabelRenderer, FindsTheSamePaths) {
     EXPECT_EQ(cuda_on_host::counts.waits, before.waits);
     expect_near(found, expected, kTolerance, "many paths");
   }
+  std::vector<double> matrices = first_matrices(2);
+  for (std::size_t i = 0; i < 3; ++i) matrices[i] *= 1.1;  // the first pose is not rigid
+  std::vector<float> two(2 * size);
+  cuda.on_device(at).render({2, views.data(), nullptr, matrices.data()}, two.data(), nullptr);
+  EXPECT_TRUE(std::all_of(two.begin(), two.begin() + size, [](float path) { return std::isnan(path); }));
+  expect_near<float>({two.begin() + size, two.end()}, {expected.begin() + size, expected.begin() + 2 * size},
+                     kTolerance, "paths of the second pose");
   EXPECT_EQ(cuda.cuda_device(), 0);
   EXPECT_EQ(cpu.cuda_device(), -1);
   EXPECT_THROW(cpu.on_device(at), std::invalid_argument);
