@@ -39,6 +39,7 @@ __all__ = ["Networks", "ready_networks"]
 
 CONFIGS = Path(__file__).parent / "configs"
 _STYLE_SET = "style_set"  # of its own, where radiographs of wider poses would mislead the translation
+_SMALL_PICTURES = 180_000  # that a small run's landmark network is shown, over all epochs
 _COMPARED = 200  # radiographs whose greys and amplitudes the translations without training take over
 
 
@@ -119,7 +120,8 @@ def placed(config: LearningConfig, folder: Path, arguments: Arguments) -> Learni
     data: dict[str, Any] = placed_files(config.dataset, folder)
     training: dict[str, Any] = {}
     if arguments.small and not config.style.plain:  # the paper's own network takes two cores an hour
-        training = {"epochs": 6, "width": 32}
+        kept = config.dataset.count - config.dataset.test_count
+        training = {"epochs": round(_SMALL_PICTURES / kept), "width": 32}
     if arguments.quick:
         data |= {"count": 200, "test_count": 20}
         training = {"epochs": 1, "width": 8}

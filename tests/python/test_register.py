@@ -18,7 +18,7 @@ from fluoropose.learning.bundle import StyleFacts, add_networks
 from fluoropose.learning.preprocess import Preprocessing
 from fluoropose.refinement import Refiner
 from fluoropose.registration.poses_file import PoseRow, read_poses, write_poses
-from fluoropose.registration.refined import refined_row
+from fluoropose.registration.refined import refined_row, rescued_row
 from fluoropose.registration.register import register_trial
 from fluoropose.registration.registration import Status
 from fluoropose.registration.summary import Summary
@@ -95,6 +95,19 @@ def test_a_pose_that_cannot_be_refined_stays_and_says_why(lab: Laboratory) -> No
         assert (one.status, one.source) == (Status.OK, "network")
     failed = PoseRow.failed(1, 0.0, "blank")
     assert refined_row(failed, empty, refiner, 0.4) is failed
+    assert rescued_row(failed, pose, empty, refiner, 0.4) is failed
+
+
+def test_where_landmarks_disagree_the_frames_decide(lab: Laboratory, tmp_path: Path) -> None:
+    strict = {"max_residual_mm": 0.01}
+    alone = register_trial(lab.trial(tmp_path / "alone", checks=strict, refine=False)).rows
+    assert {row.status for row in alone} == {Status.FAILED}
+    assert all(row.reason.startswith("the views do not agree") for row in alone)
+    found = register_trial(lab.trial(tmp_path / "found", checks=strict)).rows
+    assert {(row.status, row.source, row.reason) for row in found} == {(Status.OK, "network+refinement", "")}
+    assert (errors(lab, found).max(axis=0) < [0.1, 0.04]).all()  # as where they agree
+    unlike = register_trial(lab.trial(tmp_path / "unlike", checks=strict | {"min_likeness": 0.9999})).rows
+    assert [row.reason for row in unlike] == [row.reason for row in alone]
 
 
 def test_damaged_frames_are_failed_rows_and_the_rest_is_untouched(broken_lab: Laboratory, tmp_path: Path) -> None:

@@ -110,6 +110,8 @@ def failure(network: KnowingNetwork, checks: Checks | None = None) -> str:
 def test_landmarks_that_contradict_each_other_fail(knowing: KnowingNetwork) -> None:
     knowing.noise_px = 30.0
     assert failure(knowing).startswith("the views do not agree: residual")
+    (found,) = registrar(knowing).register([[FRAME, FRAME]])
+    assert found.disputed is not None
 
 
 def test_the_residual_is_measured_at_the_bone(knowing: KnowingNetwork) -> None:

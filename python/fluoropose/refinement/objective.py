@@ -109,7 +109,11 @@ class Objective:
 
     def value(self, pose: Pose) -> float:
         """Return the mean similarity of the views; NaN where one of them shows nothing."""
-        return float(np.mean([v.similarity.value(v.tone.apply(self._render(v.fixed, pose))) for v in self._views]))
+        return float(np.mean(self.values(pose)))
+
+    def values(self, pose: Pose) -> list[float]:
+        """Return the similarity of each view; NaN where it shows nothing."""
+        return [one.similarity.value(one.tone.apply(self._render(one.fixed, pose))) for one in self._views]
 
     def value_and_gradient(self, pose: Pose) -> tuple[float, Vector]:
         """Return the mean similarity and its derivative (6,) by a step of ``moved``."""

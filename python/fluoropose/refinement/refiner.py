@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,10 @@ from fluoropose.bone import Bone
 from fluoropose.drr import Device
 from fluoropose.errors import InputError, first_line
 from fluoropose.geometry import Pose
+from fluoropose.refinement.correlation import GradientCorrelation
 from fluoropose.refinement.fixed import FixedView, fixed_view
 from fluoropose.refinement.moving import MovingBone
+from fluoropose.refinement.objective import Objective
 from fluoropose.refinement.optimiser import Optimiser
 from fluoropose.refinement.refine import Refinement, Schedule, Starts, refine
 from fluoropose.refinement.similarity import Metric
@@ -20,6 +23,7 @@ from fluoropose.rig import Rig
 
 __all__ = ["Refiner"]
 
+T = TypeVar("T")
 _POINTS = 500  # of the surface are enough to place a window
 
 
@@ -92,13 +96,22 @@ class Refiner:
             If frames do not fit the rig, or the bone lies outside the field of a view.
         """
         windows = self.windows(frames, start)
+        return self._tried(lambda: self._refined(windows, start))
+
+    def likeness_by_view(self, frames: Sequence[NDArray[np.float32]], pose: Pose) -> list[float]:
+        """Return how alike radiographs at a pose and the frames are, for each view; raises as ``refine``."""
+        windows, metric = self.windows(frames, pose), self._metric or GradientCorrelation()
+        reach = self._schedule.reach_px
+        return self._tried(lambda: Objective(self.moving, windows, metric, [pose], reach).values(pose))
+
+    def _tried(self, run: Callable[[], T]) -> T:
         try:
-            return self._refined(windows, start)
+            return run()
         except RuntimeError as error:  # out of memory, lost, or anything else that CUDA says
             if self.moving.device == "cpu":
                 raise
             self._fall(error)
-        return self._refined(windows, start)
+        return run()
 
     def _refined(self, windows: list[FixedView], start: Pose) -> Refinement:
         return refine(

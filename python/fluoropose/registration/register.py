@@ -25,7 +25,7 @@ from fluoropose.learning.bundle import Bundle
 from fluoropose.refinement import Refiner
 from fluoropose.registration.masks import GivenMasks
 from fluoropose.registration.poses_file import PoseRow, read_poses, write_poses
-from fluoropose.registration.refined import REFINED, refined_row
+from fluoropose.registration.refined import REFINED, refined_row, rescued_row
 from fluoropose.registration.registrar import Registrar
 from fluoropose.registration.registration import Status
 from fluoropose.registration.summary import Summary, summarise
@@ -191,7 +191,11 @@ def _register_batch(inputs: _Inputs, trial: Trial, batch: list[int]) -> list[Pos
         source = "network" if start is None else "start"
         row = PoseRow.from_registration(inputs.frames.numbers[i], inputs.frames.times_s[i], one, source)
         if inputs.refiner is not None:
-            row = refined_row(row, pair, inputs.refiner, trial.checks.min_likeness)
+            least = trial.checks.min_likeness
+            if one.disputed is None:
+                row = refined_row(row, pair, inputs.refiner, least)
+            else:
+                row = rescued_row(row, one.disputed, pair, inputs.refiner, least)
         rows.append(row)
     return rows
 

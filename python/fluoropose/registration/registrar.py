@@ -165,13 +165,19 @@ class Registrar:
 
     def checked(self, found: Registration) -> Registration:
         """Return a registration that satisfies ``checks``, or the same as failed, with the reason."""
-        reason = "" if found.world_from_bone is None else self._doubt(found, found.world_from_bone)
-        if not reason:
+        pose = found.world_from_bone
+        reason = "" if pose is None else self._doubt(found, pose)
+        if pose is None or not reason:
             return found
-        return replace(found, status=Status.FAILED, reason=reason, world_from_bone=None, covariance=None)
+        disputed = None if self._hardly_seen(found, pose) else pose
+        failed = replace(found, status=Status.FAILED, reason=reason, world_from_bone=None, covariance=None)
+        return replace(failed, disputed=disputed)
 
     def _doubt(self, found: Registration, pose: Pose) -> str:
         """Return why a pose cannot be trusted, or ""."""
+        return self._hardly_seen(found, pose) or self._disagreement(found, pose)
+
+    def _hardly_seen(self, found: Registration, pose: Pose) -> str:
         checks = self.checks
         if found.n_visible < checks.min_landmarks:
             return f"too few landmarks: {found.n_visible} used, expected at least {checks.min_landmarks}"
@@ -183,13 +189,13 @@ class Registrar:
                     f"bone out of the field: {share:.0%} of its landmarks project into the field of view {k + 1}, "
                     f"expected at least {checks.min_share_in_field:.0%}"
                 )
-        residual = residual_at_bone_mm(found, self.rig, pose)
-        if residual > checks.max_residual_mm:
-            return (
-                f"the views do not agree: residual {residual:.1f} mm RMS at the bone, "
-                f"expected at most {checks.max_residual_mm:g} mm"
-            )
         return ""
+
+    def _disagreement(self, found: Registration, pose: Pose) -> str:
+        residual, most = residual_at_bone_mm(found, self.rig, pose), self.checks.max_residual_mm
+        if residual <= most:
+            return ""
+        return f"the views do not agree: residual {residual:.1f} mm RMS at the bone, expected at most {most:g} mm"
 
 
 def residual_at_bone_mm(found: Registration, rig: Rig, pose: Pose) -> float:

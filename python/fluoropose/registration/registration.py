@@ -60,6 +60,8 @@ class Registration:
         (6, 6) of (omega_x, omega_y, omega_z, v_x, v_y, v_z), radians and mm in WORLD axes: the true pose is
         ``R_true = exp(omega) R``, ``t_true = t + v``; omega turns about the bone's origin. None when there are no
         more observations than unknowns, or no pose.
+    disputed
+        Of a failed registration, a pose on which the views do not agree well enough: worth a refinement, no more.
     """
 
     world_from_bone: Pose | None
@@ -72,6 +74,7 @@ class Registration:
     visible: NDArray[np.bool_]
     residuals_mm: NDArray[np.float64]
     covariance: NDArray[np.float64] | None
+    disputed: Pose | None = None
 
     @property
     def ok(self) -> bool:

@@ -31,6 +31,8 @@ class Checks(Config):
         Landmarks used in every view.
     max_residual_mm
         Root mean square distance between predicted and projected landmarks, brought back to the bone's depth, mm.
+        Beyond it, where the trial is refined, a pose must first prove itself: it stands if refinement finds the frames
+        like it (``min_likeness``).
     min_share_in_field
         Share of the landmarks that must project into the field of every view.
     min_likeness
