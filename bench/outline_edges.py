@@ -70,10 +70,8 @@ def edge_distances(
     pixel, brighter inside.
     """
     points, normals = _outline(fluoroscope, world_from_bone.apply(vertices), faces)
-    seen = _seen(fluoroscope, points, normals)
     signed, slope = _steepest(frame, points, normals)
-    good = seen & (slope > clear)
-    return EdgeDistances(signed[good], normals[good], float(good.sum() / max(int(seen.sum()), 1)))
+    return _kept(fluoroscope, points, normals, signed, slope > clear)
 
 
 def edges_from_drawn(
@@ -90,15 +88,21 @@ def edges_from_drawn(
     ``drawn`` (h, w) shows what there would be to see at the pose, with the frame's blur, bright = attenuating.
     """
     points, normals = _outline(fluoroscope, world_from_bone.apply(vertices), faces)
-    seen = _seen(fluoroscope, points, normals)
     (signed, slope), (expected, its_slope) = (_steepest(one, points, normals) for one in (frame, drawn))
-    good = seen & (slope > clear) & (its_slope > clear)
-    return EdgeDistances((signed - expected)[good], normals[good], float(good.sum() / max(int(seen.sum()), 1)))
+    return _kept(fluoroscope, points, normals, signed - expected, (slope > clear) & (its_slope > clear))
 
 
-def _seen(fluoroscope: Fluoroscope, points: NDArray[np.float64], normals: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return whether (n,) all that is looked at lies in the field."""
-    return fluoroscope.sees(points - _REACH_PX * normals) & fluoroscope.sees(points + _REACH_PX * normals)
+def _kept(
+    fluoroscope: Fluoroscope,
+    points: NDArray[np.float64],
+    normals: NDArray[np.float64],
+    signed: NDArray[np.float64],
+    clear: NDArray[np.bool_],
+) -> EdgeDistances:
+    """Return the distances (n,) at the clear (n,) edges, of places where all that is looked at lies in the field."""
+    seen = fluoroscope.sees(points - _REACH_PX * normals) & fluoroscope.sees(points + _REACH_PX * normals)
+    good = seen & clear
+    return EdgeDistances(signed[good], normals[good], float(good.sum() / max(int(seen.sum()), 1)))
 
 
 def _steepest(

@@ -166,12 +166,14 @@ class Registrar:
     def checked(self, found: Registration) -> Registration:
         """Return a registration that satisfies ``checks``, or the same as failed, with the reason."""
         pose = found.world_from_bone
-        reason = "" if pose is None else self._doubt(found, pose)
-        if pose is None or not reason:
+        if pose is None:
             return found
-        disputed = None if self._hardly_seen(found, pose) else pose
+        unseen = self._hardly_seen(found, pose)
+        reason = unseen or self._disagreement(found, pose)
+        if not reason:
+            return found
         failed = replace(found, status=Status.FAILED, reason=reason, world_from_bone=None, covariance=None)
-        return replace(failed, disputed=disputed)
+        return failed if unseen else replace(failed, disputed=pose)
 
     def _doubt(self, found: Registration, pose: Pose) -> str:
         """Return why a pose cannot be trusted, or ""."""
