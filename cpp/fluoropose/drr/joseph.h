@@ -7,8 +7,14 @@
 
 namespace fluoropose {
 
-// Where a sample falls: the element before it, and how far towards the next in a and in b. Positions beyond a slice
-// move onto its rim, which is zero.
+// Where a sample falls: the voxel before it along a and b, and how far towards the next in either. Positions beyond a
+// slice move onto its rim, which is zero.
+struct JosephCell {
+  int ia, ib;
+  float wa, wb;
+};
+
+// The same with the voxel's index in memory.
 struct Tap {
   int index;
   float wa, wb;
@@ -19,13 +25,24 @@ FLUOROPOSE_HD float clamp(float x, float high) {
   return x < high ? x : high;
 }
 
-FLUOROPOSE_HD Tap joseph_tap(const SliceStrides& s, float a, float b, int k) {
+// Of a position between the outermost voxels.
+FLUOROPOSE_HD JosephCell inner_cell(float a, float b) {
+  const int ia = static_cast<int>(a), ib = static_cast<int>(b);
+  return {ia, ib, a - static_cast<float>(ia), b - static_cast<float>(ib)};
+}
+
+FLUOROPOSE_HD JosephCell joseph_cell(const SliceStrides& s, float a, float b) {
   a = clamp(a, static_cast<float>(s.na - 1));
   b = clamp(b, static_cast<float>(s.nb - 1));
   // The last voxel is never the one before the sample. On the rim weights are exactly 0 or 1: nothing is left there.
   const int ia = static_cast<int>(a) < s.na - 2 ? static_cast<int>(a) : s.na - 2;
   const int ib = static_cast<int>(b) < s.nb - 2 ? static_cast<int>(b) : s.nb - 2;
-  return {ia * s.a + ib * s.b + k * s.k, a - static_cast<float>(ia), b - static_cast<float>(ib)};
+  return {ia, ib, a - static_cast<float>(ia), b - static_cast<float>(ib)};
+}
+
+FLUOROPOSE_HD Tap joseph_tap(const SliceStrides& s, float a, float b, int k) {
+  const JosephCell cell = joseph_cell(s, a, b);
+  return {cell.ia * s.a + cell.ib * s.b + k * s.k, cell.wa, cell.wb};
 }
 
 // The four voxels of a sample: q10 is one further than q00 in a, q01 in b.
@@ -94,7 +111,8 @@ FLUOROPOSE_HD float slope_b(const Corners& q, float wa) {
   return low + wa * (high - low);
 }
 
-// 1 between the ends of an axis of n voxels, 0 where joseph_tap() moved the sample onto the rim: nothing changes there.
+// 1 between the ends of an axis of n voxels, 0 where joseph_cell() moved the sample onto the rim: nothing changes
+// there.
 FLUOROPOSE_HD float within(float x, int n) { return x > 0.0f && x < static_cast<float>(n - 1) ? 1.0f : 0.0f; }
 
 template <typename Voxel>

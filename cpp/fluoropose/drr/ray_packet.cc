@@ -1,195 +1,155 @@
 #include "fluoropose/drr/ray_packet.h"
 
 #include <cstddef>
-#include <cstring>
 
-#include "fluoropose/core/vectors.h"
+#include "fluoropose/drr/packet_corners.h"
+#include "fluoropose/drr/tile_fetch.h"
 
 namespace fluoropose {
 namespace {
 
 constexpr int kRays = kPacketRays;
-constexpr int kAhead = 4;  // slices from asking for voxels to reading them
-
-struct PacketTaps {
-  int index[kRays];
-  float wa[kRays], wb[kRays];
-};
-
-struct PacketCorners {
-  float q00[kRays], q10[kRays], q01[kRays], q11[kRays];
-};
-
-// Reads values[index] and the one after it for every ray.
-template <int kLanes>
-struct Reader;
-
-// One ray at a time, for any machine.
-template <>
-struct Reader<1> {
-  template <typename Voxel>
-  static FLUOROPOSE_HD void read(const Voxel* values, const int* index, float* first, float* second) {
-    for (int l = 0; l < kRays; ++l) {
-      first[l] = static_cast<float>(values[index[l]]);
-      second[l] = static_cast<float>(values[index[l] + 1]);
-    }
-  }
-};
-
-#if FLUOROPOSE_X86_LEVELS
-// Each ray's two neighbours in one load, then taken apart: gathers are slow on every x86-64.
-template <int kLanes>
-struct Reader {
-  using Floats = typename Vectors<kLanes>::Floats;
-  using Ints = typename Vectors<kLanes>::Ints;
-  using Pairs = typename Vectors<kLanes>::Pairs;
-
-  template <typename Pair, typename Voxel>
-  static FLUOROPOSE_HD Pair pair(const Voxel* values, int index) {
-    static_assert(sizeof(Pair) == 2 * sizeof(Voxel));
-    Pair both;
-    std::memcpy(&both, values + static_cast<unsigned>(index), sizeof(both));  // unsigned: no sign to extend
-    return both;
-  }
-
-  // Every four rays' pairs are spread so over two vectors that they come apart without crossing 128 bits.
-  static FLUOROPOSE_HD void take_apart(const Pairs& early, const Pairs& late, float* first, float* second) {
-    Floats low, high;
-    std::memcpy(&low, &early, sizeof(low));
-    std::memcpy(&high, &late, sizeof(high));
-    Ints even;
-    for (int l = 0; l < kLanes; ++l) even[l] = l / 4 * 4 + (l % 4 < 2 ? l % 4 * 2 : kLanes + l % 4 * 2 - 4);
-    const Floats firsts = __builtin_shuffle(low, high, even), seconds = __builtin_shuffle(low, high, even + 1);
-    std::memcpy(first, &firsts, sizeof(firsts));
-    std::memcpy(second, &seconds, sizeof(seconds));
-  }
-
-  static FLUOROPOSE_HD void read_lanes(const float* q, const int* i, float* first, float* second) {
-    const auto at = [&](int l) { return pair<double>(q, i[l]); };
-    if constexpr (kLanes == 8) {
-      take_apart(Pairs{at(0), at(1), at(4), at(5)}, Pairs{at(2), at(3), at(6), at(7)}, first, second);
-    } else {
-      take_apart(Pairs{at(0), at(1), at(4), at(5), at(8), at(9), at(12), at(13)},
-                 Pairs{at(2), at(3), at(6), at(7), at(10), at(11), at(14), at(15)}, first, second);
-    }
-  }
-
-  static FLUOROPOSE_HD void read_lanes(const std::int16_t* q, const int* i, float* first, float* second) {
-    const auto at = [&](int l) { return pair<int>(q, i[l]); };
-    Ints both;
-    if constexpr (kLanes == 8) {
-      both = Ints{at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)};
-    } else {
-      both = Ints{at(0), at(1), at(2),  at(3),  at(4),  at(5),  at(6),  at(7),
-                  at(8), at(9), at(10), at(11), at(12), at(13), at(14), at(15)};
-    }
-    const Floats firsts = __builtin_convertvector((both << 16) >> 16, Floats);  // the low half is the first
-    const Floats seconds = __builtin_convertvector(both >> 16, Floats);
-    std::memcpy(first, &firsts, sizeof(firsts));
-    std::memcpy(second, &seconds, sizeof(seconds));
-  }
-
-  template <typename Voxel>
-  static FLUOROPOSE_HD void read(const Voxel* values, const int* index, float* first, float* second) {
-    for (int l = 0; l < kRays; l += kLanes) read_lanes(values, index + l, first + l, second + l);
-  }
-};
-#endif
+constexpr int kChunk = 8;  // slices that one packet after the other goes through, while the next are fetched
 
 // Positions in one slice.
 struct PacketPlaces {
   float a[kRays], b[kRays];
 };
 
-FLUOROPOSE_HD void place_taps(const SliceStrides& s, const RayPacket& p, int k, PacketPlaces& at, PacketTaps& t) {
+// kInside: no position is beyond the slice.
+template <bool kInside>
+FLUOROPOSE_HD void place_cells(const SliceStrides& s, const RayPacket& p, int k, PacketPlaces& at, PacketCells& c) {
   const float f = static_cast<float>(k - p.begin);
 #pragma omp simd
   for (int l = 0; l < kRays; ++l) {
     at.a[l] = p.a[l] + f * p.da[l];
     at.b[l] = p.b[l] + f * p.db[l];
-    const Tap tap = joseph_tap(s, at.a[l], at.b[l], 0);
-    t.index[l] = tap.index, t.wa[l] = tap.wa, t.wb[l] = tap.wb;
+    const JosephCell cell = kInside ? inner_cell(at.a[l], at.b[l]) : joseph_cell(s, at.a[l], at.b[l]);
+    c.ia[l] = cell.ia, c.ib[l] = cell.ib, c.wa[l] = cell.wa, c.wb[l] = cell.wb;
   }
 }
 
-template <typename Read, typename Voxel>
-FLUOROPOSE_HD void load_corners(const Voxel* values, const SliceStrides& s, const PacketTaps& t, PacketCorners& q) {
-  Read::read(values, t.index, q.q00, q.q10);
-  Read::read(values + s.b, t.index, q.q01, q.q11);
-}
+// Gets a packet's corners out of slices.
+template <int kLanes>
+struct Separate {
+  const SliceStrides& s;
+  int index[kRays];
 
-FLUOROPOSE_HD void add_samples(const PacketCorners& q, const PacketTaps& t, float* sum) {
+  FLUOROPOSE_HD Separate(const SliceStrides& strides, const RayPacket&, int, const PacketCells& c) : s(strides) {
 #pragma omp simd
-  for (int l = 0; l < kRays; ++l) sum[l] += bilinear({q.q00[l], q.q10[l], q.q01[l], q.q11[l]}, t.wa[l], t.wb[l]);
-}
+    for (int l = 0; l < kRays; ++l) index[l] = c.ia[l] + c.ib[l] * s.b;
+  }
 
-FLUOROPOSE_HD void keep_nearest(const PacketCorners& q, const PacketTaps& t, float* near) {
+  template <typename Voxel>
+  FLUOROPOSE_HD void load(const Voxel* slice, PacketCorners& q) const {
+    Reader<kLanes>::read(slice, index, q.q00, q.q10);
+    Reader<kLanes>::read(slice + s.b, index, q.q01, q.q11);
+  }
+};
+
+#if FLUOROPOSE_X86_LEVELS
+// Out of the patch where the packet's rays are.
+template <int kRows>
+struct InPatch {
+  const SliceStrides& s;
+  std::ptrdiff_t first;
+  Vectors<16>::Ints at;
+
+  FLUOROPOSE_HD InPatch(const SliceStrides& strides, const RayPacket& p, int k, const PacketCells& c) : s(strides) {
+    const int ia = first_of(p.along_a.at(k - p.begin), s.na - kPatchSide);
+    const int ib = first_of(p.along_b.at(k - p.begin), s.nb - kRows);
+    first = ia + static_cast<std::ptrdiff_t>(ib) * s.b;
+    Vectors<16>::Ints a, b;
+    std::memcpy(&a, c.ia, sizeof(a));
+    std::memcpy(&b, c.ib, sizeof(b));
+    at = (b - ib) * kPatchSide + (a - ia);
+  }
+
+  // The patch lies within the slice.
+  static FLUOROPOSE_HD int first_of(float low, int last) {
+    return static_cast<int>(clamp(low - kPatchSlack, static_cast<float>(last)));
+  }
+
+  template <typename Voxel>
+  FLUOROPOSE_HD void load(const Voxel* slice, PacketCorners& q) const {
+    Patch<kRows, Voxel>(slice + first, s.b).read(at, q);
+  }
+};
+#endif
+
+FLUOROPOSE_HD void add_samples(const PacketCorners& q, const PacketCells& c, const int* counts, float* sum) {
 #pragma omp simd
   for (int l = 0; l < kRays; ++l) {
-    const float found = nearest({q.q00[l], q.q10[l], q.q01[l], q.q11[l]}, t.wa[l], t.wb[l]);
-    near[l] = found > near[l] ? found : near[l];
+    const float sample = bilinear({q.q00[l], q.q10[l], q.q01[l], q.q11[l]}, c.wa[l], c.wb[l]);
+    sum[l] += counts[l] ? sample : 0.0f;
+  }
+}
+
+FLUOROPOSE_HD void keep_nearest(const PacketCorners& q, const PacketCells& c, const int* counts, float* near) {
+#pragma omp simd
+  for (int l = 0; l < kRays; ++l) {
+    const float found = nearest({q.q00[l], q.q10[l], q.q01[l], q.q11[l]}, c.wa[l], c.wb[l]);
+    near[l] = counts[l] && found > near[l] ? found : near[l];
   }
 }
 
 // As add_gradient_sample().
 FLUOROPOSE_HD void add_gradients(const SliceStrides& s, const PacketCorners& q, const PacketPlaces& at,
-                                 const PacketTaps& t, int k, RayPacket& p) {
+                                 const PacketCells& c, int k, RayPacket& p) {
   const float depth = static_cast<float>(k) - middle_slice(s.nk);
 #pragma omp simd
   for (int l = 0; l < kRays; ++l) {
-    const Corners c{q.q00[l], q.q10[l], q.q01[l], q.q11[l]};
-    const float along_a = slope_a(c, t.wb[l]) * within(at.a[l], s.na);
-    const float along_b = slope_b(c, t.wa[l]) * within(at.b[l], s.nb);
+    const Corners corners{q.q00[l], q.q10[l], q.q01[l], q.q11[l]};
+    const float slope_along_a = slope_a(corners, c.wb[l]) * within(at.a[l], s.na);
+    const float slope_along_b = slope_b(corners, c.wa[l]) * within(at.b[l], s.nb);
+    const float along_a = p.counts[l] ? slope_along_a : 0.0f, along_b = p.counts[l] ? slope_along_b : 0.0f;
     p.a0[l] += along_a, p.a1[l] += along_a * depth;
     p.b0[l] += along_b, p.b1[l] += along_b * depth;
   }
 }
 
-template <int kLanes, Gather kWhat, typename Voxel>
-FLUOROPOSE_HD void add_slice(const Slices<Voxel>& slices, const SliceStrides& s, int k, RayPacket& p) {
-  PacketPlaces places;
-  PacketTaps taps;
-  PacketCorners q;
-  const std::ptrdiff_t slice = static_cast<std::ptrdiff_t>(k) * s.k;
-  place_taps(s, p, k, places, taps);
-  load_corners<Reader<kLanes>>(slices.mu + slice, s, taps, q);
-  add_samples(q, taps, p.line);
-  if constexpr (kWhat == Gather::kGradient) add_gradients(s, q, places, taps, k, p);
-  if constexpr (kWhat == Gather::kBone) {
-    load_corners<Reader<kLanes>>(slices.bone + slice, s, taps, q);
-    add_samples(q, taps, p.bone);
-    keep_nearest(q, taps, p.nearest_bone);
-  }
-}
-
-// A part of a slice: rows low .. high along b, first .. last along a.
-struct Window {
-  int first, last, low, high;
-};
-
-// What a tile reads of slice k: the part between its four corners' rays.
-FLUOROPOSE_HD Window tile_window(const SliceStrides& s, int k, const RayPacket& top, const RayPacket& bottom) {
-  float a0 = 1e9f, a1 = -1e9f, b0 = 1e9f, b1 = -1e9f;
-  for (const RayPacket* p : {&top, &bottom}) {
-    for (const int l : {p->left, p->right}) {
-      const float f = static_cast<float>(k - p->begin), a = p->a[l] + f * p->da[l], b = p->b[l] + f * p->db[l];
-      a0 = a < a0 ? a : a0, a1 = a > a1 ? a : a1;
-      b0 = b < b0 ? b : b0, b1 = b > b1 ? b : b1;
+// Adds the samples of slices [begin, end).
+template <typename Source, Gather kWhat, bool kInside, typename Voxel>
+FLUOROPOSE_HD void add_slices(const Slices<Voxel>& slices, const SliceStrides& s, int begin, int end, RayPacket& p) {
+  for (int k = begin; k < end; ++k) {
+    PacketPlaces places;
+    PacketCells cells;
+    PacketCorners q;
+    const std::ptrdiff_t slice = static_cast<std::ptrdiff_t>(k) * s.k;
+    place_cells<kInside>(s, p, k, places, cells);
+    const Source source(s, p, k, cells);
+    source.load(slices.mu + slice, q);
+    add_samples(q, cells, p.counts, p.line);
+    if constexpr (kWhat == Gather::kGradient) add_gradients(s, q, places, cells, k, p);
+    if constexpr (kWhat == Gather::kBone) {
+      source.load(slices.bone + slice, q);
+      add_samples(q, cells, p.counts, p.bone);
+      keep_nearest(q, cells, p.counts, p.nearest_bone);
     }
   }
-  const float na = static_cast<float>(s.na - 2), nb = static_cast<float>(s.nb - 2);
-  return {static_cast<int>(clamp(a0, na)), static_cast<int>(clamp(a1, na)) + 1, static_cast<int>(clamp(b0, nb)),
-          static_cast<int>(clamp(b1, nb)) + 1};
 }
 
-// Rows lie too far apart for the processor to foresee them.
-template <typename Voxel>
-FLUOROPOSE_HD void fetch(const Voxel* slice, const SliceStrides& s, const Window& w) {
-  constexpr int kLine = 64 / sizeof(Voxel);
-  for (int b = w.low; b <= w.high; ++b) {
-    const Voxel* values = slice + static_cast<std::ptrdiff_t>(b) * s.b;
-    for (int a = w.first; a < w.last; a += kLine) __builtin_prefetch(values + a);
-    __builtin_prefetch(values + w.last);
+// How many rows of any slice a packet's rays read at most, or 0 where a patch does not hold what they read.
+FLUOROPOSE_HD int patch_rows(const SliceStrides& s, const RayPacket& p) {
+  const float a = p.along_a.width + 2 * kPatchSlack, b = p.along_b.width + 2 * kPatchSlack;
+  const int columns = static_cast<int>(a) + 3, rows = static_cast<int>(b) + 3;
+  return columns <= kPatchSide && rows <= kPatchSide && s.na >= kPatchSide && s.nb >= kPatchSide ? rows : 0;
+}
+
+// Whether rays stay between the outermost voxels of n in slices [begin, end), counted from the packet's first.
+FLUOROPOSE_HD bool stays_inside(const Band& band, int begin, int end, int n) {
+  const float first = band.at(begin), last = band.at(end - 1), low = first < last ? first : last;
+  const float high = (first < last ? last : first) + band.width;
+  return low > kPatchSlack && high < static_cast<float>(n - 1) - kPatchSlack;
+}
+
+template <typename Source, Gather kWhat, typename Voxel>
+FLUOROPOSE_HD void add_chunk(const Slices<Voxel>& slices, const SliceStrides& s, int begin, int end, RayPacket& p) {
+  if (stays_inside(p.along_a, begin - p.begin, end - p.begin, s.na) &&
+      stays_inside(p.along_b, begin - p.begin, end - p.begin, s.nb)) {
+    add_slices<Source, kWhat, true>(slices, s, begin, end, p);
+  } else {
+    add_slices<Source, kWhat, false>(slices, s, begin, end, p);
   }
 }
 
@@ -197,19 +157,28 @@ template <int kLanes, Gather kWhat, typename Voxel>
 FLUOROPOSE_HD void march(const Slices<Voxel>& slices, RayPacket* packets, int count) {
   SliceStrides s = slices.strides;
   s.a = 1;
-  int begin = s.nk, end = 0, top = count, bottom = 0;
-  for (int i = 0; i < count; ++i) {
-    if (packets[i].begin >= packets[i].end) continue;
-    begin = packets[i].begin < begin ? packets[i].begin : begin;
-    end = packets[i].end > end ? packets[i].end : end;
-    top = i < top ? i : top, bottom = i;
-  }
-  for (int k = begin; k < end; ++k) {
-    const int ahead = k + kAhead < end ? k + kAhead : end - 1;
-    fetch(slices.mu + static_cast<std::ptrdiff_t>(ahead) * s.k, s,
-          tile_window(s, ahead, packets[top], packets[bottom]));
-    for (int i = top; i <= bottom; ++i) {
-      if (packets[i].begin <= k && k < packets[i].end) add_slice<kLanes, kWhat>(slices, s, k, packets[i]);
+  const TileWay way = tile_way(packets, count, s.nk);
+  for (int k = way.begin; k < way.end && k < way.begin + kChunk; ++k) fetch<kWhat>(slices, s, way, k);
+  for (int chunk = way.begin; chunk < way.end; chunk += kChunk) {
+    int asked = 0;  // of the next chunk's slices
+    for (int i = 0; i < count; ++i) {
+      for (; asked * count <= i * kChunk && asked < kChunk; ++asked) {
+        if (chunk + kChunk + asked < way.end) fetch<kWhat>(slices, s, way, chunk + kChunk + asked);
+      }
+      RayPacket& p = packets[i];
+      const int begin = chunk > p.begin ? chunk : p.begin, end = chunk + kChunk < p.end ? chunk + kChunk : p.end;
+      if (begin >= end) continue;
+#if FLUOROPOSE_X86_LEVELS
+      if constexpr (kLanes == 16) {
+        const int rows = patch_rows(s, p);
+        if (rows > 6) add_chunk<InPatch<8>, kWhat>(slices, s, begin, end, p);
+        if (rows == 6) add_chunk<InPatch<6>, kWhat>(slices, s, begin, end, p);
+        if (rows == 5) add_chunk<InPatch<5>, kWhat>(slices, s, begin, end, p);
+        if (rows == 3 || rows == 4) add_chunk<InPatch<4>, kWhat>(slices, s, begin, end, p);
+        if (rows > 0) continue;
+      }
+#endif
+      add_chunk<Separate<kLanes>, kWhat>(slices, s, begin, end, p);
     }
   }
 }

@@ -7,23 +7,43 @@
 
 namespace fluoropose {
 
-constexpr int kPacketRays = 16;
-constexpr int kTilePackets = 8;
+constexpr int kPacketSide = 4;  // pixels
+constexpr int kPacketRays = kPacketSide * kPacketSide;
 
 // What rays sum beside the line: nothing, the bone, or the gradient (see RayGradient).
 enum class Gather { kLine, kBone, kGradient };
 
-// Rays that cross slice k at (a + (k - begin) da, b + (k - begin) db), and are summed in slices [begin, end). Where one
-// is off the grid, or in air, it sums zeros.
+// Where several lines are, i slices after the first: not below low + i slope, nor more than width above it.
+struct Band {
+  float low, slope, width;
+
+  float at(int i) const { return low + static_cast<float>(i) * slope; }
+};
+
+// Of lines whose least and greatest are known in the first and in the last of count slices: between these two the least
+// of several lines never lies below the straight way, nor the greatest above it.
+inline Band band_between(const float low[2], const float high[2], int count) {
+  const float slope = count > 1 ? (low[1] - low[0]) / static_cast<float>(count - 1) : 0.0f;
+  const float first = high[0] - low[0], last = high[1] - low[1];
+  return {low[0], slope, first > last ? first : last};
+}
+
+// The rays of the pixels (u .. u + 3, v .. v + 3), row by row, that follow an axis one way. They cross slice k at
+// (a + (k - begin) da, b + (k - begin) db) and are summed in slices [begin, end); off the grid one sums zeros. Pixels
+// whose rays follow another axis, or that are beyond the image, do not count.
 struct RayPacket {
-  float a[kPacketRays], b[kPacketRays], da[kPacketRays], db[kPacketRays];
+  int u, v, axis;
+  int counts[kPacketRays];
   int begin, end;
-  int left, right;  // the outermost rays that are summed
+  float a[kPacketRays], b[kPacketRays], da[kPacketRays], db[kPacketRays];
+  float step_mm[kPacketRays];  // as JosephRay::step_mm
+  Band along_a, along_b;       // of the rays that count
   float line[kPacketRays], bone[kPacketRays], nearest_bone[kPacketRays];
   float a0[kPacketRays], a1[kPacketRays], b0[kPacketRays], b1[kPacketRays];
 };
 
-// Adds the samples of all slices to the sums of count packets. slices: neighbours along a side by side in memory.
+// Adds the samples of all slices to the sums of count packets. slices: across the packets' axis, neighbours along a
+// side by side in memory.
 template <typename Voxel>
 using March = void (*)(const Slices<Voxel>& slices, RayPacket* packets, int count);
 
