@@ -19,6 +19,11 @@ struct AtomicAdd {
 static __global__ void cast_adjoint_kernel(Vec3<int> size, const __grid_constant__ Workspace space,
                                            const float* by_pixel, VoxelGradients gradients) {
   const RayJob& job = space.job();
+  if (job.way == Way::kNowhere) {
+    // As its image is NaN: a sum that left it out would look right.
+    for_each_element(static_cast<unsigned>(size.x) * size.y * size.z,
+                     [&](unsigned i) { atomicAdd(gradients.grid + i, NAN); });
+  }
   if (job.way != Way::kCast) return;
   const float* weights = by_pixel + image_offset(job);
   for_each_pixel(job.view.width, job.view.height, [&](int u, int v) {
@@ -29,17 +34,15 @@ static __global__ void cast_adjoint_kernel(Vec3<int> size, const __grid_constant
   });
 }
 
-// From the detector to the intermediate image's second plane, which must be zero; the first holds its samples. Nothing
-// comes from where warp_line() cuts an overshoot off.
+// From the detector to the intermediate image's second plane, which must be zero; the first holds its samples.
 static __global__ void warp_adjoint_kernel(const __grid_constant__ Workspace space, const float* by_pixel) {
   const RayJob& job = space.job();
   if (job.way != Way::kShear) return;
   const float* weights = by_pixel + image_offset(job);
   const int stride = job.plan.width;
   for_each_pixel(job.view.width, job.view.height, [&](int u, int v) {
-    const WarpTap tap = warp_tap(job.plan, stride, u, v);
-    if (!tap.inside || !(warp_sum(space.plane(0) + tap.index, stride, tap) > 0.0f)) return;
-    give_warp(space.plane(1) + tap.index, stride, tap, weights[v * job.view.width + u], AtomicAdd{});
+    give_warp(space.plane(0), space.plane(1), stride, warp_tap(job.plan, stride, u, v), weights[v * job.view.width + u],
+              AtomicAdd{});
   });
 }
 

@@ -47,10 +47,12 @@ struct Workspace {
   }
 };
 
-// Calls use(i) for the thread's share of so many elements, whatever the number of blocks.
+// Calls use(i) for the thread's share of so many elements, whatever the number of blocks and their shape.
 template <typename Use>
 __device__ void for_each_element(unsigned count, const Use& use) {
-  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x) use(i);
+  const unsigned threads = blockDim.x * blockDim.y * blockDim.z;
+  const unsigned thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
+  for (unsigned i = blockIdx.x * threads + thread; i < count; i += gridDim.x * threads) use(i);
 }
 
 // Calls use(u, v, inside) for the thread's share of an image's tiles, whatever the number of blocks: as often for all

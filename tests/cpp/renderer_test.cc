@@ -4,11 +4,14 @@
 
 #include <Eigen/Geometry>
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <random>
 #include <stdexcept>
 #include <thread>
 #include <vector>
+
+#include "fluoropose/drr/jacobian_sinks.h"
 
 namespace fluoropose {
 namespace {
@@ -100,6 +103,77 @@ TEST_P(RendererMethods, GivesTheSameImageToEveryThread) {
   }
   for (const Image& image : images) EXPECT_EQ(image.line_integral, images[0].line_integral);
   EXPECT_GT(*std::max_element(images[0].line_integral.begin(), images[0].line_integral.end()), 0);
+}
+
+bool any_nan(const std::vector<float>& values) {
+  return std::any_of(values.begin(), values.end(), [](float value) { return std::isnan(value); });
+}
+
+bool all_zero(const std::vector<float>& values) {
+  return std::all_of(values.begin(), values.end(), [](float value) { return value == 0; });
+}
+
+Renderer whole(Method method, const std::vector<float>& mu) {
+  return {mu.data(), nullptr, kNx, kNy, kNz, kVoxels, method, Device::kCpu, Storage::kFloat32, Crop::kWhole};
+}
+
+std::vector<float> voxel_gradient(const Renderer& renderer, const View& view, const std::vector<float>& by_pixel) {
+  std::vector<float> gradient(kNx * kNy * kNz);
+  renderer.volume_gradient(view, kAhead, by_pixel.data(), gradient.data());
+  return gradient;
+}
+
+// A cost that is lost at one pixel, across the edge between air and tissue.
+TEST_P(RendererMethods, LoseNoNaNOnTheWayToTheVoxels) {
+  std::vector<float> mu(kNx * kNy * kNz);
+  for (std::size_t i = 0; i < mu.size(); ++i) mu[i] = i % kNx < kNx / 2 ? 0 : kMu;
+  const Renderer renderer = whole(GetParam(), mu);
+  const View view = facing(Beam::kParallel);
+  std::vector<float> line(65 * 65);
+  renderer.render(view, kAhead, {line.data(), nullptr, nullptr});
+  int air = 0, cut = 0;
+  for (std::size_t pixel = 32 * 65 + 25; pixel < 32 * 65 + 40; ++pixel) {
+    std::vector<float> by_pixel(line.size());
+    by_pixel[pixel] = 1;
+    const bool nothing = all_zero(voxel_gradient(renderer, view, by_pixel));
+    air += line[pixel] == 0 && !nothing, cut += nothing;
+    by_pixel[pixel] = std::numeric_limits<float>::quiet_NaN();
+    EXPECT_TRUE(any_nan(voxel_gradient(renderer, view, by_pixel))) << pixel;
+  }
+  EXPECT_GT(air, 3);
+  EXPECT_EQ(cut > 0, GetParam() == Method::kShearWarp);
+}
+
+TEST_P(RendererMethods, HaveTheGradientOfTissueInAirAsWell) {
+  const std::vector<float> air(kNx * kNy * kNz), tissue(air.size(), kMu);
+  const View view = facing(Beam::kPoint);
+  std::vector<float> by_pixel(65 * 65);
+  for (int v = 28; v < 36; ++v) {
+    for (int u = 28; u < 36; ++u) by_pixel[static_cast<std::size_t>(v * 65 + u)] = static_cast<float>(u + v);
+  }
+  const std::vector<float> gradient = voxel_gradient(whole(GetParam(), air), view, by_pixel);
+  EXPECT_FALSE(all_zero(gradient));
+  EXPECT_EQ(gradient, voxel_gradient(whole(GetParam(), tissue), view, by_pixel));
+}
+
+// The image, the image beside its derivative, and what a squared cost of it gives to the voxels.
+TEST_P(RendererMethods, ShowWhatIsNoNumber) {
+  std::vector<float> mu(kNx * kNy * kNz, kMu);
+  mu[(8 * kNy + 9) * kNx + 5] = std::numeric_limits<float>::quiet_NaN();
+  const Renderer renderer = whole(GetParam(), mu);
+  const View view = facing(Beam::kPoint);
+  std::vector<float> line(65 * 65), beside(line.size()), jacobian(6 * line.size());
+  renderer.render(view, kAhead, {line.data(), nullptr, nullptr});
+  renderer.render_jacobian(view, kAhead, store_jacobian(65, 65, beside.data(), jacobian.data()));
+  int lost = 0;
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    ASSERT_EQ(std::isnan(line[i]), std::isnan(beside[i])) << i;
+    ASSERT_EQ(std::isnan(line[i]), std::isnan(jacobian[i])) << i;
+    lost += std::isnan(line[i]);
+  }
+  EXPECT_GT(lost, 0);
+  EXPECT_LT(lost, static_cast<int>(line.size()) / 20);
+  EXPECT_TRUE(any_nan(voxel_gradient(renderer, view, line)));
 }
 
 TEST(Renderer, MethodsAgree) {

@@ -37,12 +37,17 @@ FLUOROPOSE_HD void give_slab_sample(float* slabs, const SliceStrides& s, const S
   give_sample(slabs, s, map.a + static_cast<float>(i) * map.da, b, k, value, add);
 }
 
-// Of warp_sum(), for one detector pixel; at: the first of the tap's 4 x 4 intermediate pixels.
+// Of warp_line(), for one detector pixel: to given, whose rows lie as those of the intermediate image's samples. Air
+// passes the value on, since attenuation would show there; where an overshoot is cut off, only NaN passes.
 template <typename Add>
-FLUOROPOSE_HD void give_warp(float* at, int stride, const WarpTap& tap, float value, const Add& add) {
+FLUOROPOSE_HD void give_warp(const float* samples, float* given, int stride, const WarpTap& tap, float value,
+                             const Add& add) {
+  if (!tap.inside) return;
+  if (warp_sum(samples + tap.index, stride, tap) < 0.0f) value *= 0.0f;
+  if (value == 0.0f) return;
   const CubicWeights wi = cubic_weights(tap.ti), wj = cubic_weights(tap.tj);
   for (int r = 0; r < 4; ++r) {
-    for (int c = 0; c < 4; ++c) add(at + r * stride + c, value * tap.step_mm * wj.w[r] * wi.w[c]);
+    for (int c = 0; c < 4; ++c) add(given + tap.index + r * stride + c, value * tap.step_mm * wj.w[r] * wi.w[c]);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "fluoropose/drr/adjoint.h"
+#include "fluoropose/drr/shear_warp_cpu.h"
 
 namespace fluoropose {
 namespace {
@@ -40,14 +41,17 @@ void ray_cast_adjoint_cpu(const Vec3<int>& size, const SliceStrides strides[3], 
   }
 }
 
-void shear_warp_adjoint_cpu(const SliceStrides& strides, const ShearPlan& plan, int width, int height,
+void shear_warp_adjoint_cpu(const Slabs<float>& slabs, const ShearPlan& plan, int width, int height,
                             const float* by_pixel, float* by_voxel) {
-  std::vector<float> sums(static_cast<std::size_t>(plan.width) * plan.height);
+  const SliceStrides& strides = slabs.strides;
+  const ShearPlanes samples = shear_cpu(slabs, plan);
+  ShearPlanes given(plan, 1);
+  const int stride = samples.stride();
   for (int v = 0; v < height; ++v) {
     for (int u = 0; u < width; ++u) {
-      const WarpTap tap = warp_tap(plan, plan.width, u, v);
+      const WarpTap tap = warp_tap(plan, stride, u, v);
       const float value = by_pixel[static_cast<std::ptrdiff_t>(v) * width + u];
-      if (tap.inside) give_warp(sums.data() + tap.index, plan.width, tap, value, add);
+      give_warp(samples.plane(0), given.plane(0), stride, tap, value, add);
     }
   }
   const std::vector<SliceMap> maps = slice_maps(plan, strides.nk);
@@ -56,7 +60,7 @@ void shear_warp_adjoint_cpu(const SliceStrides& strides, const ShearPlan& plan, 
     const SliceMap& map = maps[static_cast<std::size_t>(k)];
     for (int j = 0; j < plan.height; ++j) {
       for (int i = 0; i < plan.width; ++i) {
-        const float value = sums[static_cast<std::size_t>(j) * plan.width + i];
+        const float value = given.plane(0)[static_cast<std::ptrdiff_t>(j) * stride + i];
         if (value != 0.0f) give_slab_sample(by_voxel, strides, map, i, j, k, value, add);
       }
     }

@@ -41,13 +41,8 @@ GridFrame frame_of(const Voxels& voxels) {
 
 void shear_warp_gradient(const Grid<float>& grid, const RayJob& job, const float* by_pixel, float* by_voxel) {
   const Slabs<float>& slabs = grid.slabs(job.plan.axis);
-  const int width = job.view.width, height = job.view.height;
-  std::vector<float> weights(static_cast<std::size_t>(width) * height);
-  shear_warp_cpu(slabs, job.plan, width, height, {weights.data(), nullptr, nullptr});
-  std::transform(weights.begin(), weights.end(), by_pixel, weights.begin(),
-                 [](float line, float gradient) { return line > 0.0f ? gradient : 0.0f; });
   std::vector<float> by_slab(slabs.mu.size());
-  shear_warp_adjoint_cpu(slabs.strides, job.plan, width, height, weights.data(), by_slab.data());
+  shear_warp_adjoint_cpu(slabs, job.plan, job.view.width, job.view.height, by_pixel, by_slab.data());
   spread(slabs, by_slab.data(), grid.slices(job.plan.axis).strides, by_voxel);
 }
 

@@ -175,7 +175,7 @@ FLUOROPOSE_HD float warp_gradient(const ShearPlan& p, const ShearSums& sums, con
   gradient = {};
   if (!tap.inside) return 0.0f;
   const WarpSlopes line = warp_slopes(sums.line + tap.index, sums.stride, tap);
-  if (!(line.sum > 0.0f)) return 0.0f;  // where warp_line() cuts an overshoot off
+  if (line.sum <= 0.0f) return 0.0f;  // air, or where warp_line() cuts an overshoot off; NaN stays
   const WarpSlopes lever = warp_slopes(sums.lever + tap.index, sums.stride, tap);
   const float per_a = static_cast<float>(1 / p.step_a), per_b = static_cast<float>(1 / p.step_b);
   const float near = p.parallel ? 0.0f : static_cast<float>(1 / (p.plane - p.source_k));

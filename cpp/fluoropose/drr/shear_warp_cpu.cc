@@ -100,23 +100,6 @@ WarpRows warp_rows_for([[maybe_unused]] CpuLevel level) {
   return {image_row, jacobian_row};
 }
 
-// The intermediate image with as many planes as asked for, first zero.
-class SumPlanes {
- public:
-  SumPlanes(const ShearPlan& plan, int planes)
-      : stride_(plan.width + kShearPad),
-        size_(static_cast<std::size_t>(stride_) * plan.height),
-        memory_(static_cast<std::size_t>(planes) * size_) {}
-
-  int stride() const { return stride_; }
-  float* plane(int i) { return memory_.data() + static_cast<std::size_t>(i) * size_; }
-
- private:
-  int stride_;
-  std::size_t size_;
-  std::vector<float> memory_;
-};
-
 // To be called by all threads of a parallel region together.
 template <typename Voxel>
 void sum_slices(const Slabs<Voxel>& slabs, const SliceMap* maps, const ShearPlan& plan, const ShearSums& sums,
@@ -130,11 +113,25 @@ void sum_slices(const Slabs<Voxel>& slabs, const SliceMap* maps, const ShearPlan
 
 }  // namespace
 
+ShearPlanes::ShearPlanes(const ShearPlan& plan, int planes)
+    : stride_(plan.width + kShearPad),
+      size_(static_cast<std::size_t>(stride_) * plan.height),
+      memory_(static_cast<std::size_t>(planes) * size_) {}
+
+ShearPlanes shear_cpu(const Slabs<float>& slabs, const ShearPlan& plan) {
+  const std::vector<SliceMap> maps = slice_maps(plan, slabs.strides.nk);
+  ShearPlanes planes(plan, 1);
+  const ShearSums sums{planes.plane(0), nullptr, nullptr, nullptr, planes.stride()};
+#pragma omp parallel
+  sum_slices(slabs, maps.data(), plan, sums, cpu_level());
+  return planes;
+}
+
 template <typename Voxel>
 void shear_warp_cpu(const Slabs<Voxel>& slabs, const ShearPlan& plan, int width, int height, const DrrImages& out,
                     CpuLevel level) {
   const std::vector<SliceMap> maps = slice_maps(plan, slabs.strides.nk);
-  SumPlanes planes(plan, out.mask ? 3 : 1);
+  ShearPlanes planes(plan, out.mask ? 3 : 1);
   const ShearSums sums{planes.plane(0), out.mask ? planes.plane(1) : nullptr, out.mask ? planes.plane(2) : nullptr,
                        nullptr, planes.stride()};
   const WarpRows warp = warp_rows_for(level);
@@ -150,7 +147,7 @@ template <typename Voxel>
 void shear_warp_jacobian_cpu(const Slabs<Voxel>& slabs, const ShearPlan& plan, const PoseFrame& frame, int width,
                              int height, const JacobianSink& sink, CpuLevel level) {
   const std::vector<SliceMap> maps = slice_maps(plan, slabs.strides.nk);
-  SumPlanes planes(plan, 2);
+  ShearPlanes planes(plan, 2);
   const ShearSums sums{planes.plane(0), nullptr, nullptr, planes.plane(1), planes.stride()};
   const WarpRows warp = warp_rows_for(level);
 #pragma omp parallel

@@ -51,6 +51,44 @@ TEST_P(CudaAdjoints, AreTheExactTranspose) {
   }
 }
 
+// A cost that is lost at one pixel, across the edge between air and tissue; of an image in host memory.
+TEST_P(CudaAdjoints, LoseNoNaNOnTheWayToTheVoxels) {
+  std::vector<float> mu(kNx * kNy * kNz), gradient(mu.size());
+  for (std::size_t i = 0; i < mu.size(); ++i) mu[i] = i % kNx < kNx / 2 ? 0.0f : 0.05f;
+  const Renderer cuda(mu.data(), nullptr, kNx, kNy, kNz, kBoneFromVoxel, GetParam(), Device::kCuda, Storage::kFloat32,
+                      Crop::kWhole);
+  const View view = view_of(Beam::kParallel);
+  int cut = 0;
+  for (std::size_t pixel = 13 * 37 + 15; pixel < 13 * 37 + 26; ++pixel) {
+    std::vector<float> by_pixel(37 * 29);
+    by_pixel[pixel] = 1;
+    cuda.volume_gradient(view, kPoses[0], by_pixel.data(), gradient.data());
+    cut += std::all_of(gradient.begin(), gradient.end(), [](float value) { return value == 0; });
+    by_pixel[pixel] = NAN;
+    cuda.volume_gradient(view, kPoses[0], by_pixel.data(), gradient.data());
+    EXPECT_TRUE(std::any_of(gradient.begin(), gradient.end(), [](float value) { return std::isnan(value); })) << pixel;
+  }
+  EXPECT_EQ(cut > 0, GetParam() == Method::kShearWarp);
+}
+
+// The pose of one of two images in the device's memory is not rigid, so that the image is NaN.
+TEST_P(CudaAdjoints, AreNaNWhereAnImageIs) {
+  const Renderer cuda = renderer(Device::kCuda, GetParam(), Storage::kFloat32, Crop::kWhole);
+  const View view = small(view_of(Beam::kPoint));
+  const std::vector<View> views(2, view);
+  std::vector<double> matrices = first_matrices(2);
+  const Placements at{2, views.data(), nullptr, matrices.data()};
+  std::vector<float> gradient(kNx * kNy * kNz);
+  const std::vector<float> by_pixel(2 * at.size().pixels(), 1.0f);
+  const auto lost = [&] {
+    cuda.on_device(at).volume_gradient(at, by_pixel.data(), gradient.data(), nullptr);
+    return std::count_if(gradient.begin(), gradient.end(), [](float value) { return std::isnan(value); });
+  };
+  EXPECT_EQ(lost(), 0);
+  for (std::size_t i = 0; i < 3; ++i) matrices[16 + i] *= 1.1;
+  EXPECT_EQ(lost(), static_cast<std::ptrdiff_t>(gradient.size()));
+}
+
 // As torch does: of a volume that lies on the device, in memory that is lent, without waiting.
 TEST_P(CudaAdjoints, TakeTheVolumeFromTheDevice) {
   const Phantom phantom;
