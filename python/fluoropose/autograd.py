@@ -23,7 +23,7 @@ from fluoropose import _core
 from fluoropose.drr import LabelRenderer, Method, Renderer, check_device, check_method
 from fluoropose.errors import InputError
 from fluoropose.geometry import View
-from fluoropose.volume import Volume, checked_place
+from fluoropose.volume import Volume, check_sides, checked_place
 
 __all__ = ["NormalTensors", "normal_equations", "render", "render_labels", "render_volume"]
 
@@ -180,8 +180,7 @@ def _of_volume(mu: Tensor, bone_from_voxel: NDArray[np.float64], method: Method)
     if not mu.is_cuda:
         return Renderer(Volume(mu.numpy(), bone_from_voxel), method, whole=True).core
     check_device("cuda")
-    if mu.ndim != 3 or mu.numel() == 0:
-        raise InputError(f"mu: expected shape (nz, ny, nx) with at least one voxel, found {tuple(mu.shape)}")
+    check_sides(mu.shape)
     check_method(method)
     place = checked_place(bone_from_voxel)
     allocate = partial(torch.empty, dtype=torch.uint8, device=mu.device)

@@ -41,8 +41,7 @@ class Volume:
 
     def __post_init__(self) -> None:
         mu = np.asarray(self.mu)
-        if mu.ndim != 3 or mu.size == 0:
-            raise InputError(f"mu: expected shape (nz, ny, nx) with at least one voxel, found {mu.shape}")
+        check_sides(mu.shape)
         if mu.dtype.kind not in "fiu":
             raise InputError(f"mu: expected real numbers, found {mu.dtype}")
         # A view, so that only this volume's handle on the numbers becomes read-only.
@@ -137,6 +136,12 @@ class Volume:
         start = float(unit @ (self.bone_from_voxel[:3, 3] - finite_array("point_mm", point_mm, (3,))))
         z, y, x = np.ogrid[:nz, :ny, :nx]
         return np.asarray(start + step[0] * x + step[1] * y + step[2] * z, dtype=np.float32)
+
+
+def check_sides(shape: tuple[int, ...]) -> None:
+    """Raise InputError unless ``shape`` is that of a ``mu``."""
+    if len(shape) != 3 or 0 in shape:
+        raise InputError(f"mu: expected shape (nz, ny, nx) with at least one voxel, found {tuple(shape)}")
 
 
 def checked_place(bone_from_voxel: ArrayLike) -> NDArray[np.float64]:
