@@ -114,52 +114,61 @@ FLUOROPOSE_HD int shear_axis(const VoxelView& view) {
   return dominant_axis(view.direction((view.width - 1) / 2.0, (view.height - 1) / 2.0));
 }
 
+// False where a source lies within the slices first .. last, or so close to them that their scales differ too much.
+FLUOROPOSE_HD bool place_source(const VoxelView& view, double first, double last, ShearPlan& p) {
+  const double a = component(view.source, first_axis(p.axis)), b = component(view.source, second_axis(p.axis));
+  const double k = component(view.source, p.axis);
+  if (p.parallel) {
+    p.source_a = a / k, p.source_b = b / k;
+    return true;
+  }
+  p.source_a = a, p.source_b = b, p.source_k = k;
+  const double near = fmin(fabs(first - k), fabs(last - k)), far = fmax(fabs(first - k), fabs(last - k));
+  return (k <= first - 1 || k >= last + 1) && far <= kScaleRange * near;
+}
+
+// Where the plane sees the detector, by its corners. False where the ray of one is steep or does not go ahead.
+FLUOROPOSE_HD bool detector_bounds(const ShearPlan& p, const VoxelView& view, const PixelMap& map, Interval& a,
+                                   Interval& b) {
+  for (const double u : {-0.5, view.width - 0.5}) {
+    for (const double v : {-0.5, view.height - 0.5}) {
+      const double w = map.at(map.w, u, v);
+      if (steep(view, p.axis, u, v) || !(w > 0)) return false;
+      a.add(map.at(map.a, u, v) / w), b.add(map.at(map.b, u, v) / w);
+    }
+  }
+  return true;
+}
+
+// Steps as far as one detector pixel goes on the plane at the image's centre (u, v): by the inverse of the derivative
+// of the map from pixels to the plane, so that a step of that length moves the image by one pixel.
+FLUOROPOSE_HD void choose_steps(const PixelMap& map, double u, double v, ShearPlan& p) {
+  const double w = map.at(map.w, u, v), a = map.at(map.a, u, v) / w, b = map.at(map.b, u, v) / w;
+  const double au = (map.a.x - a * map.w.x) / w, av = (map.a.y - a * map.w.y) / w;
+  const double bu = (map.b.x - b * map.w.x) / w, bv = (map.b.y - b * map.w.y) / w;
+  const double determinant = fabs(au * bv - av * bu);
+  p.step_a = fmin(fmax(determinant / hypot(bu, bv), kFinestStep), kCoarsestStep);
+  p.step_b = fmin(fmax(determinant / hypot(au, av), kFinestStep), kCoarsestStep);
+}
+
 // False where the rays cannot be sheared well: the source within the slices or close to them, rays that run so nearly
 // along the slices that one sample per slice is too coarse, or pixels much coarser than voxels. size: slabs and voxels
 // along x, y, z, rim included; view: as these slabs see it.
 FLUOROPOSE_HD bool plan_shear(const Vec3<int>& size, const VoxelView& view, int axis, ShearPlan& plan) {
-  const double uc = (view.width - 1) / 2.0, vc = (view.height - 1) / 2.0;
   ShearPlan p{};
   p.axis = axis;
   p.parallel = view.parallel;
-  const double first = 1, last = component(size.cast<double>(), p.axis) - 2;
+  const double first = 1, last = component(size.cast<double>(), axis) - 2;
   p.plane = (first + last) / 2;
-  const int a = first_axis(p.axis), b = second_axis(p.axis);
-  if (p.parallel) {
-    p.source_a = component(view.source, a) / component(view.source, p.axis);
-    p.source_b = component(view.source, b) / component(view.source, p.axis);
-  } else {
-    p.source_a = component(view.source, a), p.source_b = component(view.source, b);
-    p.source_k = component(view.source, p.axis);
-    const double near = fmin(fabs(first - p.source_k), fabs(last - p.source_k));
-    const double far = fmax(fabs(first - p.source_k), fabs(last - p.source_k));
-    const bool inside = p.source_k > first - 1 && p.source_k < last + 1;
-    if (inside || far > kScaleRange * near) return false;
-  }
+  if (!place_source(view, first, last, p)) return false;
 
   const PixelMap map = pixel_map(p, view);
   Interval grid_a, grid_b, seen_a, seen_b;
   grid_bounds(p, size, grid_a, grid_b);
-  bool all_ahead = true;
-  for (const double u : {-0.5, view.width - 0.5}) {
-    for (const double v : {-0.5, view.height - 0.5}) {
-      if (steep(view, p.axis, u, v)) return false;
-      const double w = map.at(map.w, u, v);
-      all_ahead = all_ahead && w > 0;
-      seen_a.add(map.at(map.a, u, v) / w), seen_b.add(map.at(map.b, u, v) / w);
-    }
-  }
-  if (!all_ahead) return false;
+  if (!detector_bounds(p, view, map, seen_a, seen_b)) return false;
   grid_a.intersect(seen_a), grid_b.intersect(seen_b);
 
-  // How far one detector pixel goes on the plane at the image's centre: by the inverse of the derivative of the map
-  // from pixels to the plane, so that a step of that length moves the image by one pixel.
-  const double w = map.at(map.w, uc, vc), ca = map.at(map.a, uc, vc) / w, cb = map.at(map.b, uc, vc) / w;
-  const double au = (map.a.x - ca * map.w.x) / w, av = (map.a.y - ca * map.w.y) / w;
-  const double bu = (map.b.x - cb * map.w.x) / w, bv = (map.b.y - cb * map.w.y) / w;
-  const double determinant = fabs(au * bv - av * bu);
-  p.step_a = fmin(fmax(determinant / hypot(bu, bv), kFinestStep), kCoarsestStep);
-  p.step_b = fmin(fmax(determinant / hypot(au, av), kFinestStep), kCoarsestStep);
+  choose_steps(map, (view.width - 1) / 2.0, (view.height - 1) / 2.0, p);
   p.a0 = grid_a.low - kShearMargin * p.step_a;
   p.b0 = grid_b.low - kShearMargin * p.step_b;
   const double wide = fmax(0.0, ceil((grid_a.high - p.a0) / p.step_a + kShearMargin)) + 1;
@@ -177,7 +186,7 @@ FLUOROPOSE_HD bool plan_shear(const Vec3<int>& size, const VoxelView& view, int 
   p.ray = mm(view.direction(0, 0));
   p.ray_u = view.parallel ? Vec3<float>{} : mm(view.u_step);
   p.ray_v = view.parallel ? Vec3<float>{} : mm(view.v_step);
-  p.slice_mm = static_cast<float>(component(view.spacing, p.axis) * view.unit_per_mm);
+  p.slice_mm = static_cast<float>(component(view.spacing, axis) * view.unit_per_mm);
   plan = p;
   return true;
 }
