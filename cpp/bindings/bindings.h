@@ -19,10 +19,7 @@ inline fluoropose::Affine3<double> to_affine(const DoubleArray& a, const char* n
   if (a.ndim() != 2 || a.shape(0) != 4 || a.shape(1) != 4) {
     throw py::value_error(std::string(name) + ": expected shape (4, 4)");
   }
-  return {{a.at(0, 0), a.at(0, 1), a.at(0, 2)},
-          {a.at(1, 0), a.at(1, 1), a.at(1, 2)},
-          {a.at(2, 0), a.at(2, 1), a.at(2, 2)},
-          {a.at(0, 3), a.at(1, 3), a.at(2, 3)}};
+  return fluoropose::affine_of(a.data());
 }
 
 void bind_distortion(py::module_& m);

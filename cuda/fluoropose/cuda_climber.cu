@@ -21,9 +21,7 @@ using cuda::Patch;
 using cuda::Pinned;
 using cuda::Tile;
 
-constexpr int kRounds = 4;                         // between two looks of the host
-constexpr std::size_t kMostScratch = 512u << 20u;  // bytes of images at one time, unless one start needs more
-constexpr std::size_t kMostStarts = 65535;         // blocks along z
+constexpr int kRounds = 4;  // between two looks of the host
 
 void require(bool holds, const std::string& what) {
   if (!holds) throw std::invalid_argument(what);
@@ -211,8 +209,8 @@ std::vector<LevenbergResult> CudaClimber::climb(const std::vector<ComparedView>&
   const CudaRenderer& renderer = renderer_of(views, starts[0], s.device);
   const Comparison comparison = s.send(views);
   const std::size_t image_bytes = 7 * sizeof(float) * comparison.plane;
-  const std::size_t at_once =
-      std::clamp<std::size_t>(kMostScratch / (views.size() * image_bytes), 1, std::min(kMostStarts, starts.size()));
+  const std::size_t at_once = std::clamp<std::size_t>(cuda::kMostScratch / (views.size() * image_bytes), 1,
+                                                      std::min(cuda::kMostBlocksZ, starts.size()));
   for (std::size_t first = 0; first < starts.size(); first += at_once) {
     s.run(renderer, largest(views), comparison, starts.data() + first, std::min(at_once, starts.size() - first),
           settings, results.data() + first);

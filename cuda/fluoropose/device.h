@@ -16,6 +16,9 @@
 
 namespace fluoropose::cuda {
 
+constexpr std::size_t kMostScratch = 512u << 20u;  // bytes of images on the way at one time, unless one needs more
+constexpr std::size_t kMostBlocksZ = 65535;        // of a launch
+
 inline void check(cudaError_t status, const char* what) {
   if (status != cudaSuccess) throw std::runtime_error(std::string("CUDA: ") + what + ": " + cudaGetErrorString(status));
 }

@@ -33,7 +33,7 @@ class Planner {
     Workspace space{nullptr, nullptr, levers_stride_, nullptr, planes, sheared ? static_cast<std::size_t>(most) : 0};
     const std::size_t image_bytes = planes * space.plane_size * sizeof(float) + sizeof(RayJob);
     const std::size_t total = static_cast<std::size_t>(at.count);
-    const std::size_t at_once = std::clamp<std::size_t>(kMostScratch / image_bytes, 1, std::min(kMostImages, total));
+    const std::size_t at_once = std::clamp<std::size_t>(kMostScratch / image_bytes, 1, std::min(kMostBlocksZ, total));
     RayJob* jobs = jobs_.reserve(at_once);
     float* levers = levers_.reserve(at_once * static_cast<std::size_t>(levers_stride_));
     space.jobs = jobs, space.levers = levers, space.planes = planes_.reserve(at_once * planes * space.plane_size);
@@ -46,9 +46,6 @@ class Planner {
   }
 
  private:
-  static constexpr std::size_t kMostScratch = 512u << 20u;  // bytes of intermediate images at one time
-  static constexpr std::size_t kMostImages = 65535;         // blocks along z
-
   void plan(const Placements& at, std::size_t first, std::size_t count, RayJob* jobs, float* levers,
             cudaStream_t to) const {
     const double* matrices = at.matrices ? at.matrices + 16 * first : nullptr;

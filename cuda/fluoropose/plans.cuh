@@ -40,11 +40,7 @@ static __global__ void plan_kernel(const __grid_constant__ Placed placed, const 
                                    const __grid_constant__ GridFrame grid, Method method, RayJob* jobs, float* levers,
                                    int levers_stride) {
   const std::size_t image = first + blockIdx.x;
-  Affine3<double> pose = placed.world_from_bone[blockIdx.x];
-  if (matrices) {
-    const double* m = matrices + image * 16;
-    pose = {{m[0], m[1], m[2]}, {m[4], m[5], m[6]}, {m[8], m[9], m[10]}, {m[3], m[7], m[11]}};
-  }
+  const Affine3<double> pose = matrices ? affine_of(matrices + image * 16) : placed.world_from_bone[blockIdx.x];
   plan_image(placed.views[blockIdx.x], pose, grid, method, jobs + image, levers + image * levers_stride);
 }
 

@@ -55,4 +55,10 @@ struct Affine3 {
   FLUOROPOSE_HD Vec3<T> operator()(const Vec3<T>& p) const { return linear(p) + offset; }
 };
 
+// The upper rows of a (4, 4) matrix that lies row by row.
+template <typename T>
+FLUOROPOSE_HD Affine3<T> affine_of(const T* m) {
+  return {{m[0], m[1], m[2]}, {m[4], m[5], m[6]}, {m[8], m[9], m[10]}, {m[3], m[7], m[11]}};
+}
+
 }  // namespace fluoropose

@@ -13,6 +13,7 @@ class JacobianBuffer {
   explicit JacobianBuffer(int width) : values_(7 * static_cast<std::size_t>(width)) {
     for (int i = 0; i < 6; ++i) pose_[i] = values_.data() + static_cast<std::ptrdiff_t>(i + 1) * width;
   }
+  JacobianBuffer(JacobianBuffer&&) = default;  // a copy would go on pointing into the original
 
   float* line() { return values_.data(); }
   float** pose() { return pose_; }

@@ -18,6 +18,12 @@ struct PoseDerivative {
   Vec3<float> omega, v;
 };
 
+// To pixel u of a row for each parameter, see JacobianRow.
+FLUOROPOSE_HD void store_derivative(const PoseDerivative& d, int u, float* const pose[6]) {
+  pose[0][u] = d.omega.x, pose[1][u] = d.omega.y, pose[2][u] = d.omega.z;
+  pose[3][u] = d.v.x, pose[4][u] = d.v.y, pose[5][u] = d.v.z;
+}
+
 // The rays as slices across one axis k see them: mm along the grid's axes a, b, k (in x, y, z of the vectors) from the
 // bone's origin. The ray of pixel (u, v) runs through start along ray, both affine in the pixel.
 struct PoseFrame {

@@ -60,11 +60,10 @@ void store_derivatives(const RayPacket& p, const PoseFrame& frame, int v0, std::
   each_pixel(p, [&](int u, int v, int l) {
     JacobianBuffer& row = rows[static_cast<std::size_t>(v - v0)];
     const float line = p.line[l] * p.step_mm[l];
-    const PoseDerivative d = pose_derivative(frame, static_cast<float>(u), static_cast<float>(v), line, p.step_mm[l],
-                                             {p.a0[l], p.a1[l], p.b0[l], p.b1[l]});
     row.line()[u] = line;
-    const float values[6] = {d.omega.x, d.omega.y, d.omega.z, d.v.x, d.v.y, d.v.z};
-    for (int i = 0; i < 6; ++i) row.pose()[i][u] = values[i];
+    store_derivative(pose_derivative(frame, static_cast<float>(u), static_cast<float>(v), line, p.step_mm[l],
+                                     {p.a0[l], p.a1[l], p.b0[l], p.b1[l]}),
+                     u, row.pose());
   });
 }
 

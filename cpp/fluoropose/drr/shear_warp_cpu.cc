@@ -63,10 +63,9 @@ FLUOROPOSE_HD void warp_jacobian_row(const WarpJob& job, int v, float* line, flo
 #pragma omp simd
     for (int l = 0; l < count; ++l) {
       const int u = u0 + l;
-      const PoseDerivative d = pose_derivative(*job.frame, static_cast<float>(u), static_cast<float>(v), line[u],
-                                               taps.step_mm[l], gradient[l]);
-      pose[0][u] = d.omega.x, pose[1][u] = d.omega.y, pose[2][u] = d.omega.z;
-      pose[3][u] = d.v.x, pose[4][u] = d.v.y, pose[5][u] = d.v.z;
+      store_derivative(pose_derivative(*job.frame, static_cast<float>(u), static_cast<float>(v), line[u],
+                                       taps.step_mm[l], gradient[l]),
+                       u, pose);
     }
   }
 }

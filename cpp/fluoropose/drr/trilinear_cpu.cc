@@ -30,13 +30,11 @@ void trilinear_jacobian_cpu(const Grid<Voxel>& grid, const VoxelView& view, cons
     JacobianBuffer row(view.width);
 #pragma omp for schedule(dynamic, 2)
     for (int v = 0; v < view.height; ++v) {
-      float** pose = row.pose();
       for (int u = 0; u < view.width; ++u) {
         PoseDerivative d;
         const TrilinearRay ray = trilinear_ray(grid.size(), view, u, v);
         row.line()[u] = cast_trilinear_jacobian(slices, ray, frame, origin, d);
-        pose[0][u] = d.omega.x, pose[1][u] = d.omega.y, pose[2][u] = d.omega.z;
-        pose[3][u] = d.v.x, pose[4][u] = d.v.y, pose[5][u] = d.v.z;
+        store_derivative(d, u, row.pose());
       }
       sink(row.at(v));
     }
