@@ -134,7 +134,7 @@ py::array_t<float> volume_gradient(const Renderer& renderer, const View& view, c
   py::array_t<float> gradient({size.z, size.y, size.x});
   float* out = gradient.mutable_data();
   const py::gil_scoped_release release;
-  renderer.volume_gradient(view, pose, by_pixel.data(), out);
+  renderer.volume_gradient({1, &view, &pose, nullptr}, by_pixel.data(), out);
   return gradient;
 }
 

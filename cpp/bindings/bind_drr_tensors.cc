@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -66,8 +65,7 @@ class Placed {
         matrices_(world_from_bone, "world_from_bone", 64, {shape_[0], 4, 4}, on_device_ ? device : -1) {
     if (on_device_) return;
     for (std::size_t i = 0; i < views.size(); ++i) {
-      const double* m = matrices_.data<double>() + 16 * i;
-      poses_.push_back({{m[0], m[1], m[2]}, {m[4], m[5], m[6]}, {m[8], m[9], m[10]}, {m[3], m[7], m[11]}});
+      poses_.push_back(fluoropose::affine_of(matrices_.data<double>() + 16 * i));
     }
   }
 
@@ -155,19 +153,9 @@ void volume_gradient_into(const Renderer& renderer, const std::vector<View>& vie
   const BorrowedTensor weights(by_image, "image_gradient", 32, placed.images(), device);
   const BorrowedTensor out(gradient, "gradient", 32, {size.z, size.y, size.x}, device);
   const py::gil_scoped_release release;
-  float* const sum = out.data<float>();
-  if (device >= 0) {
-    const auto at = placed.all();
-    renderer.on_device(at).volume_gradient(at, weights.data<float>(), sum, as_stream(stream));
-    return;
-  }
-  const std::size_t voxels = static_cast<std::size_t>(size.x) * size.y * size.z;
-  std::vector<float> one(voxels);
-  std::fill_n(sum, voxels, 0.0f);
-  placed.each([&](const View& view, const Affine3<double>& pose, std::size_t, std::size_t first) {
-    renderer.volume_gradient(view, pose, weights.data<float>() + first, one.data());
-    std::transform(one.begin(), one.end(), sum, sum, std::plus<>());
-  });
+  const auto at = placed.all();
+  if (device < 0) return renderer.volume_gradient(at, weights.data<float>(), out.data<float>());
+  renderer.on_device(at).volume_gradient(at, weights.data<float>(), out.data<float>(), as_stream(stream));
 }
 
 void paths_into(const LabelRenderer& renderer, const std::vector<View>& views, const py::object& world_from_bone,

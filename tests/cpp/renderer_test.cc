@@ -119,7 +119,7 @@ Renderer whole(Method method, const std::vector<float>& mu) {
 
 std::vector<float> voxel_gradient(const Renderer& renderer, const View& view, const std::vector<float>& by_pixel) {
   std::vector<float> gradient(kNx * kNy * kNz);
-  renderer.volume_gradient(view, kAhead, by_pixel.data(), gradient.data());
+  renderer.volume_gradient({1, &view, &kAhead, nullptr}, by_pixel.data(), gradient.data());
   return gradient;
 }
 

@@ -29,7 +29,7 @@ Placements one(const View& view, const Affine3<double>& world_from_bone) {
 }
 
 template <typename Voxels, typename Voxel, typename... Arguments>
-Voxels placed_on(Device device, Method method, const Arguments&... arguments) {
+Voxels voxels_on(Device device, Method method, const Arguments&... arguments) {
   if (device == Device::kCpu) return Voxels(std::in_place_type<Grid<Voxel>>, arguments...);
   return Voxels(std::in_place_type<CudaRenderer>, Grid<Voxel>(arguments...), method);
 }
@@ -39,6 +39,7 @@ GridFrame frame_of(const Voxels& voxels) {
   return std::visit([](const auto& some) { return some.frame(); }, voxels);
 }
 
+// Adds to by_voxel, rim included.
 void shear_warp_gradient(const Grid<float>& grid, const RayJob& job, const float* by_pixel, float* by_voxel) {
   const Slabs<float>& slabs = grid.slabs(job.plan.axis);
   std::vector<float> by_slab(slabs.mu.size());
@@ -62,8 +63,8 @@ void require_placed(const View& view, const Affine3<double>& world_from_bone) {
 Renderer::Renderer(const float* mu, const std::uint8_t* bone, int nx, int ny, int nz,
                    const Affine3<double>& bone_from_voxel, Method method, Device device, Storage storage, Crop crop)
     : voxels_(storage == Storage::kInt16
-                  ? placed_on<Voxels, std::int16_t>(device, method, mu, bone, nx, ny, nz, bone_from_voxel, crop)
-                  : placed_on<Voxels, float>(device, method, mu, bone, nx, ny, nz, bone_from_voxel, crop)),
+                  ? voxels_on<Voxels, std::int16_t>(device, method, mu, bone, nx, ny, nz, bone_from_voxel, crop)
+                  : voxels_on<Voxels, float>(device, method, mu, bone, nx, ny, nz, bone_from_voxel, crop)),
       frame_(frame_of(voxels_)),
       method_(method),
       storage_(storage),
@@ -161,22 +162,20 @@ Vec3<int> Renderer::whole_size() const {
   return {frame_.size.x - 2, frame_.size.y - 2, frame_.size.z - 2};
 }
 
-void Renderer::volume_gradient(const View& view, const Affine3<double>& world_from_bone, const float* by_pixel,
-                               float* by_voxel) const {
+void Renderer::volume_gradient(const Placements& at, const float* by_pixel, float* by_voxel) const {
   whole_size();
-  require_placed(view, world_from_bone);
-  if (cuda()) return cuda()->volume_gradient_to_host(one(view, world_from_bone), by_pixel, by_voxel);
+  require_placed(at);
+  if (cuda()) return cuda()->volume_gradient_to_host(at, by_pixel, by_voxel);
   const Grid<float>& grid = std::get<Grid<float>>(voxels_);
   const Vec3<int> size = grid.size();
   std::vector<float> rimmed(static_cast<std::size_t>(size.x) * size.y * size.z);
-  with_job(view, world_from_bone, [&](const auto&, const RayJob& job) {
-    if (job.way == Way::kShear) {
-      shear_warp_gradient(grid, job, by_pixel, rimmed.data());
-    } else {
-      const SliceStrides strides[3] = {grid.slices(0).strides, grid.slices(1).strides, grid.slices(2).strides};
+  const SliceStrides strides[3] = {grid.slices(0).strides, grid.slices(1).strides, grid.slices(2).strides};
+  for (int i = 0; i < at.count; ++i, by_pixel += at.size().pixels()) {
+    with_job(at.views[i], at.world_from_bone[i], [&](const auto&, const RayJob& job) {
+      if (job.way == Way::kShear) return shear_warp_gradient(grid, job, by_pixel, rimmed.data());
       ray_cast_adjoint_cpu(size, strides, job.view, by_pixel, rimmed.data());
-    }
-  });
+    });
+  }
   for (int z = 0; z < size.z - 2; ++z) {
     for (int y = 0; y < size.y - 2; ++y) {
       const float* row = rimmed.data() + (static_cast<std::size_t>(z + 1) * size.y + (y + 1)) * size.x + 1;

@@ -52,10 +52,9 @@ class Renderer {
   void normal_equations(const View& view, const Affine3<double>& world_from_bone, const float* target,
                         const float* weights, const NormalArrays& out) const;
 
-  // by_voxel (nz, ny, nx): the derivative of a cost with respect to mu, given its derivative by_pixel (height, width)
-  // with respect to the image. For a grid of the whole volume, stored as float.
-  void volume_gradient(const View& view, const Affine3<double>& world_from_bone, const float* by_pixel,
-                       float* by_voxel) const;
+  // by_voxel (nz, ny, nx): the derivative of a cost with respect to mu, given its derivative by_pixel (n, height,
+  // width) with respect to the images of poses in host memory. For a grid of the whole volume, stored as float.
+  void volume_gradient(const Placements& at, const float* by_pixel, float* by_voxel) const;
 
   // Voxels along x, y, z of what volume_gradient() is of; throws std::invalid_argument where it has none.
   Vec3<int> whole_size() const;

@@ -66,7 +66,7 @@ void spread(const Slabs<float>& slabs, const float* by_slab, const SliceStrides&
       const float* row =
           by_slab + static_cast<std::ptrdiff_t>(m) * slabs.strides.k + static_cast<std::ptrdiff_t>(b) * slabs.strides.b;
       float* to = by_voxel + static_cast<std::ptrdiff_t>(k) * grid.k + static_cast<std::ptrdiff_t>(b) * grid.b;
-      for (int a = 0; a < grid.na; ++a) to[static_cast<std::ptrdiff_t>(a) * grid.a] = share * row[a];
+      for (int a = 0; a < grid.na; ++a) to[static_cast<std::ptrdiff_t>(a) * grid.a] += share * row[a];
     }
   }
 }

@@ -50,7 +50,8 @@ FLUOROPOSE_HD Voxel mean(Voxel first, Voxel second) {
 template <typename Voxel>
 Slabs<Voxel> make_slabs(const Grid<Voxel>& grid, int axis);
 
-// The transpose of taking slices together: each gets its share of by_slab. voxels: of the grid, walked by its strides.
+// The transpose of taking slices together: adds to each its share of by_slab. by_voxel: of the grid, walked by its
+// strides.
 void spread(const Slabs<float>& slabs, const float* by_slab, const SliceStrides& grid, float* by_voxel);
 
 }  // namespace fluoropose

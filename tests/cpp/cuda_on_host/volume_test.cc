@@ -32,8 +32,8 @@ TEST_P(CudaAdjoints, AreTheExactTranspose) {
       // Whether an overshoot is cut off there is a matter of rounding.
       for (std::size_t i = 0; i < pixels; ++i) y[i] = image[i] > 1e-3f ? y[i] : 0.0f;
       weights.insert(weights.end(), y.begin(), y.end());
-      cuda.volume_gradient(view, pose, y.data(), back.data());
-      cpu.volume_gradient(view, pose, y.data(), expected.data());
+      cuda.volume_gradient({1, &view, &pose, nullptr}, y.data(), back.data());
+      cpu.volume_gradient({1, &view, &pose, nullptr}, y.data(), expected.data());
       const double forward = std::inner_product(image.begin(), image.end(), y.begin(), 0.0);
       const double backward = std::inner_product(back.begin(), back.end(), phantom.mu.begin(), 0.0);
       EXPECT_NEAR(forward, backward, 3e-6 * forward);
@@ -62,10 +62,10 @@ TEST_P(CudaAdjoints, LoseNoNaNOnTheWayToTheVoxels) {
   for (std::size_t pixel = 13 * 37 + 15; pixel < 13 * 37 + 26; ++pixel) {
     std::vector<float> by_pixel(37 * 29);
     by_pixel[pixel] = 1;
-    cuda.volume_gradient(view, kPoses[0], by_pixel.data(), gradient.data());
+    cuda.volume_gradient({1, &view, &kPoses[0], nullptr}, by_pixel.data(), gradient.data());
     cut += std::all_of(gradient.begin(), gradient.end(), [](float value) { return value == 0; });
     by_pixel[pixel] = NAN;
-    cuda.volume_gradient(view, kPoses[0], by_pixel.data(), gradient.data());
+    cuda.volume_gradient({1, &view, &kPoses[0], nullptr}, by_pixel.data(), gradient.data());
     EXPECT_TRUE(std::any_of(gradient.begin(), gradient.end(), [](float value) { return std::isnan(value); })) << pixel;
   }
   EXPECT_EQ(cut > 0, GetParam() == Method::kShearWarp);
