@@ -99,8 +99,7 @@ class StateOf final : public CudaRenderer::State {
     with_method([&](auto method) {
       constexpr Method kMethod = decltype(method)::value;
       planner_.in_batches(at, 2, to, [&](const Batch& batch) {
-        double* partial = partial_.reserve(static_cast<std::size_t>(batch.count) * blocks * 6);
-        partial_.keep_if_captured(to);
+        double* partial = partial_.reserve(static_cast<std::size_t>(batch.count) * blocks * 6, to);
         shear(at, batch, cuda::shear_lever_kernel<Voxel>, to);
         launch(cuda::gradient_kernel<kMethod, Voxel>, {blocks, 1, batch.count}, block(), to, grid_.seen(), batch.space,
                by_pixel + batch.first * at.size().pixels(), partial);
@@ -116,8 +115,7 @@ class StateOf final : public CudaRenderer::State {
     with_method([&](auto method) {
       constexpr Method kMethod = decltype(method)::value;
       planner_.in_batches(at, 2, to, [&](const Batch& batch) {
-        double* partial = partial_.reserve(static_cast<std::size_t>(batch.count) * blocks * kNormalSums);
-        partial_.keep_if_captured(to);
+        double* partial = partial_.reserve(static_cast<std::size_t>(batch.count) * blocks * kNormalSums, to);
         shear(at, batch, cuda::shear_lever_kernel<Voxel>, to);
         const std::size_t n = batch.first, pixels = n * at.size().pixels();
         launch(cuda::normal_kernel<kMethod, Voxel>, {blocks, 1, batch.count}, block(), to, grid_.seen(), batch.space,
@@ -131,11 +129,8 @@ class StateOf final : public CudaRenderer::State {
   void volume_gradient(const Placements& at, const float* by_pixel, float* by_voxel, cudaStream_t to) override {
     const bool sheared = method_ == Method::kShearWarp;
     cuda::VoxelGradients given{given_.zeros(cuda::volume_of(frame.size), to), {}};
-    for (int axis = 0; sheared && axis < 3; ++axis) {
+    for (int axis = 0; sheared && axis < 3; ++axis)
       given.slabs[axis] = given_slabs_[axis].zeros(cuda::volume_of(frame.slabs[axis].size), to);
-      given_slabs_[axis].keep_if_captured(to);
-    }
-    given_.keep_if_captured(to);
     planner_.in_batches(at, 2, to, [&](const Batch& batch) {
       const dim3 everywhere(blocks_for(at.size()), 1, batch.count);
       const float* weights = by_pixel + batch.first * at.size().pixels();

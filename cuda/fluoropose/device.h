@@ -134,8 +134,15 @@ class Buffer {
     }
     return data();
   }
-  T* zeros(std::size_t count, cudaStream_t stream) {
+  // For work in the order of a stream. Where a graph is being captured there, what it uses is kept as long as this
+  // lives.
+  T* reserve(std::size_t count, cudaStream_t stream) {
     reserve(count);
+    kept_ = kept_ || is_capturing(stream);
+    return data();
+  }
+  T* zeros(std::size_t count, cudaStream_t stream) {
+    reserve(count, stream);
     clear(data(), count * sizeof(T), stream);
     return data();
   }
@@ -148,8 +155,6 @@ class Buffer {
     check(cudaMemcpyAsync(to, data(), count * sizeof(T), cudaMemcpyDeviceToHost, stream), "copying from the device");
   }
   T* data() const { return static_cast<T*>(memory_.get()); }
-  // Where a graph is being captured, keeps the memory as long as this lives: the graph goes on using it.
-  void keep_if_captured(cudaStream_t stream) { kept_ = kept_ || is_capturing(stream); }
 
  private:
   Allocate allocate_;

@@ -34,10 +34,9 @@ class Planner {
     const std::size_t image_bytes = planes * space.plane_size * sizeof(float) + sizeof(RayJob);
     const std::size_t total = static_cast<std::size_t>(at.count);
     const std::size_t at_once = std::clamp<std::size_t>(kMostScratch / image_bytes, 1, std::min(kMostBlocksZ, total));
-    RayJob* jobs = jobs_.reserve(at_once);
-    float* levers = levers_.reserve(at_once * static_cast<std::size_t>(levers_stride_));
-    space.jobs = jobs, space.levers = levers, space.planes = planes_.reserve(at_once * planes * space.plane_size);
-    jobs_.keep_if_captured(to), levers_.keep_if_captured(to), planes_.keep_if_captured(to);
+    RayJob* jobs = jobs_.reserve(at_once, to);
+    float* levers = levers_.reserve(at_once * static_cast<std::size_t>(levers_stride_), to);
+    space.jobs = jobs, space.levers = levers, space.planes = planes_.reserve(at_once * planes * space.plane_size, to);
     for (std::size_t first = 0; first < total; first += at_once) {
       const std::size_t count = std::min(at_once, total - first);
       plan(at, first, count, jobs, levers, to);
