@@ -10,7 +10,7 @@ from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
 from fluoropose.region import Region
 from fluoropose.registration import sight as sight_module
-from fluoropose.registration.locate import around_pose, jittered
+from fluoropose.registration.locate import around_pose, circling, jittered
 from fluoropose.registration.registrar import Registrar, magnification
 from fluoropose.registration.registration import Status
 from fluoropose.registration.trial import Checks
@@ -161,3 +161,13 @@ def test_jittered_looks_lie_evenly_round_the_first() -> None:
     assert np.mean([look.left_px for look in looks]) == pytest.approx(10.0)
     assert np.mean([look.top_px for look in looks]) == pytest.approx(20.0)
     assert jittered(region, 1) == [region]
+
+
+def test_circling_looks_are_moved_by_nothing_on_the_whole() -> None:
+    region = Region(10.0, 20.0, 100.0)
+    looks = [circling(region, number) for number in (5, 6, 7)]
+    assert {look.side_px for look in looks} == {100.0}
+    corners = np.array([(look.left_px, look.top_px) for look in looks])
+    np.testing.assert_allclose(corners.mean(axis=0), [10.0, 20.0])
+    np.testing.assert_allclose(np.linalg.norm(corners - [10.0, 20.0], axis=1), 1.5)
+    assert circling(region, 8) == looks[0]

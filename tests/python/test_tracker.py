@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pytest
@@ -13,16 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluoropose.errors import InputError
+from fluoropose.evaluation import pose_errors
 from fluoropose.geometry import Pose
 from fluoropose.io.stored_frame import Polarity, attenuating
 from fluoropose.learning.bundle import Placed, SegmentFacts, SegmentNetwork
 from fluoropose.learning.bundle.placed import PROCESSOR
+from fluoropose.region import Region
 from fluoropose.registration import sight as sight_module
 from fluoropose.registration.locate import around_pose
 from fluoropose.registration.registrar import Registrar
 from fluoropose.registration.registration import Registration
 from fluoropose.rig import Rig
 from fluoropose.tracking import Limits, Phase, Tracked, Tracker
+from fluoropose.tracking import tracker as tracker_module
+from fluoropose.tracking.smoother import smooth_trial
 from fluoropose.tracking.stored import Attenuating
 from knowing_network import FRAME, SIZE, TRUTH, KnowingNetwork, make_bone, make_rig
 
@@ -102,13 +106,55 @@ def test_it_looks_where_the_bone_will_be(knowing: KnowingNetwork) -> None:
     knowing.noise_px = 0.0
     follower = tracker(knowing)
     speed = np.array([300.0, 0, 0])  # 10 mm between frames
-    for k in range(8):
+    beside = []
+    for k in range(9):
         push(follower, knowing, k, Pose(TRUTH.rotation, TRUTH.translation_mm - [60, 0, 0] + speed * k / RATE))
-    region = knowing.seen[-2][0]
-    expected = around_pose(knowing.rig.fluoroscopes[0], knowing.bone.landmarks_mm, knowing.truth, 1.4)
-    assert expected is not None
-    # 10 mm are 21 px here; constant velocity is right to 0.1 px.
-    assert region.left_px == pytest.approx(expected.left_px, abs=0.5)
+        region = knowing.seen[-2][0]
+        expected = around_pose(knowing.rig.fluoroscopes[0], knowing.bone.landmarks_mm, knowing.truth, 1.4)
+        assert expected is not None
+        beside.append(np.subtract([region.left_px, region.top_px], [expected.left_px, expected.top_px]))
+    # 10 mm are 21 px here; constant velocity is right to 0.1 px. It looks 1.5 % of the side beside that, in turn on
+    # three sides.
+    np.testing.assert_allclose(np.mean(beside[-3:], axis=0), 0, atol=0.5)
+    np.testing.assert_allclose(np.linalg.norm(beside[-3:], axis=1), 0.015 * region.side_px, atol=0.5)
+
+
+@dataclass
+class AliasingNetwork(KnowingNetwork):
+    """Errs by where in its crop's pixels a landmark falls, as networks that subsample do."""
+
+    amplitude_px: float = 1.5
+    period_px: float = 6.0
+
+    def _px(self, region: Region, view: int) -> NDArray[np.float64]:
+        px = super()._px(region, view)
+        lag = np.random.default_rng(view).uniform(0, 2 * np.pi, px.shape)
+        corner = np.array([region.left_px, region.top_px]) * SIZE / region.side_px
+        return px + self.amplitude_px * np.sin(2 * np.pi * corner / self.period_px + lag)
+
+
+def test_errors_that_come_from_the_crops_place_are_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a bone that stands still one and the same crop would show the same error for ever."""
+    network = AliasingNetwork(make_bone(), make_rig())
+    monkeypatch.setattr(sight_module, "crop_frame", network.crop)
+
+    def left_over() -> tuple[float, float]:
+        """Errors after the filter and the smoother, as shares of what each pair errs by."""
+        follower = tracker(network)
+        found = [push(follower, network, k, TRUTH) for k in range(40)]
+        smoothed = [one and one.world_from_bone for one in smooth_trial(found, follower.motion)]
+        poses = [[one.registration.world_from_bone for one in found], [one.world_from_bone for one in found], smoothed]
+        errors = [pose_errors(one, [TRUTH] * 40, network.bone.landmarks_mm).mtre_mm for one in poses]
+        raw, causal, both = (float(np.mean(one)) for one in errors if one is not None)
+        return causal / raw, both / raw
+
+    # Measured: 0.88 and 0.70; in one place 1.00 and 0.99.
+    causal, both = left_over()
+    assert causal < 0.94
+    assert both < 0.8
+    monkeypatch.setattr(tracker_module, "circling", lambda region, number: region)
+    causal, both = left_over()
+    assert min(causal, both) > 0.95
 
 
 def test_the_filter_is_more_accurate_than_single_pairs(knowing: KnowingNetwork) -> None:
@@ -281,6 +327,14 @@ def test_wrong_arguments_are_named(knowing: KnowingNetwork) -> None:
         Tracker(knowing.bone, Rig(knowing.rig.fluoroscopes[:1]), knowing)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="gate: expected a positive number"):
         Limits(gate=0)
+
+
+def test_a_network_of_the_whole_field_is_shown_just_that(knowing: KnowingNetwork) -> None:
+    knowing.crop_margin = None
+    follower = tracker(knowing)
+    for k in range(4):
+        assert push(follower, knowing, k).ok
+        assert knowing.seen[-2][0] == knowing.rig.fluoroscopes[0].whole
 
 
 def test_a_cold_start_looks_at_the_whole_field(knowing: KnowingNetwork) -> None:

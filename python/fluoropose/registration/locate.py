@@ -10,7 +10,7 @@ from fluoropose.geometry import Pose
 from fluoropose.region import Region
 from fluoropose.rig import Fluoroscope
 
-__all__ = ["around_pose", "around_predictions", "jittered"]
+__all__ = ["around_pose", "around_predictions", "circling", "jittered"]
 
 
 def around_pose(
@@ -36,13 +36,22 @@ def jittered(region: Region, count: int) -> list[Region]:
 
     A network's errors depend on where pixels fall; the mean over several looks is better than one.
     """
-    reach = 0.03 * region.side_px
     angles = 2 * np.pi * np.arange(count - 1) / max(count - 1, 1)
-    moved = [
-        Region(region.left_px + reach * float(np.cos(a)), region.top_px + reach * float(np.sin(a)), region.side_px)
-        for a in angles
-    ]
-    return [region, *moved]
+    return [region, *(_moved(region, 0.03, float(angle)) for angle in angles)]
+
+
+def circling(region: Region, number: int) -> Region:
+    """Return a region moved by 1.5 % of its side, about two pixels of the network, by a third of a turn per ``number``.
+
+    What a network does wrong because of where pixels fall thereby differs from frame to frame, and a filter averages
+    it; three frames in a row are moved by nothing on the whole.
+    """
+    return _moved(region, 0.015, 2 * np.pi * (number % 3) / 3)
+
+
+def _moved(region: Region, share: float, angle: float) -> Region:
+    along, down = share * region.side_px * np.array([np.cos(angle), np.sin(angle)])
+    return Region(region.left_px + float(along), region.top_px + float(down), region.side_px)
 
 
 def _around(fluoroscope: Fluoroscope, points_px: NDArray[np.float64], margin: float) -> Region | None:

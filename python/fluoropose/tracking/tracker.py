@@ -15,6 +15,7 @@ from fluoropose.errors import InputError
 from fluoropose.io.stored_frame import StoredFrame, why_unusable
 from fluoropose.learning.bundle import Bundle, SegmentNetwork, StyleNetwork
 from fluoropose.region import Frame
+from fluoropose.registration.locate import circling
 from fluoropose.registration.registrar import Registrar, residual_at_bone_mm
 from fluoropose.registration.registration import Registration, Status
 from fluoropose.registration.sight import Frames, Seen
@@ -71,8 +72,9 @@ class Tracker:
     """Follows one bone through a stream of frame pairs of a rig with two views.
 
     As long as there is a track, both frames go through the network once, in one call, cropped round the pose that
-    constant velocity predicts; without one, a pair is registered from the whole field. Of the past it keeps only the
-    filter's last belief. Where the rig states that its tubes fire in turn, the pose is that of view 1's exposure.
+    constant velocity predicts, a little beside it and each time on another side (see `circling`); without one, a pair
+    is registered from the whole field. Of the past it keeps only the filter's last belief and how many pairs it has
+    followed. Where the rig states that its tubes fire in turn, the pose is that of view 1's exposure.
 
     Parameters
     ----------
@@ -155,6 +157,7 @@ class Tracker:
     def forget(self) -> None:
         """Give the track up; the next pair is searched for in the whole field."""
         self._belief: Belief | None = None
+        self._followed = 0
         self._seen_s = float("-inf")
 
     def push(self, frame1: Frame, frame2: Frame, time_s: float) -> Tracked:
@@ -231,6 +234,7 @@ class Tracker:
 
     def _measured(self, expected: Belief, frames: Frames, clock: Clock) -> tuple[Registration, float]:
         """Return what a look where the bone is expected shows, failed unless it is believable, and its distance."""
+        self._followed += 1
         for looks in (self.looks, self.more_looks):
             found, distance = self._looked(expected, frames, looks, clock)
             if found.ok:
@@ -239,7 +243,10 @@ class Tracker:
 
     def _looked(self, expected: Belief, frames: Frames, looks: int, clock: Clock) -> tuple[Registration, float]:
         sight = self._registrar.sight
-        look = sight.look([frames], [self._registrar.regions(expected.world_from_bone)], looks)
+        regions = self._registrar.regions(expected.world_from_bone)
+        if self.bundle.landmarks.facts.crop_margin is not None:  # others know nothing but the whole field
+            regions = [circling(region, self._followed) for region in regions]
+        look = sight.look([frames], [regions], looks)
         clock.lap("crop")
         (seen,) = sight.see(look, clock.lap)
         clock.lap("landmarks")
