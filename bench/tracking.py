@@ -3,7 +3,7 @@
     python bench/tracking.py --out bench/results/tracking.json [--knee out/knee --data DATA]
 
 On the demo's walking head (``walking_loop.py``), and where there is a folder with a network for it (``real_knee.py``
-makes it) on the real knee:
+makes it) on the real knee, without and with its segmentation:
 
 - pairs registered by themselves from the whole field, and followed with as many looks, with one look, and smoothed;
 - one look at a pair by itself, moved by as little as it is while following: an error that depends on the crop's place
@@ -23,7 +23,7 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from fluoropose.evaluation import pose_errors
 from fluoropose.geometry import Pose
 from fluoropose.io.frames import open_frames
 from fluoropose.io.stored_frame import attenuating
-from fluoropose.learning.bundle import Bundle
+from fluoropose.learning.bundle import Bundle, SegmentNetwork
 from fluoropose.registration.evaluate import read_reference
 from fluoropose.registration.locate import circling
 from fluoropose.registration.registrar import Registrar
@@ -66,10 +66,16 @@ class Scene:
     truth: Sequence[Pose]
     read: Callable[[int], tuple[Frame, Frame]]
     rate_hz: float
+    segmented: bool = False
+
+    @property
+    def segmenter(self) -> SegmentNetwork | None:
+        """The bundle's, where it is to look first."""
+        return self.bundle.asked(self.segmented, False)[0]
 
     def tracker(self, looks: int) -> Tracker:
         """Make a tracker."""
-        return Tracker(self.bone, self.rig, self.bundle, looks=looks)
+        return Tracker(self.bone, self.rig, self.bundle, looks=looks, segmenter=self.segmenter)
 
     def within(self, number: int, pose: Pose | None) -> bool:
         """Tell whether a pose is right enough."""
@@ -121,7 +127,7 @@ def accuracy(scene: Scene) -> dict[str, Any]:
     """Compare pairs by themselves with pairs followed, both forwards through the trial."""
     numbers, found = range(len(scene.truth)), {}
     for looks in (LOOKS, 1):
-        registrar = Registrar(scene.rig, scene.bone, scene.bundle, looks=looks)
+        registrar = Registrar(scene.rig, scene.bone, scene.bundle, looks=looks, segmenter=scene.segmenter)
         alone = [registrar.register([scene.read(k)])[0].world_from_bone for k in track(numbers, "frame by frame")]
         found[f"frame by frame, {_looks(looks)}"] = _errors(scene, alone)
         if looks == 1:
@@ -239,6 +245,7 @@ def main() -> None:
     scenes = {"simulated walking": walking(arguments.work, Console())}
     if arguments.knee is not None and arguments.data is not None:
         scenes["real knee"] = knee(arguments.knee, arguments.data)
+        scenes["real knee, segmented"] = replace(scenes["real knee"], segmented=True)
     document = {
         "what": "poses of the landmarks, without refinement",
         "scenes": {name: measured(scene) for name, scene in scenes.items()},
