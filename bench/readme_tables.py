@@ -255,9 +255,7 @@ def tracking() -> Iterator[str]:
             for how in ("frame by frame", "followed", "smoothed"):
                 found = scene["accuracy"][f"{how}, {looks}"]
                 cells.append(_mean_errors(found))
-            again = (
-                "" if looks != "1 look" else "; ".join(_again(scene[key]) for key in ("cold_start", "out_of_view_1_s"))
-            )
+            again = _again(scene["cold_start"], scene["out_of_view_1_s"]) if looks == "1 look" else ""
             yield f"| {name}, {looks} | {' | '.join(cells)} | {again} |"
     yield ""
     single = "; ".join(
@@ -279,8 +277,10 @@ def _mean_errors(found: dict[str, Any]) -> str:
     return f"{angle:.2f}°, {shift:.2f} mm, {points:.2f} mm{missing}"
 
 
-def _again(found: dict[str, Any]) -> str:
-    return f"{round(found['within_3_pairs'] * found['times'])} of {found['times']}"
+def _again(cold: dict[str, Any], hidden: dict[str, Any]) -> str:
+    counts = [f"{round(found['within_3_pairs'] * found['times'])} of {found['times']}" for found in (cold, hidden)]
+    claimed, pairs = hidden["found_there"], hidden["pairs_out_of_view"]
+    return "; ".join(counts) + (f"; found in {claimed} of {pairs} pairs without the bone" if claimed else "")
 
 
 def joints() -> Iterator[str]:

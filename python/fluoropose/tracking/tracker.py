@@ -87,8 +87,8 @@ class Tracker:
     limits
         When to believe a measurement, and when to give up.
     looks
-        Slightly moved crops per frame. On the demo's 90 pairs one gives 0.96 degrees and 0.92 mm on average, four give
-        0.82 and 0.75 for four times the network's work; pairs by themselves, with four, 0.87 and 0.77.
+        Slightly moved crops per frame. On the demo's 91 pairs one gives 0.96 degrees and 1.04 mm on average, four give
+        0.78 and 0.85 for four times the network's work; pairs by themselves, with four, 0.88 and 0.87.
     more_looks
         The same for a second look, taken where the first one shows nothing believable, and in the whole-field search.
     segmenter, translator
