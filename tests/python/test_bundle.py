@@ -208,10 +208,22 @@ def test_bfloat16_moves_landmarks_by_little(bundle_path: Path) -> None:
         Bundle.load(bundle_path, precision="float16")  # type: ignore[arg-type]
 
 
-def test_the_fastest_precision_is_one_that_the_processor_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    for has, expected in (({}, "float32"), ({"avx512_bf16": True}, "bfloat16"), ({"amx_bf16": True}, "bfloat16")):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: has)
-        assert fastest_precision() == expected
+@pytest.mark.parametrize(
+    ("has", "used", "expected"),
+    [
+        ({}, False, "float32"),
+        ({}, True, "float32"),  # AVX-512 without bfloat16: emulated
+        ({"avx512_bf16": True}, True, "bfloat16"),
+        ({"amx_bf16": True}, True, "bfloat16"),
+        ({"avx512_bf16": True}, False, "float32"),  # kept off AVX-512
+    ],
+)
+def test_the_fastest_precision_is_one_that_the_processor_has(
+    monkeypatch: pytest.MonkeyPatch, has: dict[str, bool], used: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: used)
+    assert fastest_precision() == expected
 
 
 # --- bones and rigs that do not fit -----------------------------------------------------------------------------------

@@ -19,7 +19,10 @@ Precision = Literal["float32", "bfloat16"]
 def fastest_precision() -> Precision:
     """Return what this processor computes convolutions fastest in; one that emulates bfloat16 is slower with it."""
     has = torch.cpu.get_capabilities()
-    return "bfloat16" if has.get("avx512_bf16") or has.get("amx_bf16") else "float32"
+    native = has.get("avx512_bf16") or has.get("amx_bf16")
+    # oneDNN may have been told to keep off AVX-512 (ONEDNN_MAX_CPU_ISA); its bfloat16 is a hundred times slower then.
+    used = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bfloat16" if native and used else "float32"
 
 
 class OnDevice:
