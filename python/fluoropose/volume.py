@@ -124,6 +124,14 @@ class Volume:
             moved[:3, 3] -= count * moved[:3, axis]
         return Volume(np.pad(self.mu, pads, mode="edge"), moved)
 
+    def mask_of(self, part: Volume, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return the mask of a part of this grid in all of it (nz, ny, nx): False where the part does not reach."""
+        x, y, z = np.rint(self.bone_to_voxel(part.bone_from_voxel[None, :3, 3])[0]).astype(int)
+        nz, ny, nx = part.shape
+        whole = np.zeros(self.shape, dtype=bool)
+        whole[z : z + nz, y : y + ny, x : x + nx] = checked_mask(mask, part.shape)
+        return whole
+
     def beyond(self, point_mm: ArrayLike, towards: ArrayLike) -> NDArray[np.float32]:
         """Return how far each voxel (nz, ny, nx) lies beyond the plane through a point (3,), bone mm, across (3,)."""
         nz, ny, nx = self.shape

@@ -9,11 +9,12 @@ import pytest
 
 from fluoropose.drr import Renderer
 from fluoropose.errors import FileFormatError, InputError
-from fluoropose.geometry import Pose
+from fluoropose.geometry import Pose, View
 from fluoropose.learning.config import LearningConfig, load_config
 from fluoropose.learning.dataset import RadiographSet, make_dataset
-from fluoropose.learning.scene import Scene, draw_pose
+from fluoropose.learning.scene import Sample, Scene, draw_pose
 from fluoropose.rig import Rig
+from fluoropose.volume import Volume
 from toy_learning import CONFIG, toy_bone, toy_rig, write_toy
 
 
@@ -143,6 +144,15 @@ def test_pictures_agree_with_labels(config: LearningConfig, beam: str) -> None:
         assert np.abs(found - expected).max() < 0.25
 
 
+def canvas_view(sample: Sample, rig: Rig, config: LearningConfig) -> View:
+    """The view of a sample's picture with its border."""
+    data = config.dataset
+    left, top, side = sample.region
+    canvas, step = data.size + 2 * data.border, side / data.size
+    corner = left - data.border * step, top - data.border * step
+    return rig.views[sample.view].crop(*corner, (canvas * step,) * 2, (canvas, canvas))
+
+
 def test_parts_add_up(config: LearningConfig) -> None:
     """Bone, fixed surroundings and a moving part that does not move make the whole volume."""
     still = config.dataset.moving[0].model_copy(update={"tilt_deg": (0.0, 0.0, 0.0)})
@@ -152,15 +162,34 @@ def test_parts_add_up(config: LearningConfig) -> None:
     assert scene.layers == 3
     for index in range(3):
         sample = scene.sample(index)
-        left, top, side = sample.region
-        step = side / data.size
-        canvas = data.size + 2 * data.border
-        view = rig.views[sample.view].crop(
-            left - data.border * step, top - data.border * step, (canvas * step,) * 2, (canvas, canvas)
-        )
-        whole = Renderer(toy_bone().volume).render(view, sample.world_from_bone)
+        whole = Renderer(toy_bone().volume).render(canvas_view(sample, rig, config), sample.world_from_bone)
         # Stored as float16: 5e-4 relative, values up to 5.
         assert np.abs(sample.layers.astype(np.float32).sum(axis=0) - whole).max() < 0.01
+
+
+def test_a_bone_that_the_ct_cut_goes_on_beyond_it(config: LearningConfig) -> None:
+    """Its own layer ends with the CT; the moving part goes on with all that the CT ended in."""
+    up = (0.0, -1.0, 0.0)
+    still = config.dataset.moving[0].model_copy(
+        update={"tilt_deg": (0.0, 0.0, 0.0), "towards": up, "beyond_mm": (0.0, 0.0, 0.0)}
+    )
+    bone, rig = toy_bone(), toy_rig(distorted=False)
+    place = bone.volume.bone_from_voxel.copy()
+    place[1, 3] += 15.0
+    cut = replace(bone, volume=Volume(bone.volume.mu[:, 5:], place), mask=bone.mask[:, 5:])  # through the rod
+    ends, goes_on = (
+        Scene(cut, rig, changed(config, moving=(still.model_copy(update={"extend_mm": length}),)).dataset, (None,))
+        for length in (0.0, 60.0)
+    )
+    longer, differences = Renderer(cut.volume.extended(up, 60.0)), []
+    for index in range(3):
+        short, sample = ends.sample(index), goes_on.sample(index)
+        assert np.array_equal(short.layers[:-1], sample.layers[:-1])
+        differences.append(np.abs(sample.layers[-1] - short.layers[-1]).max())
+        whole = longer.render(canvas_view(sample, rig, config), sample.world_from_bone)
+        # Stored as float16: 5e-4 relative, values up to 5.
+        assert np.abs(sample.layers.astype(np.float32).sum(axis=0) - whole).max() < 0.01
+    assert max(differences) > 0.3  # the rod is 12 mm thick, at 0.05 per mm
 
 
 def test_poses_stay_in_their_ranges(config: LearningConfig) -> None:

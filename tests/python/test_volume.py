@@ -109,6 +109,21 @@ def test_extended_repeats_the_last_slice(sign: float) -> None:
     )
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_masks_of_a_part_stay_in_their_place(sign: float) -> None:
+    mu = np.random.default_rng(0).uniform(0.01, 0.02, (4, 5, 6)).astype(np.float32)
+    part = Volume(mu, _turned())
+    mask = mu > 0.015
+    whole = part.extended(sign * _turned()[:3, 1], 2.5)
+    found = whole.mask_of(part, mask)
+    assert found.sum() == mask.sum()
+    np.testing.assert_allclose(
+        whole.voxel_to_bone(np.argwhere(found)[:, ::-1]), part.voxel_to_bone(np.argwhere(mask)[:, ::-1]), atol=1e-12
+    )
+    with pytest.raises(InputError, match=r"mask: expected booleans of shape \(4, 5, 6\)"):
+        whole.mask_of(part, found)
+
+
 def test_beyond_is_the_distance_from_the_plane() -> None:
     volume = Volume(np.full((4, 5, 6), 0.02, np.float32), _turned())
     point, towards = np.array([11.0, 19.0, 31.0]), np.array([0.0, 3.0, -4.0])

@@ -92,7 +92,8 @@ class Moving(Config):
     beyond_mm, towards
         With ``bone`` None: a point and a direction in the bone frame; surroundings on that side of the plane move.
     extend_mm
-        With ``bone`` None: continue the volume by copies of its last slice on the far side (shoulders that the CT cut).
+        With ``bone`` None: continue the volume by copies of its last slice on the far side, the bone's cut end among
+        them (shoulders, or a spine, that the CT cut).
     pivot_mm
         The joint: the part turns about this point of the bone frame.
     centre_mm, range_mm

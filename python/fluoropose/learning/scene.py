@@ -80,8 +80,12 @@ class Scene:
         for moving, neighbour in zip(config.moving, neighbours, strict=True):
             if neighbour is None:
                 share = _share_beyond(bone.volume, moving)
-                part = Volume(rest * share, bone.volume.bone_from_voxel).extended(moving.towards, moving.extend_mm)
-                parts.append(Renderer(part.trimmed(), config.method))
+                part = Volume(np.where(mask, bone.volume.mu, rest) * share, bone.volume.bone_from_voxel)
+                longer = part.extended(
+                    moving.towards, moving.extend_mm
+                )  # where the CT cut the bone, it goes on as well
+                own = longer.mask_of(part, mask)
+                parts.append(Renderer(longer.masked(~own).trimmed(), config.method))
                 rest = rest * (1 - share)
             else:
                 parts.append(Renderer(neighbour.volume.trimmed(), config.method))

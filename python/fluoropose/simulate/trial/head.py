@@ -92,7 +92,7 @@ def _pieces(skull: Bone, neck: Neck | None) -> tuple[Piece, ...]:
     soft, hard = tissue_shares(whole.mu)
     filled = soft + np.minimum(hard, 1)
     beyond = whole.beyond(neck.beyond_mm, neck.towards)
-    of_neck = _neck_voxels(whole, _mask_in(whole, skull), beyond, neck.threshold_hu)
+    of_neck = _neck_voxels(whole, whole.mask_of(skull.volume, skull.mask), beyond, neck.threshold_hu)
     # Near and far of where it bends soft tissue is rigid, and keeps its detail; the parts overlap where both agree.
     half = neck.transition_mm / 2
     near = np.clip(-(beyond + np.float32(half)) / np.float32(_SEAM_MM), 0, 1)
@@ -105,15 +105,6 @@ def _pieces(skull: Bone, neck: Neck | None) -> tuple[Piece, ...]:
         Piece("soft_tissue", Volume(filled * far, place).trimmed(), "neck"),
         Piece("soft_tissue", Volume(filled * (1 - near - far), place).trimmed(), "head", "neck", bend),
     )
-
-
-def _mask_in(whole: Volume, bone: Bone) -> NDArray[np.bool_]:
-    """Return the bone's mask in an extended volume."""
-    mask = np.zeros(whole.shape, dtype=bool)
-    x, y, z = np.rint(whole.bone_to_voxel(bone.volume.voxel_to_bone(np.zeros((1, 3))))[0]).astype(int)
-    nz, ny, nx = bone.volume.shape
-    mask[z : z + nz, y : y + ny, x : x + nx] = bone.mask
-    return mask
 
 
 def _neck_voxels(
