@@ -184,18 +184,10 @@ def _truth(scene: KneeScene | HeadScene, trial: TrialConfig, names: tuple[str, s
 def errors(motion: Motion, found: Sequence[TrackedJoint]) -> dict[str, Any]:
     """Compare pairs by themselves and filtered with the truth."""
     truth = [np.array(astuple(motion.joint.motion(*poses))) for poses in motion.truth]
-    relative = [_relative(motion.joint, *poses) for poses in motion.truth]
     alone = [(one.proximal.registration.world_from_bone, one.distal.registration.world_from_bone) for one in found]
     filtered = [(one.proximal.world_from_bone, one.distal.world_from_bone) for one in found]
-    table = {}
-    for name, poses in (("pairs by themselves", alone), ("filtered", filtered)):
-        both = [None if a is None or b is None else _relative(motion.joint, a, b) for a, b in poses]
-        off = pose_errors(both, relative)
-        table[name] = {
-            "without_both": int(off.failed.sum()),
-            "relative_rotation_deg": _spread(off.geodesic_error_deg),
-            "relative_translation_mm": _spread(off.translation_norm_mm),
-        }
+    named = {"pairs by themselves": alone, "filtered": filtered}
+    table = {name: joint_errors(motion.joint, poses, motion.truth) for name, poses in named.items()}
     known = [k for k, one in enumerate(found) if one.motion is not None]
     differences = np.array([_wrapped(np.array(_numbers(found[k].motion)) - truth[k]) for k in known])
     claimed = np.array([_numbers(found[k].deviations) for k in known])
@@ -207,6 +199,18 @@ def errors(motion: Motion, found: Sequence[TrackedJoint]) -> dict[str, Any]:
         for k, one in enumerate(fields(JointMotion))
     }
     return {"pairs": len(found), **table}
+
+
+def joint_errors(
+    joint: Joint, found: Sequence[tuple[Pose | None, Pose | None]], truth: Sequence[tuple[Pose, Pose]]
+) -> dict[str, Any]:
+    """Compare the distal anatomical frame in the proximal one, where both bones were found, with the truth."""
+    both = [None if one is None or other is None else _relative(joint, one, other) for one, other in found]
+    off = pose_errors(both, [_relative(joint, *poses) for poses in truth])
+    return {"without_both": int(off.failed.sum())} | {
+        "relative_rotation_deg": spread(off.geodesic_error_deg),
+        "relative_translation_mm": spread(off.translation_norm_mm),
+    }
 
 
 def _numbers(motion: JointMotion | None) -> tuple[float, ...]:
@@ -223,7 +227,8 @@ def _relative(joint: Joint, proximal: Pose, distal: Pose) -> Pose:
     return (proximal * joint.proximal_from_anatomical).inverse() * distal * joint.distal_from_anatomical
 
 
-def _spread(values: NDArray[np.float64]) -> dict[str, float]:
+def spread(values: NDArray[np.float64]) -> dict[str, float]:
+    """Return median and 95th percentile of what is not NaN."""
     return {"median": float(np.nanmedian(values)), "p95": float(np.nanpercentile(values, 95))}
 
 
@@ -246,6 +251,8 @@ def main() -> None:
         },
         "environment": Environment.here().model_dump(mode="json"),
     }
+    if arguments.out.exists():  # joints_networks.py's
+        document |= {key: value for key, value in json.loads(arguments.out.read_text()).items() if key == "networks"}
     write_text(arguments.out, json.dumps(document, indent=1) + "\n")
 
 

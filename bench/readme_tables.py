@@ -287,24 +287,50 @@ def _again(cold: dict[str, Any], hidden: dict[str, Any]) -> str:
 
 
 def joints() -> Iterator[str]:
-    """Yield what is left of landmarks' errors in the motion of one bone against another."""
+    """Yield the errors in the motion of one bone against another: of known landmarks, and of networks."""
     document = load("joints")
     if document is None:
         return
-    yield "| two bones followed at once | relative rotation, degrees | relative translation, mm |"
-    yield "|---|---|---|"
+    networks = document.get("networks", {"trials": {}})
+    yield (
+        "| two bones at once | no network: landmarks with known errors, followed | networks' landmarks "
+        "| networks' landmarks, followed | networks, refined |"
+    )
+    yield "|---|---|---|---|---|"
     share, motions = max(document["noise"].items(), key=lambda item: float(item[0]))
-    for name, found in motions.items():
-        cells = []
-        for key in ("relative_rotation_deg", "relative_translation_mm"):
-            spread = found["filtered"][key]
-            cells.append(f"{spread['median']:.2f} ({spread['p95']:.2f})")
+    for name, known in motions.items():
+        found = networks["trials"].get(name, {})
+        cells = [_relative(known, "filtered"), *(_relative(found, key) for key in ("landmarks", "filtered", "refined"))]
         yield f"| {name.replace('_', ' ')} | {' | '.join(cells)} |"
     yield ""
     yield (
-        "Filtered poses of simulated motions against the truth, median (95th percentile). No network: landmarks are "
-        f"the truth's, with independent normal errors of {float(share):.1%} of the crop's side per axis. Measured on "
-        f"{where(document)}."
+        "Relative rotation and translation of simulated motions against the truth, median (95th percentile). No "
+        f"network: the truth's landmarks with independent normal errors of {float(share):.1%} of the crop's side per "
+        f"axis; measured on {where(document)}."
+    )
+    if "environment" in networks:
+        yield ""
+        yield (
+            "Networks: X-rays simulated in a style that they were not trained on, each bone and pair from nowhere. "
+            f"Small runs: {_trained(networks['training'])}. Measured on {where(networks)}."
+        )
+
+
+def _relative(found: dict[str, Any], method: str) -> str:
+    if method not in found:
+        return ""
+    row = found[method]
+    degrees, mm = row["relative_rotation_deg"], row["relative_translation_mm"]
+    missing = f", {row['without_both']} of {found['pairs']} not found" if row["without_both"] else ""
+    return f"{degrees['median']:.2f}° ({degrees['p95']:.2f}), {mm['median']:.2f} mm ({mm['p95']:.2f}){missing}"
+
+
+def _trained(networks: dict[str, dict[str, float]]) -> str:
+    """Say how well each network does on its own test set."""
+    return "; ".join(
+        f"{bone}, {told['parameters'] / 1e6:.1f} million parameters, {told['epochs']:.0f} epochs, landmarks "
+        f"{told['test_median_px']:.1f} of 128 pixels off in the median"
+        for bone, told in networks.items()
     )
 
 

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from fluoropose._files import write_text
 from fluoropose.geometry import Pose
 from fluoropose.learning.config import DatasetConfig, load_config
-from fluoropose.registration.register import register_trial
+from fluoropose.registration.register import TrialResult, register_trial
 from fluoropose.registration.summary import Statistics, Summary
 from fluoropose.registration.trial import Trial
 from fluoropose.report.compare import compare_trial
@@ -98,12 +98,19 @@ def registered(
 
     The reference is as for ``compare_trial``.
     """
+    from_scratch(trial, arguments)
+    return compare_trial(trial, reference, source_frame=source_frame, world_from_reference=world_from_reference)
+
+
+def from_scratch(trial: Trial, arguments: Arguments) -> TrialResult:
+    """Register a trial without what an earlier run left."""
     for name in ("poses.csv", "run.json"):
         (trial.out / name).unlink(missing_ok=True)
     with Progress(console=console) as bar:
         task = bar.add_task(f"registering {trial.out.name}", total=None)
-        register_trial(trial, arguments.frames, lambda done, total, _: bar.update(task, completed=done, total=total))
-    return compare_trial(trial, reference, source_frame=source_frame, world_from_reference=world_from_reference)
+        return register_trial(
+            trial, arguments.frames, lambda done, total, _: bar.update(task, completed=done, total=total)
+        )
 
 
 def write_results(
