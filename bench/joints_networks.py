@@ -113,7 +113,11 @@ def measured(recorded: Recorded, name: str, arguments: Arguments) -> dict[str, A
     times = TrialFrames.open(trials[0]).times_s
     if times[1] - times[0] <= _FOLLOWED_S:
         row["filtered"] = compared(recorded, joint, list(followed(trials, joint, chosen)), truth)
-    console.print(name, json.dumps(row))
+    for method in ("landmarks", "filtered", "refined"):
+        if method in row:
+            degrees, mm = (row[method][f"relative_{key}"]["median"] for key in ("rotation_deg", "translation_mm"))
+            missing = row[method]["without_both"]
+            console.print(f"{name}, {method}: {degrees:.2f} degrees, {mm:.2f} mm, {missing} of {len(truth)} not found")
     return row
 
 
