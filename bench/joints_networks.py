@@ -2,10 +2,11 @@
 
     python bench/joints_networks.py --data DATA --out bench/results/joints.json [--quick] [--work DIR]
 
-Skull and neck in the trials of simulated_head.py. Each bone is registered by itself and every pair from nowhere, by
-landmarks alone and refined, as ``fluoropose register`` does; a trial at a camera's rate is also followed and filtered,
-by landmarks alone. The networks are small ones (half the paper's width, sets and trainings that two cores can bear);
-those that are not there are trained. The results go beside those of joints.py, whose landmarks are the truth's.
+Skull and neck in the trials of simulated_head.py, femur and tibia in the squat of configs/simulated_knee.toml, of the
+bones that real_knee.py makes. Each bone is registered by itself and every pair from nowhere, by landmarks alone and
+refined, as ``fluoropose register`` does; a trial at a camera's rate is also followed and filtered, by landmarks alone.
+The networks are small ones (half the paper's width, sets and trainings that two cores can bear); those that are not
+there are trained. The results go beside those of joints.py, whose landmarks are the truth's.
 """
 
 from __future__ import annotations
@@ -33,12 +34,15 @@ from fluoropose.registration.evaluate import read_reference
 from fluoropose.registration.summary import Environment
 from fluoropose.registration.trial import Trial, TrialFrames, load_trial
 from fluoropose.rig import Rig
+from fluoropose.simulate.trial.config import read_simulation
+from fluoropose.simulate.trial.write import write_simulation
 from fluoropose.tracking import Tracker
 from fluoropose.tracking.joint_tracker import JointTracker
-from joints import Motion, head, joint_errors, spread
+from joints import Motion, head, joint_errors, knee, spread
 from simulated_head import simulated, trained
 from style_networks import placed, set_path
 from trial_bench import Arguments, console, from_scratch
+from trial_bench import trained as trained_knee
 
 CONFIGS = Path(__file__).parent / "configs"
 _FOLLOWED_S = 0.05  # between pairs, at most, where a filter is of use
@@ -74,6 +78,27 @@ class Recorded:
         out = self.folder / f"results/{name}_{bone}_{'refined' if refine else 'landmarks'}"
         changes = {"bundle": self.bundles[bone], "out": out, "refine": refine}
         return load_trial(self.folder / f"{name}_{bone}.toml").model_copy(update=changes)
+
+
+def simulated_knee(arguments: Arguments) -> Recorded:
+    """Record the squat where it is not there yet."""
+    parts, folder = arguments.work / "knee", arguments.work / "simulated_knee"
+    config = read_simulation(CONFIGS / "simulated_knee.toml")
+    assert config.knee is not None
+    bones = {
+        body: segment.model_copy(update={"bone": parts / segment.bone.name})
+        for body, segment in (("femur", config.knee.femur), ("tibia", config.knee.tibia))
+    }
+    subject = config.knee.model_copy(update=bones)
+    write_simulation(config.model_copy(update={"rig": parts / "rig.json", "knee": subject}), folder, console)
+    bundles = {
+        "femur": _ready(
+            parts / f"landmarks{arguments.ending}.fpbundle",
+            lambda: trained_knee(arguments, CONFIGS / "knee_train.toml", parts),
+        ),
+        "tibia": _network(arguments, "simulated_tibia_train.toml", parts, "tibia_landmarks"),
+    }
+    return Recorded(folder, bundles, knee(parts))
 
 
 def simulated_neck(arguments: Arguments) -> Recorded:
@@ -152,6 +177,7 @@ def compared(recorded: Recorded, joint: Joint, found: Pairs, truth: Sequence[tup
 def main() -> None:
     arguments = replace(Arguments.parse(__doc__.splitlines()[0]), small=True)
     scenes = {
+        "femur and tibia": simulated_knee(arguments),
         "skull and neck": simulated_neck(arguments),
     }
     document = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.exists() else {}
