@@ -11,11 +11,12 @@
 namespace fluoropose {
 
 constexpr int kPatchSide = 8;         // voxels
-constexpr float kPatchSlack = 0.01f;  // more than positions lose to rounding
+constexpr float kPatchSlack = 0.01f;  // voxels; positions lose 2e-4 to rounding where sides are 512 long
 
 struct PacketCells {
   int ia[kPacketRays], ib[kPacketRays];
   float wa[kPacketRays], wb[kPacketRays];
+  int counts[kPacketRays];  // of the packet's that count, those within the slice
 };
 
 struct PacketCorners {
@@ -105,7 +106,7 @@ struct Reader {
 };
 
 // kRows <= 8 rows of 8 voxels of a slice, looked up by row * 8 + column. AVX-512 alone has registers of this size and
-// looks a value up in two of them at once. No row is read that is not wanted: it might not be in the cache.
+// looks a value up in two of them at once. Rows that nobody wants cost time, for they may not be in the cache.
 template <int kRows, typename Voxel>
 struct Patch;
 
@@ -152,9 +153,8 @@ struct Patch<kRows, std::int16_t> {
   FLUOROPOSE_HD Patch(const std::int16_t* from, std::ptrdiff_t stride) {
     typedef double Row __attribute__((vector_size(16)));
     for (int i = 0; 4 * i < kRows; ++i) {
-      Row row[4];
+      Row row[4] = {};
       for (int j = 0; j < 4; ++j) {
-        row[j] = row[0];
         if (4 * i + j < kRows) std::memcpy(&row[j], from + (4 * i + j) * stride, sizeof(Row));
       }
       const auto upper = __builtin_shufflevector(row[0], row[1], 0, 1, 2, 3);

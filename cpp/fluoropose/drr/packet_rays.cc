@@ -65,7 +65,8 @@ Band band_of(const Lines& lines, const RayPacket& p) {
 
 void find_bands(const Lines& a, const Lines& b, RayPacket& p) { p.along_a = band_of(a, p), p.along_b = band_of(b, p); }
 
-// Leaves the slices in which a band lies within n voxels, and perhaps one more at either end.
+// Narrows [begin, end) to the slices in which a band, whose low is that of slice first, meets n voxels; perhaps one
+// more at either end.
 void clip(const Band& band, int n, int first, int& begin, int& end) {
   const double enter = -band.width - 1.0, leave = n;
   if (band.slope == 0.0f) {
@@ -79,36 +80,37 @@ void clip(const Band& band, int n, int first, int& begin, int& end) {
   end = static_cast<int>(std::clamp(std::ceil(first + high) + 1, least, most));
 }
 
-// Whether anything is near a packet's rays in kBrick slices from k on. What a ray meets lies in the brick where the
-// middle of such a piece of it is, or beside that brick, if the piece does not stray further than six voxels: where
-// rays are further apart, their square is tried in several places.
+// Whether anything is near a packet's rays in kBrick slices from k on. Per slice a ray moves by at most one voxel,
+// since it follows the axis most closely: by 3.5 to either side of the middle of such a piece. The square of rays is
+// tried in spots so close that no ray is further than six voxels from one; what a brick tells reaches seven voxels and
+// more.
 class Seen {
  public:
-  Seen(const Bricks& bricks, const RayPacket& p) : bricks_(bricks), p_(p) {
-    const auto tries = [](const Band& band) {
-      const float room = 12.0f - (kBrick - 1) * std::fabs(band.slope);
-      return room > 1.0f ? static_cast<int>(band.width / room) + 1 : 0;
-    };
-    tries_a_ = tries(p.along_a), tries_b_ = tries(p.along_b);
-  }
+  Seen(const Bricks& bricks, const RayPacket& p)
+      : bricks_(bricks), p_(p), spots_a_(spots(p.along_a)), spots_b_(spots(p.along_b)) {}
 
-  bool can_tell() const { return tries_a_ > 0 && tries_b_ > 0; }
+  // With many spots it is cheaper to sum air.
+  bool worth_while() const { return spots_a_ * spots_b_ <= 2 * kPacketRays; }
   bool anything(int k) const {
     const float middle = static_cast<float>(k) + 0.5f * (kBrick - 1), i = middle - static_cast<float>(p_.begin);
-    for (int ja = 0; ja < tries_a_; ++ja) {
-      const float a = place(p_.along_a, i, ja, tries_a_);
-      for (int jb = 0; jb < tries_b_; ++jb) {
-        if (busy(middle, a, place(p_.along_b, i, jb, tries_b_))) return true;
+    for (int ja = 0; ja < spots_a_; ++ja) {
+      const float a = spot(p_.along_a, i, ja, spots_a_);
+      for (int jb = 0; jb < spots_b_; ++jb) {
+        if (busy(middle, a, spot(p_.along_b, i, jb, spots_b_))) return true;
       }
     }
     return false;
   }
 
  private:
-  static float place(const Band& band, float i, int j, int tries) {
-    return band.low + i * band.slope + band.width * (static_cast<float>(j) + 0.5f) / static_cast<float>(tries);
+  static int spots(const Band& band) {
+    const float apart = 12.0f - (kBrick - 1) * std::fabs(band.slope);
+    return static_cast<int>(std::min(band.width / apart, 100.0f)) + 1;
   }
-  // Beyond the grid, of its nearest part, which what rays meet is no further from.
+  static float spot(const Band& band, float i, int j, int count) {
+    return band.low + i * band.slope + band.width * (static_cast<float>(j) + 0.5f) / static_cast<float>(count);
+  }
+  // A spot beyond the grid is moved to the grid's nearest brick: that brings it nearer to all that is in the grid.
   bool busy(float k, float a, float b) const {
     const auto inside = [](float x, int bricks) { return clamp(x, static_cast<float>(bricks * kBrick - 1)); };
     const Vec3<float> at = p_.axis == 0   ? Vec3<float>{k, a, b}
@@ -119,13 +121,13 @@ class Seen {
 
   const Bricks& bricks_;
   const RayPacket& p_;
-  int tries_a_, tries_b_;
+  int spots_a_, spots_b_;
 };
 
 // Cuts the air before the first and behind the last thing that the rays may meet.
 void trim(const Bricks& bricks, const RayPacket& p, int& begin, int& end) {
   const Seen seen(bricks, p);
-  if (!seen.can_tell()) return;
+  if (!seen.worth_while()) return;
   while (begin + kBrick < end && !seen.anything(begin)) begin += kBrick;
   while (end - kBrick > begin && !seen.anything(end - kBrick)) end -= kBrick;
   if (end - begin <= kBrick && !seen.anything(begin)) end = begin;
@@ -174,17 +176,17 @@ void measure_steps(const VoxelView& view, const Lines& a, const Lines& b, RayPac
 void add_packets(const Vec3<int>& size, const Bricks& bricks, const VoxelView& view, int u, int v, Packets& packets) {
   const Rays rays = rays_of(view, u, v);
   int met = 0;
-  bool within[kPacketRays];
+  bool on_image[kPacketRays];
   for (int l = 0; l < kPacketRays; ++l) {
-    within[l] = u + l % kPacketSide < view.width && v + l / kPacketSide < view.height;
-    if (within[l]) met |= 1 << rays.course[l];
+    on_image[l] = u + l % kPacketSide < view.width && v + l / kPacketSide < view.height;
+    if (on_image[l]) met |= 1 << rays.course[l];
   }
   for (int course = 0; course < 6; ++course) {
     if (!(met >> course & 1)) continue;
     const int axis = course / 2;
     RayPacket& p = packets[axis].emplace_back();
     p.u = u, p.v = v, p.axis = axis;
-    for (int l = 0; l < kPacketRays; ++l) p.counts[l] = within[l] && rays.course[l] == course ? -1 : 0;
+    for (int l = 0; l < kPacketRays; ++l) p.counts[l] = on_image[l] && rays.course[l] == course;
     const Lines a = lines_along(rays, axis, first_axis(axis)), b = lines_along(rays, axis, second_axis(axis));
     measure_steps(view, a, b, p);
     find_slices(size, bricks, view.parallel, component(view.source, axis), course % 2 == 1, a, b, p);

@@ -16,7 +16,7 @@ struct PacketPlaces {
   float a[kRays], b[kRays];
 };
 
-// kInside: no position is beyond the slice.
+// kInside: no position is beyond the slice. Of those that are, nothing is to be read: 0 times NaN is not 0.
 template <bool kInside>
 FLUOROPOSE_HD void place_cells(const SliceStrides& s, const RayPacket& p, int k, PacketPlaces& at, PacketCells& c) {
   const float f = static_cast<float>(k - p.begin);
@@ -26,16 +26,19 @@ FLUOROPOSE_HD void place_cells(const SliceStrides& s, const RayPacket& p, int k,
     at.b[l] = p.b[l] + f * p.db[l];
     const JosephCell cell = kInside ? inner_cell(at.a[l], at.b[l]) : joseph_cell(s, at.a[l], at.b[l]);
     c.ia[l] = cell.ia, c.ib[l] = cell.ib, c.wa[l] = cell.wa, c.wb[l] = cell.wb;
+    const bool here = kInside || (at.a[l] >= 0.0f && at.a[l] <= static_cast<float>(s.na - 1) && at.b[l] >= 0.0f &&
+                                  at.b[l] <= static_cast<float>(s.nb - 1));
+    c.counts[l] = here ? p.counts[l] : 0;
   }
 }
 
-// Gets a packet's corners out of slices.
+// Each ray's own four voxels.
 template <int kLanes>
-struct Separate {
+struct Scattered {
   const SliceStrides& s;
   int index[kRays];
 
-  FLUOROPOSE_HD Separate(const SliceStrides& strides, const RayPacket&, int, const PacketCells& c) : s(strides) {
+  FLUOROPOSE_HD Scattered(const SliceStrides& strides, const RayPacket&, int, const PacketCells& c) : s(strides) {
 #pragma omp simd
     for (int l = 0; l < kRays; ++l) index[l] = c.ia[l] + c.ib[l] * s.b;
   }
@@ -77,19 +80,19 @@ struct InPatch {
 };
 #endif
 
-FLUOROPOSE_HD void add_samples(const PacketCorners& q, const PacketCells& c, const int* counts, float* sum) {
+FLUOROPOSE_HD void add_samples(const PacketCorners& q, const PacketCells& c, float* sum) {
 #pragma omp simd
   for (int l = 0; l < kRays; ++l) {
     const float sample = bilinear({q.q00[l], q.q10[l], q.q01[l], q.q11[l]}, c.wa[l], c.wb[l]);
-    sum[l] += counts[l] ? sample : 0.0f;
+    sum[l] += c.counts[l] ? sample : 0.0f;
   }
 }
 
-FLUOROPOSE_HD void keep_nearest(const PacketCorners& q, const PacketCells& c, const int* counts, float* near) {
+FLUOROPOSE_HD void keep_nearest(const PacketCorners& q, const PacketCells& c, float* near) {
 #pragma omp simd
   for (int l = 0; l < kRays; ++l) {
     const float found = nearest({q.q00[l], q.q10[l], q.q01[l], q.q11[l]}, c.wa[l], c.wb[l]);
-    near[l] = counts[l] && found > near[l] ? found : near[l];
+    near[l] = c.counts[l] && found > near[l] ? found : near[l];
   }
 }
 
@@ -102,14 +105,14 @@ FLUOROPOSE_HD void add_gradients(const SliceStrides& s, const PacketCorners& q, 
     const Corners corners{q.q00[l], q.q10[l], q.q01[l], q.q11[l]};
     const float slope_along_a = slope_a(corners, c.wb[l]) * within(at.a[l], s.na);
     const float slope_along_b = slope_b(corners, c.wa[l]) * within(at.b[l], s.nb);
-    const float along_a = p.counts[l] ? slope_along_a : 0.0f, along_b = p.counts[l] ? slope_along_b : 0.0f;
+    const float along_a = c.counts[l] ? slope_along_a : 0.0f, along_b = c.counts[l] ? slope_along_b : 0.0f;
     p.a0[l] += along_a, p.a1[l] += along_a * depth;
     p.b0[l] += along_b, p.b1[l] += along_b * depth;
   }
 }
 
-// Adds the samples of slices [begin, end).
-template <typename Source, Gather kWhat, bool kInside, typename Voxel>
+// Adds the samples of slices [begin, end). Reads: Scattered or InPatch.
+template <typename Reads, Gather kWhat, bool kInside, typename Voxel>
 FLUOROPOSE_HD void add_slices(const Slices<Voxel>& slices, const SliceStrides& s, int begin, int end, RayPacket& p) {
   for (int k = begin; k < end; ++k) {
     PacketPlaces places;
@@ -117,23 +120,24 @@ FLUOROPOSE_HD void add_slices(const Slices<Voxel>& slices, const SliceStrides& s
     PacketCorners q;
     const std::ptrdiff_t slice = static_cast<std::ptrdiff_t>(k) * s.k;
     place_cells<kInside>(s, p, k, places, cells);
-    const Source source(s, p, k, cells);
-    source.load(slices.mu + slice, q);
-    add_samples(q, cells, p.counts, p.line);
+    const Reads reads(s, p, k, cells);
+    reads.load(slices.mu + slice, q);
+    add_samples(q, cells, p.line);
     if constexpr (kWhat == Gather::kGradient) add_gradients(s, q, places, cells, k, p);
     if constexpr (kWhat == Gather::kBone) {
-      source.load(slices.bone + slice, q);
-      add_samples(q, cells, p.counts, p.bone);
-      keep_nearest(q, cells, p.counts, p.nearest_bone);
+      reads.load(slices.bone + slice, q);
+      add_samples(q, cells, p.bone);
+      keep_nearest(q, cells, p.nearest_bone);
     }
   }
 }
 
 // How many rows of any slice a packet's rays read at most, or 0 where a patch does not hold what they read.
 FLUOROPOSE_HD int patch_rows(const SliceStrides& s, const RayPacket& p) {
+  constexpr float kWidest = kPatchSide - 2;
   const float a = p.along_a.width + 2 * kPatchSlack, b = p.along_b.width + 2 * kPatchSlack;
-  const int columns = static_cast<int>(a) + 3, rows = static_cast<int>(b) + 3;
-  return columns <= kPatchSide && rows <= kPatchSide && s.na >= kPatchSide && s.nb >= kPatchSide ? rows : 0;
+  const bool fits = a < kWidest && b < kWidest && s.na >= kPatchSide && s.nb >= kPatchSide;
+  return fits ? static_cast<int>(b) + 3 : 0;
 }
 
 // Whether rays stay between the outermost voxels of n in slices [begin, end), counted from the packet's first.
@@ -143,13 +147,13 @@ FLUOROPOSE_HD bool stays_inside(const Band& band, int begin, int end, int n) {
   return low > kPatchSlack && high < static_cast<float>(n - 1) - kPatchSlack;
 }
 
-template <typename Source, Gather kWhat, typename Voxel>
+template <typename Reads, Gather kWhat, typename Voxel>
 FLUOROPOSE_HD void add_chunk(const Slices<Voxel>& slices, const SliceStrides& s, int begin, int end, RayPacket& p) {
   if (stays_inside(p.along_a, begin - p.begin, end - p.begin, s.na) &&
       stays_inside(p.along_b, begin - p.begin, end - p.begin, s.nb)) {
-    add_slices<Source, kWhat, true>(slices, s, begin, end, p);
+    add_slices<Reads, kWhat, true>(slices, s, begin, end, p);
   } else {
-    add_slices<Source, kWhat, false>(slices, s, begin, end, p);
+    add_slices<Reads, kWhat, false>(slices, s, begin, end, p);
   }
 }
 
@@ -162,7 +166,7 @@ FLUOROPOSE_HD void march(const Slices<Voxel>& slices, RayPacket* packets, int co
   for (int chunk = way.begin; chunk < way.end; chunk += kChunk) {
     int asked = 0;  // of the next chunk's slices
     for (int i = 0; i < count; ++i) {
-      for (; asked * count <= i * kChunk && asked < kChunk; ++asked) {
+      for (; asked * count < (i + 1) * kChunk && asked < kChunk; ++asked) {
         if (chunk + kChunk + asked < way.end) fetch<kWhat>(slices, s, way, chunk + kChunk + asked);
       }
       RayPacket& p = packets[i];
@@ -178,7 +182,7 @@ FLUOROPOSE_HD void march(const Slices<Voxel>& slices, RayPacket* packets, int co
         if (rows > 0) continue;
       }
 #endif
-      add_chunk<Separate<kLanes>, kWhat>(slices, s, begin, end, p);
+      add_chunk<Scattered<kLanes>, kWhat>(slices, s, begin, end, p);
     }
   }
 }

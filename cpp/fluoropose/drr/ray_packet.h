@@ -33,11 +33,12 @@ inline Band band_between(const float low[2], const float high[2], int count) {
 // whose rays follow another axis, or that are beyond the image, do not count.
 struct RayPacket {
   int u, v, axis;
-  int counts[kPacketRays];
+  int counts[kPacketRays];  // 1 or 0
   int begin, end;
   float a[kPacketRays], b[kPacketRays], da[kPacketRays], db[kPacketRays];
   float step_mm[kPacketRays];  // as JosephRay::step_mm
   Band along_a, along_b;       // of the rays that count
+  // As RaySums and RayGradient.
   float line[kPacketRays], bone[kPacketRays], nearest_bone[kPacketRays];
   float a0[kPacketRays], a1[kPacketRays], b0[kPacketRays], b1[kPacketRays];
 };
