@@ -5,17 +5,15 @@ python bench/readme_tables.py [--check]     (--check: change nothing, fail where
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import refinement_tables
-
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "bench" / "results"
+from drr_tables import gpu_kernels, peers, rendering
+from live_tables import joints, live, tracking
+from measured import ROOT, load, where
 
 # What the rows of the registration table are called, by results file and trial.
 TRIALS = {
@@ -152,198 +150,11 @@ def triangulation() -> Iterator[str]:
     yield f"{document['what']}. Measured on {where(document)}."
 
 
-def rendering() -> Iterator[str]:
-    """Yield the time of one artificial radiograph, by method and size."""
-    document = load("drr_speed")
-    if document is None:
-        return
-    yield "| one radiograph | method | ms | with bone, mask and landmarks, ms | error, share of the range |"
-    yield "|---|---|---|---|---|"
-    for row in document["rows"]:
-        yield (
-            f"| {row['detector']} x {row['detector']} | {row['method']} | {row['milliseconds']:.1f} "
-            f"| {row['with_bone_milliseconds']:.1f} | {row['rms_error']:.2%} |"
-        )
-    yield ""
-    size = " x ".join(str(side) for side in reversed(document["volume"]["shape"]))
-    yield (
-        f"Volume {document['volume']['name']}, {size}; the error is the root mean square against the exact integral. "
-        f"Measured on {where(document)}, {document['threads']} thread(s)."
-    )
-
-
-def peers() -> Iterator[str]:
-    """Yield the time of one radiograph beside other projects' renderers, on two kinds of processor."""
-    documents = [load(name) for name in ("drr_peers", "drr_peers_avx512")]
-    for number, document in enumerate(one for one in documents if one is not None):
-        if number:
-            yield ""
-        yield from beside_peers(document)
-
-
-def beside_peers(document: dict[str, Any]) -> Iterator[str]:
-    """Yield one machine's table."""
-    yield (
-        "| radiograph of 256 x 256 | volume | ms | processor's ms | as fast as RTK Joseph, times "
-        "| the same by the processor's time | error, share of the range |"
-    )
-    yield "|---|---|---|---|---|---|---|"
-    largest = max(row["volume"][0] for row in document["rows"])
-    for row in (r for r in document["rows"] if r["volume"][0] == largest):
-        ratios = (row[name] for name in ("ratio_to_rtk_joseph", "processor_ratio_to_rtk_joseph"))
-        times = row["milliseconds"]["median"], row["processor_milliseconds"]
-        cells = ["" if value is None else f"{value:,.1f}" for value in (*times, *ratios)]
-        name = f"{row['method']} ({row['peer']})"
-        yield "| " + " | ".join([name, f"{row['volume'][0]}³", *cells, f"{row['rms_error']:.2%}"]) + " |"
-    one = document["artificial_set"]
-    note = f" {document['note']}" if document["note"] else ""
-    yield ""
-    yield (
-        f"{document['what']}. {one['what']}, {one['detector'][0]} x {one['detector'][1]} of {one['volume'][0]}³: "
-        f"{one['per_second']:.0f} per second, {one['processor_milliseconds']:.1f} ms of the processor each. "
-        f"Measured on {where(document)}, {document['threads']} threads.{note}"
-    )
-
-
-def gpu_kernels() -> Iterator[str]:
-    """Yield how long the renderer's kernels take on a GPU."""
-    document = load("drr_kernels")
-    if document is None:
-        return
-    columns = ("image, 256 px", "normal equations, 256 px", "256 images, 128 px")
-    yield f"| {document['device']} | {' | '.join(f'{name}, ms' for name in columns)} |"
-    yield "|---" * (len(columns) + 1) + "|"
-    took: dict[tuple[str, str], dict[str, float]] = {}
-    for row in document["rows"]:
-        took.setdefault((row["method"], row["storage"]), {})[row["what"]] = sum(row["microseconds"].values()) / 1e3
-    for (method, storage), times in took.items():
-        cells = [f"{times[name]:.3f}" if name in times else "" for name in columns]
-        yield f"| {method}, {storage} | {' | '.join(cells)} |"
-    yield ""
-    yield f"Measured: {document['what']}; {where(document)}. {document.get('note', '')}".rstrip()
-
-
-def live() -> Iterator[str]:
-    """Yield what a camera program at 30 pairs a second met, with and without AVX-512 in the networks."""
-    yield "| two cores | networks | pairs tracked a second, of 30 | dropped | latency, ms: median | 99 % | largest |"
-    yield "|---|---|---|---|---|---|---|"
-    documents = {"with AVX-512": load("soak"), "networks kept to AVX2": load("soak_avx2")}
-    measured = {name: document for name, document in documents.items() if document is not None}
-    for name, document in measured.items():
-        sent = document["pairs"] + document["dropped"]
-        latency = " | ".join(f"{document['latency_ms'][key]:.0f}" for key in ("p50", "p99", "max"))
-        networks = ["segmentation"] * document.get("segmented", False) + ["translation"] * document.get(
-            "translated", False
-        )
-        cells = f"{document['pairs_per_second']:.0f} | {document['dropped'] / sent:.1%} | {latency}"
-        yield f"| {name}, {document['minutes']:g} minutes | {', '.join([*networks, 'landmarks'])} | {cells} |"
-    yield ""
-    places = "; ".join(f"{name}: {where(document)}" for name, document in measured.items())
-    yield (
-        "1,024 x 1,024 frames of 16 bits, the demo's networks, without refinement; AVX2: ONEDNN_MAX_CPU_ISA and "
-        f"ATEN_CPU_CAPABILITY. Measured {places}."
-    )
-
-
-def tracking() -> Iterator[str]:
-    """Yield what following does to the poses, and how soon a bone is found again."""
-    document = load("tracking")
-    if document is None:
-        return
-    yield "| | by itself | followed | smoothed | right after a cold start, and after 1 s out of view |"
-    yield "|---|---|---|---|---|"
-    for name, scene in document["scenes"].items():
-        for looks in ("1 look", "4 looks"):
-            cells = []
-            for how in ("frame by frame", "followed", "smoothed"):
-                found = scene["accuracy"][f"{how}, {looks}"]
-                cells.append(_mean_errors(found))
-            again = _again(scene["cold_start"], scene["out_of_view_1_s"]) if looks == "1 look" else ""
-            yield f"| {name}, {looks} | {' | '.join(cells)} | {again} |"
-    yield ""
-    single = "; ".join(
-        f"{name} {_mean_errors(scene['accuracy']['frame by frame, 1 look, moved'])}"
-        for name, scene in document["scenes"].items()
-    )
-    yield (
-        "Mean errors of the landmarks' poses, without refinement: angle, translation of the bone's origin, distance of "
-        "the landmarks (mTRE); right: within 5 degrees and 5 mm after at most 3 pairs. By itself a pair is looked at "
-        "three times over, until the bone is in the middle of the crop; followed, it is looked at once. What one look "
-        "at pairs by themselves shows where it is moved by 1.5 % of its side, as it is while following: "
-        f"{single}. Measured on {where(document)}."
-    )
-
-
-def _mean_errors(found: dict[str, Any]) -> str:
-    angle, shift, points = (found[key]["mean"] for key in ("geodesic_error_deg", "translation_norm_mm", "mtre_mm"))
-    missing = f", {found['without_pose']} failed" if found["without_pose"] else ""
-    return f"{angle:.2f}°, {shift:.2f} mm, {points:.2f} mm{missing}"
-
-
-def _again(cold: dict[str, Any], hidden: dict[str, Any]) -> str:
-    counts = [f"{round(found['within_3_pairs'] * found['times'])} of {found['times']}" for found in (cold, hidden)]
-    claimed, pairs = hidden["found_there"], hidden["pairs_out_of_view"]
-    return "; ".join(counts) + (f"; found in {claimed} of {pairs} pairs without the bone" if claimed else "")
-
-
-def joints() -> Iterator[str]:
-    """Yield the errors in the motion of one bone against another: of known landmarks, and of networks."""
-    document = load("joints")
-    if document is None:
-        return
-    networks = document.get("networks", {"trials": {}})
-    yield (
-        "| two bones at once | no network: landmarks with known errors, followed | networks' landmarks "
-        "| networks' landmarks, followed | networks, refined |"
-    )
-    yield "|---|---|---|---|---|"
-    share, motions = max(document["noise"].items(), key=lambda item: float(item[0]))
-    for name, known in motions.items():
-        found = networks["trials"].get(name, {})
-        cells = [_relative(known, "filtered"), *(_relative(found, key) for key in ("landmarks", "filtered", "refined"))]
-        yield f"| {name.replace('_', ' ')} | {' | '.join(cells)} |"
-    yield ""
-    yield (
-        "Relative rotation and translation of simulated motions against the truth, median (95th percentile). No "
-        f"network: the truth's landmarks with independent normal errors of {float(share):.1%} of the crop's side per "
-        f"axis; measured on {where(document)}."
-    )
-    if "environment" in networks:
-        yield ""
-        yield (
-            "Networks: X-rays simulated in a style that they were not trained on, each bone and pair from nowhere. "
-            f"Small runs: {_trained(networks['training'])}. Measured on {where(networks)}."
-        )
-
-
-def _relative(found: dict[str, Any], method: str) -> str:
-    if method not in found:
-        return ""
-    row = found[method]
-    degrees, mm = row["relative_rotation_deg"], row["relative_translation_mm"]
-    missing = f", {row['without_both']} of {found['pairs']} not found" if row["without_both"] else ""
-    return f"{degrees['median']:.2f}° ({degrees['p95']:.2f}), {mm['median']:.2f} mm ({mm['p95']:.2f}){missing}"
-
-
-def _trained(networks: dict[str, dict[str, float]]) -> str:
-    """Say how well each network does on its own test set."""
-    return "; ".join(
-        f"{bone}, {told['parameters'] / 1e6:.1f} million parameters, {told['epochs']:.0f} epochs, landmarks "
-        f"{told['test_median_px']:.1f} of 128 pixels off in the median"
-        for bone, told in networks.items()
-    )
-
-
 def of_refinement(table: Callable[[dict[str, Any]], Iterator[str]]) -> Iterator[str]:
     """Yield one of the tables of results/refinement.json."""
     document = load("refinement")
     if document is not None:
         yield from table(document)
-
-
-def where(document: dict[str, Any]) -> str:
-    place = document["environment"]
-    return f"{place['cpu']}, {place['date'][:10]}, commit {place['commit']}"
 
 
 TABLES: dict[str, Callable[[], Iterator[str]]] = {
@@ -363,15 +174,6 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "refinement_capture": lambda: of_refinement(refinement_tables.refinement_capture),
     "refinement_knee": lambda: of_refinement(refinement_tables.refinement_knee),
 }
-
-
-def load(name: str) -> dict[str, Any] | None:
-    """Read a results file; None where it has not been measured."""
-    path = RESULTS / f"{name}.json"
-    if not path.exists():
-        return None
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return document
 
 
 def with_tables(text: str) -> str:

@@ -80,10 +80,9 @@ class Scene:
         for moving, neighbour in zip(config.moving, neighbours, strict=True):
             if neighbour is None:
                 share = _share_beyond(bone.volume, moving)
+                # Where the CT cut the bone, it goes on as well.
                 part = Volume(np.where(mask, bone.volume.mu, rest) * share, bone.volume.bone_from_voxel)
-                longer = part.extended(
-                    moving.towards, moving.extend_mm
-                )  # where the CT cut the bone, it goes on as well
+                longer = part.extended(moving.towards, moving.extend_mm)
                 own = longer.mask_of(part, mask)
                 parts.append(Renderer(longer.masked(~own).trimmed(), config.method))
                 rest = rest * (1 - share)
