@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,6 +36,24 @@ def test_a_refinement_that_ran_away_or_gained_nothing_is_doubted() -> None:
     away = Refinement(off(40.0, 0.0), 0.9, 0.5, None, level)
     assert "ran away by 40.0 degrees" in refining.doubt(away, TRUTH)
     assert "did not become more alike" in refining.doubt(Refinement(TRUTH, 0.5, 0.5, None, level), TRUTH)
+
+
+def test_what_leads_other_starts_astray_does_not_cost_the_pose_beneath_the_given_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a simulated neck, two starts in sixty ended at another bone, less alike than where they began."""
+    wrong = off(8.0, 12.0)
+
+    def astray(*given: Any, **how: Any) -> Refinement:
+        found = refine(*given, **how)
+        if how["starts"].count == 1:
+            return found
+        return replace(found, world_from_bone=wrong, value=found.value_at_start - 0.01)
+
+    monkeypatch.setattr(refiner, "refine", astray)
+    found = Refiner(rig(), bone()).refine(frames(Scene()), off(2.0, 2.0))
+    assert found.improved
+    assert TRUTH.angle_to(found.world_from_bone) < math.radians(0.2)  # measured 0.098 degrees
 
 
 def test_bad_input_is_named() -> None:

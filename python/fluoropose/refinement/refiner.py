@@ -90,6 +90,8 @@ class Refiner:
     def refine(self, frames: Sequence[NDArray[np.float32]], start: Pose) -> Refinement:
         """Refine ``start`` to the frames; see ``refine`` and ``windows``.
 
+        Where the best of several starts ends less alike than ``start`` is, ``start`` alone is tried.
+
         Raises
         ------
         InputError
@@ -114,6 +116,14 @@ class Refiner:
         return run()
 
     def _refined(self, windows: list[FixedView], start: Pose) -> Refinement:
+        found = self._from(windows, start, self._starts)
+        if found.improved or self._starts.count == 1:
+            return found
+        # Seen coarsely, another bone was more like the frames than this one, and finely it was not.
+        beneath = self._from(windows, start, Starts())
+        return beneath if beneath.improved else found
+
+    def _from(self, windows: list[FixedView], start: Pose, starts: Starts) -> Refinement:
         return refine(
             self.moving,
             windows,
@@ -121,7 +131,7 @@ class Refiner:
             metric=self._metric,
             optimiser=self._optimiser,
             schedule=self._schedule,
-            starts=self._starts,
+            starts=starts,
         )
 
     def _fall(self, error: RuntimeError) -> None:
