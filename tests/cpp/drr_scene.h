@@ -41,8 +41,9 @@ struct Images {
   std::vector<float> line, bone;
   std::vector<std::uint8_t> mask;
 
-  explicit Images(const View& view)
-      : line(static_cast<std::size_t>(view.width) * view.height), bone(line.size()), mask(line.size()) {}
+  Images(int width, int height)
+      : line(static_cast<std::size_t>(width) * height), bone(line.size()), mask(line.size()) {}
+  explicit Images(const View& view) : Images(view.width, view.height) {}
   DrrImages out() { return {line.data(), bone.data(), mask.data()}; }
 };
 

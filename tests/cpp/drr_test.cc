@@ -42,6 +42,19 @@ void expect_same(const std::vector<float>& found, const std::vector<float>& expe
   }
 }
 
+template <bool kBone>
+Images cast_one_by_one(const Grid<float>& grid, const VoxelView& view) {
+  Images images(view.width, view.height);
+  for (int v = 0; v < view.height; ++v) {
+    for (int u = 0; u < view.width; ++u) {
+      const JosephRay ray = joseph_ray(grid.size(), view, u, v);
+      const RaySums sums = cast_ray<kBone>(grid.slices(ray.axis), ray);
+      store_pixel<kBone>(sums, ray.step_mm, v * view.width + u, images.out());
+    }
+  }
+  return images;
+}
+
 // From rays that are so close that a packet's read the same voxels to rays that miss most; one voxel is NaN, and must
 // be seen by those alone that meet it.
 TEST_P(EveryBeam, RayCastDriverSumsWhatTheBodySums) {
@@ -55,14 +68,7 @@ TEST_P(EveryBeam, RayCastDriverSumsWhatTheBodySums) {
     float largest = 0;
     for (const auto& pose : kPoses) {
       const VoxelView seen = voxel_view(view, pose, grid.voxel_from_bone());
-      Images expected(view);
-      for (int v = 0; v < view.height; ++v) {
-        for (int u = 0; u < view.width; ++u) {
-          const JosephRay ray = joseph_ray(grid.size(), seen, u, v);
-          store_pixel<true>(cast_ray<true>(grid.slices(ray.axis), ray), ray.step_mm, v * view.width + u,
-                            expected.out());
-        }
-      }
+      const Images expected = cast_one_by_one<true>(grid, seen);
       for (const CpuLevel level : levels_here()) {
         Images found(view);
         ray_cast_cpu(grid, seen, found.out(), level);
@@ -97,14 +103,7 @@ TEST_P(EveryBeam, RayCastDriverFindsTheLastVoxelInAir) {
     const View view = spread(view_of(GetParam()), times);
     for (const auto& pose : kPoses) {
       const VoxelView seen = voxel_view(view, pose, grid.voxel_from_bone());
-      Images expected(view);
-      for (int v = 0; v < view.height; ++v) {
-        for (int u = 0; u < view.width; ++u) {
-          const JosephRay ray = joseph_ray(grid.size(), seen, u, v);
-          const RaySums sums = cast_ray<false>(grid.slices(ray.axis), ray);
-          store_pixel<false>(sums, ray.step_mm, v * view.width + u, expected.out());
-        }
-      }
+      const Images expected = cast_one_by_one<false>(grid, seen);
       met += std::count_if(expected.line.begin(), expected.line.end(), [](float x) { return x > 0.001f; });
       for (const CpuLevel level : levels_here()) {
         Images found(view);

@@ -14,19 +14,13 @@ struct Rays {
 
 Rays rays_of(const VoxelView& view, int u, int v) {
   Rays rays;
-  for (int side = 0; side < 3; ++side) {
-    const double first = component(view.origin, side), du = component(view.u_step, side),
-                 dv = component(view.v_step, side), source = component(view.source, side);
-    for (int l = 0; l < kPacketRays; ++l) {
-      const double pixel = first + du * (u + l % kPacketSide) + dv * (v + l / kPacketSide);
-      rays.from[side][l] = view.parallel ? pixel : source;
-      rays.along[side][l] = view.parallel ? source : pixel - source;
-    }
-  }
   for (int l = 0; l < kPacketRays; ++l) {
-    const Vec3<double> d{rays.along[0][l], rays.along[1][l], rays.along[2][l]};
+    const double x = u + l % kPacketSide, y = v + l / kPacketSide;
+    const Vec3<double> d = view.direction(x, y), o = view.parallel ? view.pixel(x, y) : view.source;
+    for (int side = 0; side < 3; ++side)
+      rays.from[side][l] = component(o, side), rays.along[side][l] = component(d, side);
     const int axis = dominant_axis(d);
-    rays.course[l] = 2 * axis + (rays.along[axis][l] > 0);
+    rays.course[l] = 2 * axis + (component(d, axis) > 0);
   }
   return rays;
 }
