@@ -26,7 +26,7 @@ _KEPT = 3  # of them, for the full resolution
 _COARSE = Schedule(levels=3, skipped=1, coarsest_px=16, reach_px=6)
 _WIDE = Starts(count=48, turn_deg=20, shift_mm=12, kept=3)
 _NEAR = Starts(count=8, turn_deg=8, shift_mm=5, kept=3)
-_MIN_LIKENESS = Checks().min_likeness  # as of any registration
+_CHECKS = Checks()  # as of any registration
 
 
 def femur_from_tray(joint: Moving, flexion_deg: float) -> Pose:
@@ -61,7 +61,8 @@ class Tray:
         coarse = sorted((self._coarse.refine(frames, start) for start in starts), key=lambda one: -one.value)
         fine = [self._fine.refine(frames, one.world_from_bone) for one in coarse[:_KEPT]]
         best = max(fine, key=lambda one: one.value)
-        return best if best.value >= _MIN_LIKENESS else None
+        objection = self._fine.objection(frames, best, _CHECKS.min_likeness, _CHECKS.min_peak_fit)
+        return None if objection else best
 
 
 def overlap(

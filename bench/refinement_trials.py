@@ -137,7 +137,8 @@ def _before_and_after(trial: OpenTrial, refiner: Refiner, number: int, ledger: L
         took = watch.read()
         kept = start if refiner.doubt(found, start) else found
         # As ``fluoropose register`` does: a bone that is nowhere in the frames has no pose.
-        return of_refinement(kept if found.value >= Checks().min_likeness else None, truth, took)
+        objection = refiner.objection(frames, kept, Checks().min_likeness, Checks().min_peak_fit)
+        return of_refinement(None if objection else kept, truth, took)
 
     return [
         ("landmarks", of_refinement(start, truth)),

@@ -6,6 +6,7 @@ import numpy as np
 
 from fluoropose.geometry import Pose
 from fluoropose.registration.registration import Registration, Status
+from fluoropose.registration.trial import Checks
 from fluoropose.tracking.closer import Closer
 from test_refinement import TISSUE, bone, error, frames, off, rig
 
@@ -26,7 +27,7 @@ def registration(pose: Pose | None) -> Registration:
 
 
 def test_a_measured_pose_is_refined_at_the_finest_scale_while_there_is_time() -> None:
-    closer = Closer(rig(), bone(), refine_ms=60_000.0, min_likeness=0.4)
+    closer = Closer(rig(), bone(), refine_ms=60_000.0, checks=Checks())
     for seed in range(3):
         found, side = closer.refine(frames(TISSUE), registration(off(2.0, 2.0, seed)))
         assert side == 128
@@ -40,7 +41,7 @@ def test_a_measured_pose_is_refined_at_the_finest_scale_while_there_is_time() ->
 
 
 def test_without_time_coarser_scales_are_tried_and_then_none_for_a_while() -> None:
-    closer = Closer(rig(), bone(), refine_ms=1e-3, min_likeness=-1.0)
+    closer = Closer(rig(), bone(), refine_ms=1e-3, checks=Checks(min_likeness=-1.0))
     measured = registration(off(2.0, 2.0))
     tried = [closer.refine(frames(TISSUE), measured) for _ in range(6)]
     assert [side for _, side in tried] == [128, 96, 64, 0, 0, 0]
@@ -48,7 +49,7 @@ def test_without_time_coarser_scales_are_tried_and_then_none_for_a_while() -> No
 
 
 def test_what_cannot_be_refined_stays() -> None:
-    closer = Closer(rig(), bone(), refine_ms=60_000.0, min_likeness=0.4)
+    closer = Closer(rig(), bone(), refine_ms=60_000.0, checks=Checks())
     nothing = registration(None)
     assert closer.refine(frames(TISSUE), nothing) == (nothing, 0)
     blank = [np.random.default_rng(0).uniform(size=f.shape).astype(np.float32) for f in frames(TISSUE)]

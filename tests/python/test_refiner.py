@@ -33,9 +33,9 @@ def test_windows_are_not_halved_until_nothing_is_left_in_them() -> None:
 def test_a_refinement_that_ran_away_or_gained_nothing_is_doubted() -> None:
     refining = Refiner(rig(), bone())
     level = refining.refine(frames(Scene()), TRUTH).levels
-    away = Refinement(off(40.0, 0.0), 0.9, 0.5, None, level)
+    away = Refinement(off(40.0, 0.0), 0.9, 0.5, (0.9, 0.9), None, level)
     assert "ran away by 40.0 degrees" in refining.doubt(away, TRUTH)
-    assert "did not become more alike" in refining.doubt(Refinement(TRUTH, 0.5, 0.5, None, level), TRUTH)
+    assert "did not become more alike" in refining.doubt(Refinement(TRUTH, 0.5, 0.5, (0.5, 0.5), None, level), TRUTH)
 
 
 def test_what_leads_other_starts_astray_does_not_cost_the_pose_beneath_the_given_one(

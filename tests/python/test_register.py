@@ -22,6 +22,7 @@ from fluoropose.registration.refined import refined_row, rescued_row
 from fluoropose.registration.register import register_trial
 from fluoropose.registration.registration import Status
 from fluoropose.registration.summary import Summary
+from fluoropose.registration.trial import Checks
 from trial_laboratory import SIDE, SIZE, Laboratory, errors, owner_of
 
 
@@ -80,22 +81,33 @@ def test_a_gpu_that_fails_is_warned_of(lab: Laboratory, tmp_path: Path) -> None:
     np.testing.assert_array_equal(errors(lab, found.rows), errors(lab, expected.rows))
 
 
-def test_a_pose_that_cannot_be_refined_stays_and_says_why(lab: Laboratory) -> None:
+def test_a_pose_that_cannot_be_refined_stays_and_says_why(lab: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
     pose = lab.truth[0]
     row = PoseRow(0, 0.0, Status.OK, world_from_bone=pose)
-    refiner = Refiner(lab.rig, lab.bone)
-    empty = [np.zeros((SIDE, SIDE), np.float32)] * 2
-    kept = refined_row(row, empty, refiner, 0.4)
+    refiner, pair = Refiner(lab.rig, lab.bone), lab.pair(0)
+    found = refiner.refine(pair, pose)
+    with monkeypatch.context() as patch:
+        patch.setattr(refiner, "refine", lambda frames, start: replace(found, value=found.value_at_start))
+        kept = refined_row(row, pair, refiner, Checks())
     assert kept.reason.startswith("not refined: the images did not become more alike")
     out_of_field = replace(row, world_from_bone=Pose(pose.rotation, pose.translation_mm + [900.0, 0, 0]))
-    outside = refined_row(out_of_field, empty, refiner, 0.4)
+    outside = refined_row(out_of_field, pair, refiner, Checks())
     assert outside.reason.startswith("not refined: points_mm: expected some in the field")
     for one, before in ((kept, row), (outside, out_of_field)):
         assert one.world_from_bone is before.world_from_bone
         assert (one.status, one.source) == (Status.OK, "network")
     failed = PoseRow.failed(1, 0.0, "blank")
-    assert refined_row(failed, empty, refiner, 0.4) is failed
-    assert rescued_row(failed, pose, empty, refiner, 0.4) is failed
+    assert refined_row(failed, pair, refiner, Checks()) is failed
+    assert rescued_row(failed, pose, [np.zeros((SIDE, SIDE), np.float32)] * 2, refiner, Checks()) is failed
+
+
+def test_a_pose_that_the_frames_do_not_show_is_none(lab: Laboratory) -> None:
+    row = PoseRow(0, 0.0, Status.OK, world_from_bone=lab.truth[0])
+    empty = [np.zeros((SIDE, SIDE), np.float32)] * 2
+    failed = refined_row(row, empty, Refiner(lab.rig, lab.bone), Checks())
+    assert failed.world_from_bone is None
+    assert failed.status is Status.FAILED
+    assert "gradient correlation nan and nan in the views" in failed.reason
 
 
 def test_where_landmarks_disagree_the_frames_decide(lab: Laboratory, tmp_path: Path) -> None:
@@ -106,7 +118,9 @@ def test_where_landmarks_disagree_the_frames_decide(lab: Laboratory, tmp_path: P
     found = register_trial(lab.trial(tmp_path / "found", checks=strict)).rows
     assert {(row.status, row.source, row.reason) for row in found} == {(Status.OK, "network+refinement", "")}
     assert (errors(lab, found).max(axis=0) < [0.1, 0.04]).all()  # as where they agree
-    unlike = register_trial(lab.trial(tmp_path / "unlike", checks=strict | {"min_likeness": 0.9999})).rows
+    unlike = register_trial(
+        lab.trial(tmp_path / "unlike", checks=strict | {"min_likeness": 0.9999, "min_peak_fit": 1.0})
+    ).rows
     assert [row.reason for row in unlike] == [row.reason for row in alone]
 
 

@@ -137,7 +137,7 @@ def test_evaluate_and_report_on_the_command_line(lab: Laboratory, tmp_path: Path
 
 def test_a_trial_without_any_pose_is_no_success(lab: Laboratory, tmp_path: Path) -> None:
     toml = lab.toml(tmp_path / "walking.toml", tmp_path / "out")
-    toml.write_text(toml.read_text() + "[checks]\nmin_likeness = 1.0\n")
+    toml.write_text(toml.read_text() + "[checks]\nmin_likeness = 1.0\nmin_peak_fit = 1.0\n")
     result = CliRunner().invoke(app, ["register", str(toml), "--frames", "0:2"])
     assert result.exit_code == 1
     assert "0 of 2 pairs have a pose" in result.output
@@ -223,9 +223,12 @@ def test_swapped_views_are_noticed(lab: Laboratory, tmp_path: Path) -> None:
 
 
 def test_a_pose_whose_radiographs_are_unlike_the_frames_fails(lab: Laboratory, tmp_path: Path) -> None:
-    strict = register_trial(lab.trial(tmp_path / "out", checks={"min_likeness": 1.0}), "0:3")
+    strict = register_trial(lab.trial(tmp_path / "out", checks={"min_likeness": 1.0, "min_peak_fit": 1.0}), "0:3")
     assert [row.status for row in strict.rows] == [Status.FAILED] * 3
     for row in strict.rows:
         assert row.world_from_bone is None
         assert 0.4 < row.likeness < 1
-        assert re.match(r"the bone's radiographs are unlike the frames: gradient correlation [01]\.\d\d, ", row.reason)
+        said = (
+            r"the bone's radiographs are unlike the frames: gradient correlation [01]\.\d\d and [01]\.\d\d in the views"
+        )
+        assert re.match(said, row.reason)

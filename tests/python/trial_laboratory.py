@@ -51,6 +51,11 @@ class Laboratory:
         }
         return Trial.model_validate(fields | changes)
 
+    def pair(self, number: int) -> list[NDArray[np.float32]]:
+        """A pair of frames, bright = attenuating."""
+        views = [self.folder / f"view{k}" / f"{number:04d}.png" for k in (1, 2)]
+        return [1 - np.asarray(Image.open(view), dtype=np.float32) / 65535 for view in views]
+
     def toml(self, path: Path, out: Path) -> Path:
         """The same trial as a file."""
         f = self.folder

@@ -18,7 +18,7 @@ from fluoropose.refinement.moving import Climb, MovingBone, pixel_at_bone_mm
 from fluoropose.refinement.similarity import Image, LeastSquares, Metric, Similarity, Step
 from fluoropose.refinement.tone import TONES, Tone
 
-__all__ = ["Objective", "moved"]
+__all__ = ["Objective", "moved", "turned_about"]
 
 Vector = NDArray[np.float64]
 
@@ -27,6 +27,12 @@ def moved(pose: Pose, step: Vector) -> Pose:
     """Turn a pose by step[:3] (radians, world axes) about the bone's origin, and shift it by step[3:] mm."""
     turn = Pose.exp(step[:3], np.zeros(3))
     return Pose((turn * pose).rotation, pose.translation_mm + step[3:])
+
+
+def turned_about(pose: Pose, turn: NDArray[np.float64], middle_mm: NDArray[np.float64]) -> Pose:
+    """Turn (3, 3, world axes) a pose about a point (3,) of the bone."""
+    middle = pose.apply(middle_mm[None])[0]
+    return Pose(turn @ pose.rotation, middle + turn @ (pose.translation_mm - middle))
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +112,32 @@ class Objective:
         chords = np.linalg.norm(rotations[:, None] - rotations, axis=(2, 3)) / np.sqrt(8)  # the sine of half the angle
         shifts = np.linalg.norm(places[:, None] - places, axis=2)
         return np.asarray(np.hypot(2 * np.arcsin(np.minimum(chords, 1)) * self.radius_mm, shifts) / self.pixel_mm)
+
+    def peak_fits(self, pose: Pose, distance_px: float) -> list[float]:
+        """Return for each view how well its likeness falls off round a pose as the bone's own radiograph's does.
+
+        What else is in a frame lowers the likeness there and at the twelve poses ``distance_px`` away along an axis by
+        the same share, if the bone is where the pose says. 1 where it does, 0 or less where the difference is as large
+        as the fall that is to be expected; NaN where a view shows nothing.
+        """
+        around, fits = self._around(pose, distance_px), []
+        for one in self._views:
+            images = [one.tone.apply(image) for image in self._bone.render_many(one.fixed.view, [pose, *around])]
+            itself = self._metric.against(images[0], one.mask)
+            found, own = (np.array([kind.value(image) for image in images]) for kind in (one.similarity, itself))
+            expected = found[0] / own[0] * (own[0] - own[1:])
+            fits.append(float(1 - np.linalg.norm(found[0] - found[1:] - expected) / np.linalg.norm(expected)))
+        return fits
+
+    def _around(self, pose: Pose, distance_px: float) -> list[Pose]:
+        """Return the poses that lie so far away along an axis: turned about the bone's middle, or shifted."""
+        poses = []
+        for axis in np.eye(6):
+            step = distance_px / self.motion_px(axis) * axis
+            for way in (-step, step):
+                turn = Pose.exp(way[:3], np.zeros(3)).rotation
+                poses.append(moved(turned_about(pose, turn, self._bone.middle_mm), np.r_[0, 0, 0, way[3:]]))
+        return poses
 
     def value(self, pose: Pose) -> float:
         """Return the mean similarity of the views; NaN where one of them shows nothing."""

@@ -17,7 +17,7 @@ from fluoropose.refinement.correlation import GradientCorrelation
 from fluoropose.refinement.fixed import FixedView
 from fluoropose.refinement.levenberg import LevenbergMarquardt
 from fluoropose.refinement.moving import MovingBone
-from fluoropose.refinement.objective import Objective
+from fluoropose.refinement.objective import Objective, turned_about
 from fluoropose.refinement.optimiser import Optimiser, Outcome, climb_all
 from fluoropose.refinement.similarity import Metric
 
@@ -90,7 +90,7 @@ class Starts:
         """Return the poses with their ``turns`` about a point (3,) of the bone."""
         offsets = 2 * qmc.Halton(3, scramble=False).random(self.turns + 1)[1:] - 1
         turns = _rotations(np.radians(self.turn_deg) * offsets)
-        return [_turned(pose, turn, middle_mm) for pose in poses for turn in turns]
+        return [turned_about(pose, turn, middle_mm) for pose in poses for turn in turns]
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,8 @@ class Refinement:
         The pose found.
     value, value_at_start
         Likeness of the images at the finest level, there and at the given start, on the same pixels.
+    by_view
+        Likeness there in each view.
     covariance
         (6, 6) of (omega_x, omega_y, omega_z, v_x, v_y, v_z), rad and mm in world axes, as in ``Registration``: what is
         left in the images after the fit taken for noise. None where the optimiser does not know it.
@@ -123,6 +125,7 @@ class Refinement:
     world_from_bone: Pose
     value: float
     value_at_start: float
+    by_view: tuple[float, ...]
     covariance: NDArray[np.float64] | None
     levels: tuple[Level, ...]
 
@@ -190,7 +193,8 @@ def refine(
         poses, kept = _apart(outcomes, objective)[:kept], max(1, kept // 3)
         if not last:
             tones = objective.best_tones(best.pose)
-    return Refinement(best.pose, best.value, objective.value(start), best.covariance, tuple(levels))
+    by_view = tuple(objective.values(best.pose))
+    return Refinement(best.pose, best.value, objective.value(start), by_view, best.covariance, tuple(levels))
 
 
 def _rank(outcome: Outcome) -> float:
@@ -200,12 +204,6 @@ def _rank(outcome: Outcome) -> float:
 def _rotations(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the matrices (n, 3, 3) of rotation vectors (n, 3), radians."""
     return np.asarray(Rotation.from_rotvec(vectors).as_matrix())
-
-
-def _turned(pose: Pose, turn: NDArray[np.float64], middle_mm: NDArray[np.float64]) -> Pose:
-    """Turn (3, 3, world axes) a pose about a point of the bone."""
-    middle = pose.apply(middle_mm[None])[0]
-    return Pose(turn @ pose.rotation, middle + turn @ (pose.translation_mm - middle))
 
 
 def _apart(outcomes: Sequence[Outcome], objective: Objective) -> list[Pose]:

@@ -13,6 +13,7 @@ from fluoropose.drr import Device
 from fluoropose.errors import InputError, first_line
 from fluoropose.geometry import Pose
 from fluoropose.refinement.correlation import GradientCorrelation
+from fluoropose.refinement.evidence import objection
 from fluoropose.refinement.fixed import FixedView, fixed_view
 from fluoropose.refinement.moving import MovingBone
 from fluoropose.refinement.objective import Objective
@@ -100,11 +101,23 @@ class Refiner:
         windows = self.windows(frames, start)
         return self._tried(lambda: self._refined(windows, start))
 
-    def likeness_by_view(self, frames: Sequence[NDArray[np.float32]], pose: Pose) -> list[float]:
-        """Return how alike radiographs at a pose and the frames are, for each view; raises as ``refine``."""
-        windows, metric = self.windows(frames, pose), self._metric or GradientCorrelation()
+    def objection(
+        self, frames: Sequence[NDArray[np.float32]], at: Pose | Refinement, min_likeness: float, min_peak_fit: float
+    ) -> str:
+        """Return why the frames do not show the bone at a pose, or ""; see ``evidence``."""
+        if isinstance(at, Refinement) and all(one >= min_likeness for one in at.by_view):
+            return ""
+        pose = at.world_from_bone if isinstance(at, Refinement) else at
         reach = self._schedule.reach_px
-        return self._tried(lambda: Objective(self.moving, windows, metric, [pose], reach).values(pose))
+
+        def judged() -> str:
+            windows, metric = self.windows(frames, pose), self._metric or GradientCorrelation()
+            return objection(Objective(self.moving, windows, metric, [pose], reach), pose, min_likeness, min_peak_fit)
+
+        try:
+            return self._tried(judged)
+        except InputError as error:  # it lies outside the field of a view
+            return str(error)
 
     def _tried(self, run: Callable[[], T]) -> T:
         try:

@@ -13,6 +13,7 @@ from fluoropose.geometry import Pose
 from fluoropose.refinement import Refiner
 from fluoropose.registration.poses_file import PoseRow
 from fluoropose.registration.registration import Status
+from fluoropose.registration.trial import Checks
 
 __all__ = ["REFINED", "not_refined", "refined_row", "rescued_row"]
 
@@ -25,7 +26,7 @@ def not_refined(row: PoseRow) -> bool:
     return row.world_from_bone is not None and row.reason.startswith(_NOT_REFINED)
 
 
-def refined_row(row: PoseRow, frames: Sequence[NDArray[np.float32]], refiner: Refiner, min_likeness: float) -> PoseRow:
+def refined_row(row: PoseRow, frames: Sequence[NDArray[np.float32]], refiner: Refiner, checks: Checks) -> PoseRow:
     """Return the row with its pose refined, or with the reason why the landmarks' pose stands or is none.
 
     Parameters
@@ -36,9 +37,9 @@ def refined_row(row: PoseRow, frames: Sequence[NDArray[np.float32]], refiner: Re
         Per view (h, w), bright = attenuating, full scale 1.
     refiner
         Of the same rig and bone.
-    min_likeness
-        Of the bone's radiographs with the frames (gradient correlation, 1 where they are the same), at the refined pose
-        or at the one that stands; below, the bone is somewhere else, and the row is failed.
+    checks
+        What the frames must say for the refined pose, or for the one that stands; otherwise the bone is somewhere else,
+        and the row is failed.
     """
     if row.world_from_bone is None:
         return row
@@ -48,11 +49,9 @@ def refined_row(row: PoseRow, frames: Sequence[NDArray[np.float32]], refiner: Re
         return replace(row, reason=f"{_NOT_REFINED}{error}")
     doubt = refiner.doubt(found, row.world_from_bone)
     likeness = found.value_at_start if doubt else found.value
-    if likeness < min_likeness:
-        reason = (
-            f"the bone's radiographs are unlike the frames: gradient correlation {likeness:.2f}, "
-            f"expected at least {min_likeness:g}"
-        )
+    at = row.world_from_bone if doubt else found
+    reason = refiner.objection(frames, at, checks.min_likeness, checks.min_peak_fit)
+    if reason:
         return replace(PoseRow.failed(row.frame, row.time_s, reason, row.source), likeness=likeness)
     if doubt:
         return replace(row, reason=f"{_NOT_REFINED}{doubt}", likeness=likeness)
@@ -66,11 +65,9 @@ def refined_row(row: PoseRow, frames: Sequence[NDArray[np.float32]], refiner: Re
 
 
 def rescued_row(
-    row: PoseRow, disputed: Pose, frames: Sequence[NDArray[np.float32]], refiner: Refiner, min_likeness: float
+    row: PoseRow, disputed: Pose, frames: Sequence[NDArray[np.float32]], refiner: Refiner, checks: Checks
 ) -> PoseRow:
     """Return a failed row with a pose on which the views did not agree, if refinement makes it fit every frame.
-
-    Of a head at the end of its range, right poses came to a likeness of at least 0.68 and wrong ones to at most 0.31.
 
     Parameters
     ----------
@@ -78,15 +75,8 @@ def rescued_row(
         As registration found it, failed.
     disputed
         See `Registration`.
-    frames, refiner
-        As for `refined_row`.
-    min_likeness
-        Here of each view: one that fits must not make up for another that shows something else. What stays below is
-        returned as it is.
+    frames, refiner, checks
+        As for `refined_row`. What does not pass is returned as it is.
     """
-    given = replace(row, status=Status.OK, reason="", world_from_bone=disputed)
-    found = refined_row(given, frames, refiner, min_likeness)
-    pose = found.world_from_bone if found.source.endswith(REFINED) else None
-    if pose is None or not all(one >= min_likeness for one in refiner.likeness_by_view(frames, pose)):
-        return row
-    return found
+    found = refined_row(replace(row, status=Status.OK, reason="", world_from_bone=disputed), frames, refiner, checks)
+    return found if found.source.endswith(REFINED) else row

@@ -191,11 +191,10 @@ def _register_batch(inputs: _Inputs, trial: Trial, batch: list[int]) -> list[Pos
         source = "network" if start is None else "start"
         row = PoseRow.from_registration(inputs.frames.numbers[i], inputs.frames.times_s[i], one, source)
         if inputs.refiner is not None:
-            least = trial.checks.min_likeness
             if one.disputed is None:
-                row = refined_row(row, pair, inputs.refiner, least)
+                row = refined_row(row, pair, inputs.refiner, trial.checks)
             else:
-                row = rescued_row(row, one.disputed, pair, inputs.refiner, least)
+                row = rescued_row(row, one.disputed, pair, inputs.refiner, trial.checks)
         rows.append(row)
     return rows
 

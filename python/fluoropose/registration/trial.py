@@ -32,18 +32,23 @@ class Checks(Config):
     max_residual_mm
         Root mean square distance between predicted and projected landmarks, brought back to the bone's depth, mm.
         Beyond it, where the trial is refined, a pose must first prove itself: it stands if refinement finds the frames
-        like it (``min_likeness``).
+        like it.
     min_share_in_field
         Share of the landmarks that must project into the field of every view.
     min_likeness
-        Gradient correlation of the bone's radiographs at the refined pose with the frames. Right poses have 0.65 to 0.9
-        in simulated and real frames; other bones, metal and low contrast bring it down.
+        Gradient correlation of the bone's radiographs at the refined pose with the frames, in every view. Right poses
+        have 0.65 to 0.9 in simulated and real frames; other bones, metal and low contrast bring it down.
+    min_peak_fit
+        Where it is less in a view: how well the likeness must fall off round the pose, in every view, as that of the
+        bone's own radiograph does, 1 at most. Measured: 0.81 and more at right poses, of a neck that a jaw covers too,
+        and 0.78 at most at wrong ones.
     """
 
     min_landmarks: int = Field(default=6, ge=3)
     max_residual_mm: PositiveFloat = 8.0
     min_share_in_field: float = Field(default=0.2, ge=0, le=1)
-    min_likeness: float = Field(default=0.4, ge=-1, le=1)
+    min_likeness: float = Field(default=0.5, ge=-1, le=1)
+    min_peak_fit: float = Field(default=0.8, le=1)
 
 
 class Trial(Config):

@@ -15,6 +15,7 @@ from fluoropose.drr import Device
 from fluoropose.errors import InputError
 from fluoropose.refinement import LevenbergMarquardt, Refiner, Schedule, Starts
 from fluoropose.registration.registration import Registration
+from fluoropose.registration.trial import Checks
 from fluoropose.rig import Rig
 
 __all__ = ["Closer"]
@@ -34,14 +35,14 @@ class Closer:
         As for `Refiner`.
     refine_ms
         Time that a pair may take.
-    min_likeness
-        Of radiographs and frames at a refined pose (gradient correlation); below, they do not show the same.
+    checks
+        What the frames must say for a refined pose.
     device
         As for `Refiner`.
     """
 
-    def __init__(self, rig: Rig, bone: Bone, refine_ms: float, min_likeness: float, device: Device = "cpu") -> None:
-        self._refine_ms, self._min_likeness = positive("refine_ms", refine_ms), min_likeness
+    def __init__(self, rig: Rig, bone: Bone, refine_ms: float, checks: Checks, device: Device = "cpu") -> None:
+        self._refine_ms, self._checks = positive("refine_ms", refine_ms), checks
         self._refiners: dict[int, Refiner] = {}
         moving = None
         for side in _SIDES_PX:
@@ -85,13 +86,14 @@ class Closer:
         began, refiner = time.perf_counter(), self._refiners[side]
         try:
             refined = refiner.refine(frames, start)
+            least, fit = self._checks.min_likeness, self._checks.min_peak_fit
+            doubt = refiner.doubt(refined, start) or refiner.objection(frames, refined, least, fit)
         except InputError:  # the bone is not in the field of a view
             return found, 0
         finally:
             took = 1e3 * (time.perf_counter() - began)
             before = self._took_ms[side] or took
             self._took_ms[side] = _FORGETTING * before + (1 - _FORGETTING) * took
-        unlike = not refined.value >= self._min_likeness
-        if unlike or refiner.doubt(refined, start) or refined.covariance is None:
+        if doubt or refined.covariance is None:
             return found, 0
         return replace(found, world_from_bone=refined.world_from_bone, covariance=refined.covariance), side

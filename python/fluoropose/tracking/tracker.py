@@ -139,7 +139,7 @@ class Tracker:
 
     def _made_closer(self, refine_ms: float) -> Closer:
         device = device_beside(self.bundle.device.type)
-        return Closer(self.rig, self.bone, refine_ms, self.checks.min_likeness, device)
+        return Closer(self.rig, self.bone, refine_ms, self.checks, device)
 
     def warm_up(self) -> None:
         """Run the networks on noise; their first calls take longer, being compiled for the shapes they meet."""
