@@ -178,8 +178,12 @@ def loaded(random_styles: Bundle, plain: Bundle, radiographs: RadiographSet) -> 
 
 
 def told(bundle: Bundle) -> dict[str, dict[str, float]]:
-    """Return the numbers of every training."""
-    return {f"{bundle.path.stem}: {name}": one.training for name, one in bundle.manifest.networks.named().items()}
+    """Return the size and the numbers of the training of every network."""
+    networks = bundle.manifest.networks.named()
+    return {
+        f"{bundle.path.stem}: {name}": {"parameters": one.parameters or 0, **one.training}
+        for name, one in networks.items()
+    }
 
 
 def plain_radiographs(radiographs: RadiographSet) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
