@@ -218,10 +218,11 @@ def _apart(outcomes: Sequence[Outcome], objective: Objective) -> list[Pose]:
 
 
 def _pyramid(fixed: Sequence[FixedView], schedule: Schedule) -> list[list[FixedView]]:
-    """Return the windows from coarse to fine."""
+    """Return the windows from coarse to fine; all but the finest need all of the outline to lead there."""
     levels = [list(fixed)]
     smallest = min(min(one.image.shape) for one in fixed)
     while len(levels) < schedule.levels and smallest // 2 ** len(levels) >= schedule.coarsest_px:
         levels.append([one.halved() for one in levels[-1]])
     # Where little can be halved, something must be left to look at.
-    return levels[min(schedule.skipped, len(levels) - 1) :][::-1]
+    finest, *coarser = levels[min(schedule.skipped, len(levels) - 1) :]
+    return [*coarser[::-1], [one.exposed() for one in finest]]
