@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from fluoropose.cli import app
-from fluoropose.errors import FileFormatError
+from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import Pose
-from fluoropose.registration.poses_file import PoseRow, write_poses
+from fluoropose.registration.poses_file import PoseRow, read_poses, write_poses
 from fluoropose.registration.register import register_trial
 from fluoropose.registration.registration import Status
 from fluoropose.registration.summary import Summary
@@ -232,3 +233,57 @@ def test_a_pose_whose_radiographs_are_unlike_the_frames_fails(lab: Laboratory, t
             r"the bone's radiographs are unlike the frames: gradient correlation [01]\.\d\d and [01]\.\d\d in the views"
         )
         assert re.match(said, row.reason)
+
+
+def test_rows_that_something_else_wrote_are_not_taken_over(lab: Laboratory, tmp_path: Path) -> None:
+    toml = lab.toml(tmp_path / "walking.toml", tmp_path / "out")
+    runner = CliRunner()
+    assert runner.invoke(app, ["register", str(toml), "--frames", "0:4"]).exit_code == 0
+    assert "4 pairs were there" in runner.invoke(app, ["register", str(toml), "--frames", "0:4"]).output
+    poses = tmp_path / "out" / "poses.csv"
+    streamed = runner.invoke(app, ["stream", str(toml), "--fast", "--sink", str(poses)])
+    assert streamed.exit_code == 0, streamed.output
+    again = runner.invoke(app, ["register", str(toml), "--frames", "0:4"])
+    assert "were there" not in again.output
+    assert {row.source for row in read_poses(poses)} == {"network+refinement"}
+
+
+def test_a_stream_leaves_registered_poses_alone(lab: Laboratory, tmp_path: Path) -> None:
+    toml = lab.toml(tmp_path / "walking.toml", tmp_path / "out")
+    runner = CliRunner()
+    assert runner.invoke(app, ["register", str(toml), "--frames", "0:2"]).exit_code == 0
+    before = (tmp_path / "out" / "poses.csv").read_bytes()
+    assert runner.invoke(app, ["stream", str(toml), "--fast"]).exit_code == 0
+    assert (tmp_path / "out" / "poses.csv").read_bytes() == before
+    assert len(read_poses(tmp_path / "out" / "live.csv")) == 20
+
+
+def test_frames_of_another_rig_are_refused_before_anything_is_written(lab: Laboratory, tmp_path: Path) -> None:
+    frames = []
+    for view in (1, 2):
+        shutil.copytree(lab.folder / f"view{view}", folder := tmp_path / f"small{view}")
+        for file in folder.iterdir():
+            Image.fromarray(np.zeros((80, 90), np.uint16)).save(file)
+        frames.append(folder)
+    with pytest.raises(InputError, match=r"small1: expected 160 x 160 px, as view 1 of the rig has, found 90 x 80"):
+        register_trial(lab.trial(tmp_path / "out", frames=tuple(frames)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_registered_poses_go_to_files_of_other_programs(lab: Laboratory, tmp_path: Path) -> None:
+    toml, runner = lab.toml(tmp_path / "walking.toml", tmp_path / "out"), CliRunner()
+    assert runner.invoke(app, ["register", str(toml), "--frames", "0:3"]).exit_code == 0
+    names = [str(tmp_path / name) for name in ("w.mot", "w.tra")] + [f"xmalab:{tmp_path / 'w.csv'}"]
+    result = runner.invoke(app, ["export", str(toml), *names])
+    assert result.exit_code == 0, result.output
+    assert "3 of 3 pairs have a pose" in result.output
+    rows = read_poses(tmp_path / "out" / "poses.csv")
+    tracked = [[float(x) for x in line.split(",")] for line in (tmp_path / "w.tra").read_text().splitlines()]
+    np.testing.assert_allclose(
+        np.reshape(tracked, (3, 4, 4)), [row.world_from_bone.matrix for row in rows if row.world_from_bone is not None]
+    )
+    assert (tmp_path / "w.csv").read_text().count("\n") == 4
+    assert "nRows=3" in (tmp_path / "w.mot").read_text()
+    refused = runner.invoke(app, ["export", str(toml), str(tmp_path / "w.c3d"), str(tmp_path / "w.xyz")])
+    assert refused.exit_code == 2
+    assert not any(file.name.startswith(".partial") for file in tmp_path.iterdir())

@@ -104,8 +104,8 @@ def test_opensim_reads_angles_and_metres(tmp_path: Path, suffix: str) -> None:
 
 def test_autoscoper_reads_matrices_by_row(tmp_path: Path) -> None:
     lines = written(AutoscoperTable(tmp_path / "head.tra")).splitlines()
-    assert lines[2] == ",".join(["NaN"] * 16)
-    for line, pose in zip([lines[0], lines[1], lines[3]], POSES, strict=True):
+    assert lines[2:4] == [",".join(["NaN"] * 16)] * 2  # pair 2 did not come, pair 3 has no pose
+    for line, pose in zip([lines[0], lines[1], lines[4]], POSES, strict=True):
         np.testing.assert_allclose(np.array(line.split(","), float).reshape(4, 4), pose.matrix, atol=1e-12)
 
 
@@ -211,7 +211,7 @@ def test_a_table_goes_on_where_an_earlier_run_stopped(tmp_path: Path, name: str,
     for one in OUTPUTS:
         whole.write(one)
     whole.close()
-    for one in OUTPUTS[:2]:
+    for one in OUTPUTS[:3]:
         first.write(one)
     if killed:
         first._file.write(first.line(OUTPUTS[3].row)[:7])  # cut off in the middle of a row
@@ -219,7 +219,7 @@ def test_a_table_goes_on_where_an_earlier_run_stopped(tmp_path: Path, name: str,
     else:
         first.close()
     second = opened("halves", True)
-    for one in OUTPUTS[2:]:
+    for one in OUTPUTS[3:]:
         second.write(one)
     second.close()
     assert (tmp_path / "halves" / name).read_text() == (tmp_path / "whole" / name).read_text()

@@ -44,7 +44,7 @@ def errors(lab: Laboratory, rows: list[PoseRow]) -> np.ndarray:
 def test_a_replayed_trial_gives_poses_and_numbers(lab: Laboratory, tmp_path: Path) -> None:
     result = run(lab, tmp_path, "--every", "--fast")
     assert result.exit_code == 0, result.output
-    rows = read_poses(tmp_path / "out" / "poses.csv")
+    rows = read_poses(tmp_path / "out" / "live.csv")
     assert [row.frame for row in rows] == list(range(20))
     assert errors(lab, rows).max(axis=0) == pytest.approx([0, 0], abs=2.0)
     numbers = json.loads((tmp_path / "out" / "stream.json").read_text())
@@ -56,7 +56,7 @@ def test_a_replayed_trial_gives_poses_and_numbers(lab: Laboratory, tmp_path: Pat
 
 def test_tracking_is_no_less_accurate_than_pairs_by_themselves(lab: Laboratory, tmp_path: Path) -> None:
     assert run(lab, tmp_path, "--every", "--fast").exit_code == 0
-    tracked = errors(lab, read_poses(tmp_path / "out" / "poses.csv"))
+    tracked = errors(lab, read_poses(tmp_path / "out" / "live.csv"))
     single = errors(lab, list(register_trial(lab.trial(tmp_path / "single", refine=False)).rows))
     # Measured: 0.64 against 0.70 degrees and 0.10 against 0.12 mm, with one look at each frame instead of four.
     assert (tracked.mean(axis=0) <= single.mean(axis=0)).all()
@@ -70,7 +70,7 @@ def test_sinks_are_opened_by_name(lab: Laboratory, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     lines = {name: len((tmp_path / name).read_text().splitlines()) for name in [*names, "e.csv", "f.csv"]}
     assert lines == {"a.csv": 22, "b.mot": 27, "c.sto": 27, "d.tra": 20, "e.csv": 21, "f.csv": 22}
-    assert not (tmp_path / "out" / "poses.csv").exists()
+    assert not (tmp_path / "out" / "live.csv").exists()
 
 
 def test_smoothed_poses_are_those_of_the_track_and_no_worse(lab: Laboratory, tmp_path: Path) -> None:
@@ -124,8 +124,8 @@ def test_sinks_with_wrong_names_are_refused(lab: Laboratory, text: str) -> None:
 
 @pytest.mark.slow
 def test_a_rerun_continues_what_sigterm_stopped(lab: Laboratory, tmp_path: Path) -> None:
-    trial, partial = lab.toml(tmp_path / "trial.toml", tmp_path / "out"), tmp_path / "out" / ".partial.poses.csv"
-    sinks = ["--sink", str(tmp_path / "out" / "poses.csv"), "--sink", str(tmp_path / "out" / "poses.mot")]
+    trial, partial = lab.toml(tmp_path / "trial.toml", tmp_path / "out"), tmp_path / "out" / ".partial.live.csv"
+    sinks = ["--sink", str(tmp_path / "out" / "live.csv"), "--sink", str(tmp_path / "out" / "poses.mot")]
     command = [sys.executable, "-c", "from fluoropose.cli import app; app()", "stream", str(trial), "--every", *sinks]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     end = time.monotonic() + 120
@@ -136,17 +136,17 @@ def test_a_rerun_continues_what_sigterm_stopped(lab: Laboratory, tmp_path: Path)
     os.kill(process.pid, signal.SIGTERM)
     _, problems = process.communicate(timeout=60)
     assert process.returncode == 0, problems.decode()
-    first = read_poses(tmp_path / "out" / "poses.csv")
+    first = read_poses(tmp_path / "out" / "live.csv")
     assert 4 <= len(first) < 20
     result = run(lab, tmp_path, "--every", "--fast", "--resume", *sinks)
     assert result.exit_code == 0, result.output
-    rows = read_poses(tmp_path / "out" / "poses.csv")
+    rows = read_poses(tmp_path / "out" / "live.csv")
     assert [row.frame for row in rows] == list(range(20))
     assert errors(lab, rows).max(axis=0) == pytest.approx([0, 0], abs=2.0)
     assert json.loads((tmp_path / "out" / "stream.json").read_text())["pairs"] == 20 - len(first)
     assert (tmp_path / "out" / "poses.mot").read_text().splitlines()[2] == "nRows=20"
     assert run(lab, tmp_path, "--every", "--fast", "--resume", *sinks).exit_code == 0  # nothing is left to do
-    assert len(read_poses(tmp_path / "out" / "poses.csv")) == 20
+    assert len(read_poses(tmp_path / "out" / "live.csv")) == 20
 
 
 @pytest.mark.slow
@@ -159,7 +159,7 @@ def test_a_live_program_that_is_told_to_stop_leaves_complete_files(
     stored = [[frames.sources[view].read(i) for view in (0, 1)] for i in range(20)]
     trial = lab.toml(tmp_path / "trial.toml", tmp_path / "out")
     program = "from fluoropose.cli import app; app()"
-    partial = tmp_path / "out" / ".partial.poses.csv"
+    partial = tmp_path / "out" / ".partial.live.csv"
     with RingWriter(tmp_path / "ring", (SIDE, SIDE), 16) as writer:
         command = [sys.executable, "-c", program, "stream", str(trial), "--source", f"ring:{tmp_path / 'ring'}"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -175,7 +175,7 @@ def test_a_live_program_that_is_told_to_stop_leaves_complete_files(
         os.kill(process.pid, told)
         output, problems = process.communicate(timeout=60)
     assert process.returncode == 0, problems.decode()
-    rows = read_poses(tmp_path / "out" / "poses.csv")
+    rows = read_poses(tmp_path / "out" / "live.csv")
     numbers = json.loads((tmp_path / "out" / "stream.json").read_text())
     assert len(rows) == numbers["pairs"] >= 15
     assert not partial.exists()

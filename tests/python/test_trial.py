@@ -72,10 +72,45 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_unequal_frame_counts_are_told_with_both_numbers(tmp_path: Path) -> None:
-    write_frames(tmp_path / "view1", ["0", "1", "2"])
-    write_frames(tmp_path / "view2", ["0", "1"])
+    write_frames(tmp_path / "view1", ["left", "middle", "right"])
+    write_frames(tmp_path / "view2", ["left", "right"])
     with pytest.raises(FileFormatError, match=r"same number of frames .* 3 in .*view1, 2 in .*view2"):
         TrialFrames.open(load_trial(write(tmp_path, GOOD)))
+
+
+def test_frames_are_paired_by_number_where_one_is_missing(tmp_path: Path) -> None:
+    write_frames(tmp_path / "view1", ["a0", "a1", "a2", "a4"])
+    write_frames(tmp_path / "view2", ["b0", "b2", "b3", "b4"])
+    frames = TrialFrames.open(load_trial(write(tmp_path, GOOD)))
+    assert frames.numbers == (0, 1, 2, 3, 4)
+    assert [frames.name(i) for i in range(5)] == ["a0", "a1", "a2", "b3", "a4"]
+    one, other = frames.sources
+    np.testing.assert_array_equal(other.read(2), np.asarray(Image.open(tmp_path / "view2" / "b2.png")))
+    np.testing.assert_array_equal(one.read(4), np.asarray(Image.open(tmp_path / "view1" / "a4.png")))
+    with pytest.raises(FileFormatError, match=r"view1: frame b3 is missing"):
+        one.read(3)
+    with pytest.raises(FileFormatError, match=r"view2: frame a1 is missing"):
+        other.read(1)
+
+
+def test_views_that_count_alike_from_different_numbers_are_paired_in_order(tmp_path: Path) -> None:
+    write_frames(tmp_path / "view1", ["0", "1", "3"])
+    write_frames(tmp_path / "view2", ["11", "12", "14"])
+    frames = TrialFrames.open(load_trial(write(tmp_path, GOOD)))
+    assert frames.numbers == (0, 1, 3)
+    assert frames.sources[1].name(2) == "14"
+    (tmp_path / "view2" / "12.png").unlink()
+    with pytest.raises(
+        FileFormatError, match=r"same numbers in every view, found 0 to 3 in .*view1, 11 to 14 in .*view2"
+    ):
+        TrialFrames.open(load_trial(write(tmp_path, GOOD)))
+
+
+def test_more_bits_than_are_stored_are_refused(tmp_path: Path) -> None:
+    for view in ("view1", "view2"):
+        write_frames(tmp_path / view, ["0", "1"])
+    with pytest.raises(FileFormatError, match=r"view1: bit_depth: expected at most the 8 bits of its pixels, found 12"):
+        TrialFrames.open(load_trial(write(tmp_path, GOOD + "bit_depth = 12\n")))
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,10 @@ app = typer.Typer(
   5  [cyan]fluoropose evaluate[/cyan] walking.toml --reference poses.csv
      where reference poses exist
 
-  6  [cyan]fluoropose joint[/cyan] knee.toml
+  6  [cyan]fluoropose export[/cyan] walking.toml walking.mot
+     poses for OpenSim, Autoscoper, XMALab, C3D or Parquet
+
+  7  [cyan]fluoropose joint[/cyan] knee.toml
      joint angles, from the poses of two bones
 
 [cyan]fluoropose report[/cyan] draws sets, networks' results and runs side by side.

@@ -86,9 +86,11 @@ def stream(
             help="frames: the trial's own, replayed; ring:FILE: shared memory; zmq:tcp://HOST:PORT; igtl:[HOST:]PORT"
         ),
     ] = "frames",
-    sink: Annotated[list[str] | None, typer.Option(help=_SINKS, show_default="poses.csv in the folder out")] = None,
+    sink: Annotated[list[str] | None, typer.Option(help=_SINKS, show_default="live.csv in the folder out")] = None,
     every: Annotated[bool, typer.Option("--every", help="drop nothing; the source waits for the tracker")] = False,
-    fast: Annotated[bool, typer.Option("--fast", help="replay as fast as possible, not at the trial's rate")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="replay as fast as the tracker can, not at the trial's rate; drops nothing")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="go on where an earlier run was stopped: keep its rows, replay the rest")
     ] = False,
@@ -106,7 +108,7 @@ def stream(
     from fluoropose.streaming.run import open_stream
 
     loaded = load_trial(trial)
-    policy: Policy = "every" if every else "latest"
+    policy: Policy = "every" if every or fast else "latest"
     opened = open_stream(loaded, source, sink or (), live, policy=policy, speed=None if fast else 1.0, resume=resume)
     _watch(opened, loaded)
 

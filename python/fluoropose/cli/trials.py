@@ -1,4 +1,4 @@
-"""Commands for recorded trials: register, evaluate, joints."""
+"""Commands for recorded trials: register, evaluate, export, joints."""
 
 from __future__ import annotations
 
@@ -87,6 +87,30 @@ def evaluate(
     registered = len(read_poses(loaded.out / "poses.csv"))
     if summary.pairs < registered:
         console.print(f"compared: {summary.pairs} of {registered} pairs; the others have no reference pose")
+
+
+@app.command()
+def export(
+    trial: TrialFile,
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help="FILE.mot, .sto (OpenSim), .tra (Autoscoper), xmalab:FILE.csv, FILE.c3d, .parquet", show_default=False
+        ),
+    ],
+    poses: Annotated[Path | None, typer.Option(help="a poses file", show_default="poses.csv in the folder out")] = None,
+) -> None:
+    """Write the poses of a registered trial to files of other programs."""
+    from fluoropose.bone import Bone
+    from fluoropose.registration.poses_file import read_poses
+    from fluoropose.registration.trial import load_trial
+    from fluoropose.streaming.sinks.export import export_poses
+
+    loaded = load_trial(trial)
+    rows = read_poses(loaded.out / "poses.csv" if poses is None else poses)
+    export_poses(rows, files, Bone.load(loaded.bone))
+    found = sum(row.world_from_bone is not None for row in rows)
+    console.print(f"{found} of {len(rows)} pairs have a pose: [bold]{', '.join(files)}[/bold]")
 
 
 @app.command()

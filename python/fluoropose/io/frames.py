@@ -38,11 +38,14 @@ class FrameSource(ABC):
     rate_hz
         Rate at which the frames were taken, where the file says so (DICOM does). That of a video is the rate at which
         it is to be shown, often another one.
+    named
+        Whether every frame has a name of its own, as files have.
     """
 
     path: Path
     bits: int | None
     rate_hz: float | None = None
+    named: bool = False
 
     @abstractmethod
     def __len__(self) -> int:
@@ -139,6 +142,8 @@ def frame_range(text: str | None, count: int) -> range:
 
 
 class _Folder(FrameSource):
+    named = True
+
     def __init__(self, path: Path, bits: int | None) -> None:
         self.path = path
         # Some systems leave hidden companions of files behind (._0001.png).
@@ -148,7 +153,7 @@ class _Folder(FrameSource):
         if len(kinds) != 1:
             found = " and ".join(sorted(kinds)) or "none"
             raise FileFormatError(f"{path}: expected PNG, TIFF or DICOM frames of one kind, found {found}")
-        self.bits = bits if bits is not None else self._bits_of_first_readable()
+        self.bits = _fewer(path, bits, self._bits_of_first_readable())
 
     def __len__(self) -> int:
         return len(self.files)
@@ -189,7 +194,7 @@ class _TiffStack(FrameSource):
             raise FileFormatError(f"{path}: cannot be read as a TIFF file: {error}") from error
         if dtype is None:
             raise FileFormatError(f"{path}: expected grey values, found an unknown pixel type")
-        self.bits = bits if bits is not None else _bits(dtype)
+        self.bits = _fewer(path, bits, _bits(dtype))
 
     def __len__(self) -> int:
         return self.count
@@ -275,6 +280,15 @@ class _Video(FrameSource):
 
 def _bits(dtype: np.dtype[Any]) -> int | None:
     return None if dtype.kind == "f" else 8 * dtype.itemsize - (dtype.kind == "i")
+
+
+def _fewer(path: Path, bits: int | None, stored: int | None) -> int | None:
+    """Return the bits that carry signal: those that are stored, unless fewer are said to."""
+    if bits is None:
+        return stored
+    if stored is not None and bits > stored:
+        raise FileFormatError(f"{path}: bit_depth: expected at most the {stored} bits of its pixels, found {bits}")
+    return bits
 
 
 def _natural(file: Path) -> list[tuple[int, str]]:

@@ -22,7 +22,7 @@ from fluoropose.errors import FileFormatError, FluoroposeError, InputError
 from fluoropose.geometry import Pose
 from fluoropose.registration.registration import Registration, Status
 
-__all__ = ["COLUMNS", "PoseRow", "header_lines", "read_poses", "row_line", "write_poses"]
+__all__ = ["COLUMNS", "PoseRow", "has_note", "header_lines", "read_poses", "row_line", "write_poses"]
 
 _PREFIX = "# fluoropose-poses version "
 _HEADER = _PREFIX + "2; world_from_bone; mm, degrees, seconds; covariance (omega rad, v mm) in world axes"
@@ -109,14 +109,20 @@ class PoseRow:
         return cls(frame, time_s, Status.FAILED, reason, source=source)
 
 
-def write_poses(path: str | Path, rows: Iterable[PoseRow]) -> None:
-    """Write rows to ``path`` (CSV, atomically), in the order given."""
-    write_text(path, header_lines() + "".join(row_line(row) + "\n" for row in rows))
+def write_poses(path: str | Path, rows: Iterable[PoseRow], note: str = "") -> None:
+    """Write rows to ``path`` (CSV, atomically), in the order given, with a note at the end of the first line."""
+    write_text(path, header_lines(note) + "".join(row_line(row) + "\n" for row in rows))
 
 
-def header_lines() -> str:
+def header_lines(note: str = "") -> str:
     """Return the two lines that a poses file begins with."""
-    return f"{_HEADER}\n{','.join(COLUMNS)}\n"
+    return f"{'; '.join([_HEADER, note] if note else [_HEADER])}\n{','.join(COLUMNS)}\n"
+
+
+def has_note(path: str | Path, note: str) -> bool:
+    """Tell whether a poses file was written with a note; raises OSError where it cannot be read."""
+    with Path(path).open(encoding="utf-8") as file:
+        return file.readline().rstrip("\r\n").endswith(f"; {note}")
 
 
 def row_line(row: PoseRow) -> str:

@@ -7,6 +7,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from fluoropose.io.stored_frame import attenuating, why_unusable
 from fluoropose.learning.bundle import Bundle
 from fluoropose.refinement import Refiner
 from fluoropose.registration.masks import GivenMasks
-from fluoropose.registration.poses_file import PoseRow, read_poses, write_poses
+from fluoropose.registration.poses_file import PoseRow, has_note, read_poses, write_poses
 from fluoropose.registration.refined import REFINED, refined_row, rescued_row
 from fluoropose.registration.registrar import Registrar
 from fluoropose.registration.registration import Status
@@ -93,8 +94,9 @@ def register_trial(
     chosen = frame_range(frames, len(inputs.frames))
     trial.out.mkdir(parents=True, exist_ok=True)
     poses_path, run_path = trial.out / "poses.csv", trial.out / "run.json"
-    fingerprint = _fingerprint(trial, device)
-    rows, seconds = _earlier(poses_path, run_path, fingerprint)
+    # What else is written to the same file, by hand or by a stream, does not bear this.
+    note = f"registration {_fingerprint(trial, device)}"
+    rows, seconds = _earlier(poses_path, run_path, note)
     resumed = sum(1 for i in chosen if inputs.frames.numbers[i] in rows)
     rows.update(inputs.manual)
     wanted = [inputs.frames.numbers[i] for i in chosen]
@@ -104,9 +106,9 @@ def register_trial(
         for row in _register_batch(inputs, trial, batch):
             rows[row.frame] = row
         done = [rows[n] for n in sorted(rows)]
-        write_poses(poses_path, done)
+        write_poses(poses_path, done, note)
         spent = seconds + time.perf_counter() - started
-        write_text(run_path, json.dumps({"format": _FORMAT, "fingerprint": fingerprint, "seconds": spent}) + "\n")
+        write_text(run_path, json.dumps({"format": _FORMAT, "seconds": spent}) + "\n")
         if progress is not None:
             finished = [rows[n] for n in wanted if n in rows]
             progress(len(finished), len(wanted), sum(row.status is Status.FAILED for row in finished))
@@ -136,6 +138,7 @@ def _open(trial: Trial, device: str) -> _Inputs:
             f"found {len(trial.frames)}"
         )
     frames = TrialFrames.open(trial)
+    _require_size(frames, rig)
     starts = {} if trial.start_poses is None else _poses_of(trial.start_poses)
     manual = {} if trial.manual_poses is None else {row.frame: row for row in _by_hand(trial.manual_poses)}
     for path, given in ((trial.start_poses, starts), (trial.manual_poses, manual)):
@@ -150,6 +153,16 @@ def _open(trial: Trial, device: str) -> _Inputs:
     registrar = Registrar(rig, bone, bundle, trial.checks, segmenter=segmenter, translator=translator)
     masks = GivenMasks.open(trial, frames, rig) if trial.masks else None
     return _Inputs(frames, rig, fields, registrar, masks, refiner, starts, manual)
+
+
+def _require_size(frames: TrialFrames, rig: Rig) -> None:
+    """Refuse frames that another rig took, before anything is written; a damaged one has a row of its own later."""
+    for number, (source, view) in enumerate(zip(frames.sources, rig.views, strict=True), start=1):
+        with suppress(FileFormatError):
+            height, width = source.read(0).shape
+            if (width, height) != view.size_px:
+                expected = f"{view.width} x {view.height} px, as view {number} of the rig has"
+                raise InputError(f"frames: {source.path}: expected {expected}, found {width} x {height}")
 
 
 def _poses_of(path: Path) -> dict[int, Pose]:
@@ -216,11 +229,11 @@ def _read_pair(inputs: _Inputs, trial: Trial, index: int) -> tuple[list[NDArray[
     return pair, "; ".join(reasons)
 
 
-def _earlier(poses_path: Path, run_path: Path, fingerprint: str) -> tuple[dict[int, PoseRow], float]:
+def _earlier(poses_path: Path, run_path: Path, note: str) -> tuple[dict[int, PoseRow], float]:
     """Return the rows and seconds of an earlier run with the same inputs."""
     try:
         run: Any = json.loads(run_path.read_text(encoding="utf-8"))
-        if run["format"] != _FORMAT or run["fingerprint"] != fingerprint:
+        if run["format"] != _FORMAT or not has_note(poses_path, note):
             return {}, 0.0
         rows = {row.frame: row for row in read_poses(poses_path)}
         own = {source + refined for source in ("network", "start") for refined in ("", REFINED)}

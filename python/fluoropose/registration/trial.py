@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Self
 
@@ -16,6 +14,7 @@ from fluoropose._toml import Config, ConfigPath, read_toml
 from fluoropose.errors import FileFormatError
 from fluoropose.io.frames import FrameSource, open_frames
 from fluoropose.io.stored_frame import Polarity
+from fluoropose.registration.pairing import frame_numbers, paired
 
 __all__ = ["Checks", "Segmentation", "Trial", "TrialFrames", "load_trial", "read_times"]
 
@@ -148,18 +147,14 @@ class TrialFrames:
 
     @classmethod
     def open(cls, trial: Trial) -> TrialFrames:
-        """Open the frames of every view; raises FileFormatError when their numbers differ or times do not fit."""
-        sources = tuple(open_frames(path, trial.bit_depth) for path in trial.frames)
-        counts = [len(source) for source in sources]
-        if len(set(counts)) != 1:
-            found = ", ".join(f"{n} in {source.path}" for n, source in zip(counts, sources, strict=True))
-            raise FileFormatError(f"frames: expected the same number of frames in every view, found {found}")
-        names = [sources[0].name(i) for i in range(counts[0])]
-        numbers = _numbers(names)
+        """Open the frames of every view; raises FileFormatError where they are no pairs, or times do not fit."""
+        sources = paired([open_frames(path, trial.bit_depth) for path in trial.frames])
+        names = [sources[0].name(i) for i in range(len(sources[0]))]
+        numbers = frame_numbers(names) or tuple(range(len(names)))
         if trial.times is not None:
             return cls(sources, read_times(trial.times, names), numbers)
         rate = trial.frame_rate_hz or _rate_hz(sources)
-        return cls(sources, tuple(i / rate for i in range(counts[0])), numbers)
+        return cls(sources, tuple(i / rate for i in range(len(names))), numbers)
 
 
 def _rate_hz(sources: Sequence[FrameSource]) -> float:
@@ -167,13 +162,6 @@ def _rate_hz(sources: Sequence[FrameSource]) -> float:
     rates = {source.rate_hz for source in sources}
     known = rates.pop() if len(rates) == 1 else None
     return float("nan") if known is None else known
-
-
-def _numbers(names: list[str]) -> tuple[int, ...]:
-    ends = [re.search(r"(\d+)$", name) for name in names]
-    numbers = tuple(int(end[1]) for end in ends if end is not None)
-    growing = all(before < after for before, after in pairwise(numbers))
-    return numbers if growing and len(numbers) == len(names) else tuple(range(len(names)))
 
 
 def load_trial(path: str | Path) -> Trial:

@@ -54,7 +54,7 @@ def open_stream(
     source
         Where frames come from, see ``open_source``.
     sinks
-        Where poses go, see ``open_sink``; by default to poses.csv in the trial's folder "out".
+        Where poses go, see ``open_sink``; by default to live.csv in the trial's folder "out".
     options
         How the bone is followed.
     policy
@@ -63,7 +63,7 @@ def open_stream(
         Of the replay; None: as fast as it can be read.
     resume
         Go on where an earlier run was stopped: files keep its rows, and a replayed trial begins behind the last pair
-        of poses.csv.
+        of the table.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def open_stream(
         If an input is missing or does not fit the others.
     """
     parts = _Parts(trial, options)
-    named = list(sinks) or [str(trial.out / "poses.csv")]
+    named = list(sinks) or [str(trial.out / "live.csv")]
     after = _last_frame(named) if resume and source == "frames" else None
     opened = open_source(source, trial, parts.rig, speed, parts.token, after)
     return parts.stream(opened, trial.bit_depth or opened.bits, named, policy=policy, resume=resume)

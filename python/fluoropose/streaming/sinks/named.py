@@ -13,16 +13,17 @@ from fluoropose.streaming.sinks.igtl import IgtlServer
 from fluoropose.streaming.sinks.lsl import LslOutlet
 from fluoropose.streaming.sinks.sink import Sink
 from fluoropose.streaming.sinks.smoothed import SmoothedFile
-from fluoropose.streaming.sinks.tables import AutoscoperTable, OpenSimTable, PosesTable, XmalabTable
+from fluoropose.streaming.sinks.tables import AutoscoperTable, OpenSimTable, PosesTable, Table, XmalabTable
 from fluoropose.streaming.sinks.zeromq import ZeromqSink
 from fluoropose.tracking.kalman import Motion
 
-__all__ = ["open_sink"]
+__all__ = ["open_sink", "open_table"]
 
 _EXPECTED = (
     "expected FILE.csv, FILE.parquet, FILE.c3d, FILE.mot, FILE.sto, FILE.tra, xmalab:FILE.csv, smooth:FILE.csv, "
     "ring:FILE, zmq:tcp://HOST:PORT, igtl:[HOST:]PORT or lsl[:NAME]"
 )
+_NOT_CONTINUED = "cannot be continued; FILE.csv, .mot, .sto, .tra and xmalab: can"
 
 
 def open_sink(text: str, bone: Bone, motion: Motion, token: Token, *, resume: bool = False) -> Sink:
@@ -58,13 +59,27 @@ def open_sink(text: str, bone: Bone, motion: Motion, token: Token, *, resume: bo
         return PoseRing(rest)
     if kind == "lsl":
         return LslOutlet(rest or bone.name)
+    if kind == "smooth" and rest:
+        if resume:
+            raise InputError(f"sink: {text} {_NOT_CONTINUED}")
+        return SmoothedFile(rest, motion)
+    return open_table(text, bone, resume=resume)
+
+
+def open_table(text: str, bone: Bone, *, resume: bool = False) -> Table:
+    """Open the file that ``text`` names: those of ``open_sink`` that need no more than the rows of ``poses.csv``.
+
+    Raises
+    ------
+    InputError
+        If the text names no such file, what it needs is not installed, or it cannot go on with an earlier file.
+    """
+    kind, _, rest = text.partition(":")
     suffix = Path(text).suffix.lower()
-    if resume and (kind == "smooth" or suffix in (".parquet", ".c3d")):
-        raise InputError(f"sink: {text} cannot be continued; FILE.csv, .mot, .sto, .tra and xmalab: can")
+    if resume and suffix in (".parquet", ".c3d"):
+        raise InputError(f"sink: {text} {_NOT_CONTINUED}")
     if kind == "xmalab" and rest:
         return XmalabTable(rest, bone.name, resume=resume)
-    if kind == "smooth" and rest:
-        return SmoothedFile(rest, motion)
     if suffix == ".csv":
         return PosesTable(text, resume=resume)
     if suffix == ".parquet":

@@ -59,8 +59,12 @@ class Table(ABC):
         """Return the line of a pair."""
 
     def write(self, output: Output) -> None:
+        """Add the line of a pair."""
+        self.add(output.row)
+
+    def add(self, row: PoseRow) -> None:
         """Add a line."""
-        self._file.write(self.line(output.row) + "\n")
+        self._file.write(self.line(row) + "\n")
         self._file.flush()
         self._rows += 1
 
@@ -116,10 +120,10 @@ class OpenSimTable(Table):
         )
         return "\n".join(fields) + "\n" + "\t".join(columns) + "\n"
 
-    def write(self, output: Output) -> None:
+    def add(self, row: PoseRow) -> None:
         """Add a line where there is a pose."""
-        if output.tracked.ok:
-            super().write(output)
+        if row.world_from_bone is not None:
+            super().add(row)
 
     def line(self, row: PoseRow) -> str:
         """Return time, angles and metres."""
@@ -132,9 +136,18 @@ class OpenSimTable(Table):
 class AutoscoperTable(Table):
     """A tracking file (.tra) of Autoscoper: per frame the matrix world_from_bone, row by row, comma-separated, mm.
 
-    That is Autoscoper's "matrix, row, comma, mm"; sixteen NaN where there is no pose. Frames that were dropped or never
-    came have no line, so load it beside a trial of the very frames that were tracked.
+    That is Autoscoper's "matrix, row, comma, mm"; sixteen NaN where there is no pose, and for every number between two
+    pairs that was dropped or never came: lines are counted from the first pair that was tracked.
     """
+
+    _next: int | None = None  # number of the pair whose line follows
+
+    def add(self, row: PoseRow) -> None:
+        """Add a line, after those of the pairs that did not come."""
+        for number in range(row.frame if self._next is None else self._next, row.frame):
+            super().add(PoseRow.failed(number, _NAN, "did not come"))
+        super().add(row)
+        self._next = row.frame + 1
 
     def head(self, rows: int) -> str:
         """Return nothing: the file begins with its first frame."""
