@@ -1,20 +1,17 @@
-"""Bones from configurations: a label map and markups on an oblique CT, what is refused, and the picture."""
+"""Bones from configurations: a label map and markups on an oblique CT, and what is refused."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from fluoropose.bone import Bone
 from fluoropose.bone_model.build import build_bone, read_bone_config
-from fluoropose.bone_model.picture import _neighbours, save_picture
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.io.markups import write_markups
 
@@ -151,26 +148,3 @@ def test_crop_through_the_bone(folder: Path) -> None:
     crop = f"crop_low_mm = {(_CENTRE - 3).tolist()}\ncrop_high_mm = {(_CENTRE + 3).tolist()}"
     with pytest.raises(InputError, match="holds the whole bone"):
         build(folder, crop=crop)
-
-
-def test_picture_shows_where_the_bone_was_cut(ball: Bone, tmp_path: Path) -> None:
-    neighbours, border = _neighbours(ball)
-    assert border.any()
-    assert not (neighbours & ball.mask).any()
-    x, y, z = (np.argwhere(border)[:, i].mean() for i in (2, 1, 0))
-    place = ball.volume.bone_from_voxel
-    away = place[:3, :3] @ [x, y, z] + place[:3, 3] + ball.bone_from_source.inverse().translation_mm - _CENTRE
-    # The balls meet where both surfaces lie: x = (20^2 + 12^2 - 9^2) / 40 mm from the first one's centre.
-    np.testing.assert_allclose(_TURN.inv().apply(away), [11.6, 0, 0], atol=1.5)
-    save_picture(ball, tmp_path / "ball.png")
-    with Image.open(tmp_path / "ball.png") as picture:
-        picture.load()
-        assert picture.size[0] > 800
-        assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 100
-
-
-def test_picture_of_a_bone_alone(ball: Bone, tmp_path: Path) -> None:
-    alone = replace(ball, volume=ball.isolated)
-    assert not _neighbours(alone)[1].any()
-    save_picture(alone, tmp_path / "alone.png")
-    assert (tmp_path / "alone.png").stat().st_size > 10000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -23,7 +24,7 @@ from fluoropose.io.markups import read_markups
 from fluoropose.io.mesh import read_mesh, voxelise
 from fluoropose.volume import Volume
 
-__all__ = ["BoneConfig", "build_bone", "read_bone_config"]
+__all__ = ["BoneConfig", "BoneModel", "build_bone", "build_model", "read_bone_config"]
 
 Point = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 _SURFACE_POINTS = 40000
@@ -158,8 +159,30 @@ def read_bone_config(path: str | Path, folder: str | Path | None = None) -> Bone
     return read_toml(path, BoneConfig, folder)
 
 
+@dataclass(frozen=True, eq=False)
+class BoneModel:
+    """A bone, and what it was cut from.
+
+    Attributes
+    ----------
+    bone
+        The bone.
+    neighbours
+        (nz, ny, nx) bool, the voxels of its volume that are of other bones: other labels of its label map, or what else
+        of the body is as dense as the cut asks for. None where there was nothing to cut: in a mesh.
+    """
+
+    bone: Bone
+    neighbours: NDArray[np.bool_] | None
+
+
 def build_bone(config: BoneConfig, progress: Callable[[str], None] = lambda step: None) -> Bone:
-    """Make the bone that a configuration describes.
+    """Make the bone that a configuration describes: see `build_model`, which tells of its neighbours too."""
+    return build_model(config, progress).bone
+
+
+def build_model(config: BoneConfig, progress: Callable[[str], None] = lambda step: None) -> BoneModel:
+    """Make the bone that a configuration describes, and say what stands beside it.
 
     Parameters
     ----------
@@ -174,8 +197,9 @@ def build_bone(config: BoneConfig, progress: Callable[[str], None] = lambda step
         If a file cannot be used, or seeds, labels or landmarks do not fit it.
     """
     progress("reading")
+    neighbours = None
     if config.ct is not None:
-        mu, mask, place = _from_ct(config.ct, progress)
+        mu, mask, neighbours, place = _from_ct(config.ct, progress)
         progress("surface")
         mesh = surface_of_mask(mask, place, config.surface_spacing_mm)
     else:
@@ -189,7 +213,7 @@ def build_bone(config: BoneConfig, progress: Callable[[str], None] = lambda step
     origin = points.mean(axis=0)
     bone_from_source = Pose(np.eye(3), -origin)
     place = bone_from_source.matrix @ place
-    return Bone(
+    bone = Bone(
         name=config.name,
         volume=Volume(mu, place),
         mask=mask,
@@ -200,11 +224,13 @@ def build_bone(config: BoneConfig, progress: Callable[[str], None] = lambda step
         symmetric_pairs=pairs,
         bone_from_source=bone_from_source,
     )
+    return BoneModel(bone, neighbours)
 
 
 def _from_ct(
     source: CtSource, progress: Callable[[str], None]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]:
+    """Return attenuation, mask and neighbours (nz, ny, nx) of what is kept of a CT, and its ct_from_voxel."""
     ct = read_ct(source.path)
     mu = attenuation_from_hu(ct.hu, mu_water_per_mm=source.mu_water_per_mm, air_below_hu=source.air_below_hu)
     voxel_from_ct = np.linalg.inv(ct.ct_from_voxel)
@@ -221,17 +247,21 @@ def _from_ct(
         mask = np.isin(labels.hu, source.labels)
         if not mask.any():
             raise FileFormatError(f"{source.label_map}: labels: none of {list(source.labels)} occurs")
+        others = labels.hu > 0
     else:
         edges = np.linalg.norm(ct.ct_from_voxel[:3, :3], axis=0)
         keep, remove = voxels(source.keep), voxels(source.remove)
         mask = cut_from_neighbours(ct.hu, source.threshold_hu, keep, remove, source.seed_radius_mm, edges)
-    mu[~(in_body(ct.hu) | mask)] = 0
+        others = np.asarray(ct.hu > source.threshold_hu)
+    kept = in_body(ct.hu) | mask
+    mu[~kept] = 0
+    neighbours = others & kept & ~mask
     box = _crop_box(source, voxels, ct.hu.shape)
     if mask.sum() != mask[box].sum():
         raise InputError("crop_low_mm, crop_high_mm: expected a box that holds the whole bone")
     place = ct.ct_from_voxel.copy()
     place[:3, 3] = (place @ np.array([box[2].start, box[1].start, box[0].start, 1.0]))[:3]
-    return mu[box].copy(), mask[box].copy(), place
+    return mu[box].copy(), mask[box].copy(), neighbours[box].copy(), place
 
 
 def _crop_box(

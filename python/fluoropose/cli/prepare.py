@@ -107,13 +107,14 @@ def bone(
 
     A picture of the surface with its landmarks, and of the cut, is written beside it: look at it.
     """
-    from fluoropose.bone_model.build import build_bone, read_bone_config
+    from fluoropose.bone_model.build import build_model, read_bone_config
     from fluoropose.bone_model.picture import save_picture
 
     with console.status("reading") as status:
-        built = build_bone(read_bone_config(config, data), status.update)
+        model = build_model(read_bone_config(config, data), status.update)
+        built = model.bone
         built.save(out)
-        save_picture(built, out.with_suffix(".png"))
+        save_picture(model, out.with_suffix(".png"))
     console.print(
         f"bone: [bold]{out}[/bold], {len(built.landmarks_mm)} landmarks, {len(built.symmetric_pairs)} symmetric pairs; "
         f"picture: {out.with_suffix('.png')}"
