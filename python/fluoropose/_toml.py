@@ -5,16 +5,46 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import os
+import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
 from pydantic.fields import FieldInfo
 
-from fluoropose.errors import FileFormatError
+from fluoropose.errors import ConfigError, FileFormatError
 
-__all__ = ["Config", "ConfigPath", "fields_of", "read_toml", "table_of"]
+__all__ = ["Config", "ConfigPath", "OutputPath", "fields_of", "read_toml", "require_inputs", "table_of"]
+
+# What a key's value should have been, by pydantic's name for what is wrong with it.
+_EXPECTED = {
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
+    "model_type": "a table",
+    "dataclass_type": "a table",
+    "dict_type": "a table",
+    "literal_error": "{expected}",
+    "path_type": "a file or folder, in quotes",
+    "string_type": "text in quotes",
+    "string_too_short": "at least {min_length} character",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "greater_than": "a number greater than {gt:g}",
+    "greater_than_equal": "a number of at least {ge:g}",
+    "less_than": "a number less than {lt:g}",
+    "less_than_equal": "a number of at most {le:g}",
+}
 
 
 class Config(BaseModel):
@@ -30,6 +60,10 @@ def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
 
 ConfigPath = Annotated[Path, AfterValidator(_beside_the_file)]
 """A path in a configuration; relative ones are relative to the folder of the file they stand in."""
+
+_OUTPUT = object()
+OutputPath = Annotated[ConfigPath, _OUTPUT]
+"""A ``ConfigPath`` of what is written, which need not exist."""
 
 C = TypeVar("C", bound=Config)
 
@@ -70,16 +104,66 @@ def read_toml(path: str | Path, model: type[C], folder: str | Path | None = None
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path}: expected a TOML file: {error}") from error
+        raise FileFormatError(f"{path}: {_unreadable(path, error)}") from error
     try:
         return model.model_validate(document, context={"folder": path.parent if folder is None else Path(folder)})
     except ValidationError as error:
-        problems = "; ".join(_describe(entry, model) for entry in error.errors())
-        raise FileFormatError(f"{path}: {problems}") from error
+        raise FileFormatError(f"{path}: {'; '.join(_described(error, model))}") from error
 
 
-def _describe(problem: Any, model: type[BaseModel]) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
+def require_inputs(config: Config, *unused: str) -> None:
+    """Raise ConfigError that names every key, but for those ``unused``, whose file or folder does not exist."""
+    inputs = [(key, path) for key, path in _inputs(config, "") if key not in unused]
+    missing = [f"{key}: {path} does not exist" for key, path in inputs if not path.exists()]
+    if missing:
+        raise ConfigError("; ".join(missing))
+
+
+def _inputs(value: Any, key: str) -> Iterator[tuple[str, Path]]:
+    if isinstance(value, Path):
+        yield key, Path(os.path.normpath(value))
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from _inputs(one, key)
+    elif isinstance(value, Config):
+        for name, field in type(value).model_fields.items():
+            if _OUTPUT not in field.metadata:
+                yield from _inputs(getattr(value, name), f"{key}.{name}" if key else name)
+
+
+def _unreadable(path: Path, error: ValueError) -> str:
+    """Return why a file is no TOML; of a template, which keys are still to be filled in."""
+    empty, table = [], ""
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        if heading := re.match(r"\s*\[+([\w.]+)\]+", line):
+            table = f"{heading[1]}."
+        elif key := re.match(r"\s*([\w.]+)\s*=\s*(#|$)", line):
+            empty.append(f"{table}{key[1]} (line {number})")
+    return f"no value yet for {', '.join(empty)}" if empty else f"expected a TOML file: {error}"
+
+
+def _described(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Return what is wrong, once per key: where a value may be of several kinds, pydantic tells of each."""
+    places: dict[str, tuple[list[str], Any]] = {}
+    told = []
+    for problem in error.errors():
+        kind = next((i for i, part in enumerate(problem["loc"]) if re.match(r"(tuple\[|str$)", str(part))), None)
+        where = ".".join(str(part) for part in problem["loc"][:kind])
+        words = _EXPECTED.get(problem["type"])
+        if problem["type"] == "missing" and isinstance(problem["loc"][-1], int):  # in a list
+            where, words = where.removesuffix(f".{problem['loc'][-1]}"), "a longer list"
+        if words is None:
+            told.append(_otherwise(problem, where, model))
+        else:
+            expected, _ = places.setdefault(where, ([], problem["input"]))
+            expected.append(words.format(**problem.get("ctx", {})))
+    for where, (expected, found) in places.items():
+        shown = "a table" if isinstance(found, dict) else repr(found)
+        told.append(f"{where}: expected {' or '.join(dict.fromkeys(expected))}, found {shown}")
+    return told
+
+
+def _otherwise(problem: Any, where: str, model: type[BaseModel]) -> str:
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):  # of models and of dataclasses
         near = difflib.get_close_matches(str(problem["loc"][-1]), _fields_at(model, problem["loc"][:-1]), n=1)
         return f"{where}: unknown key" + (f", did you mean {near[0]!r}?" if near else "")
@@ -87,7 +171,7 @@ def _describe(problem: Any, model: type[BaseModel]) -> str:
         return f"{where}: missing"
     message = str(problem["msg"]).removeprefix("Value error, ")
     found = "" if isinstance(problem["input"], dict) else f", found {problem['input']!r}"
-    return f"{where}: {message}{found}" if where else f"{message}"
+    return f"{where}: {message}{found}" if where else message
 
 
 def _fields_at(model: type[Any], place: tuple[str | int, ...]) -> list[str]:

@@ -151,7 +151,7 @@ class Bone:
         except FluoroposeError as error:
             raise FileFormatError(f"{path}: {error}") from error
         except (OSError, RuntimeError, TypeError, AttributeError, ValueError) as error:  # what h5py raises on damage
-            raise FileFormatError(f"{path}: expected a bone file (HDF5): {error}") from error
+            raise FileFormatError(f"{path}: expected a bone file (HDF5), found another or a damaged one") from error
 
     @classmethod
     def _from_hdf5(cls, path: str | Path, file: h5py.File) -> Bone:

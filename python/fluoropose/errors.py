@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FileFormatError", "FluoroposeError", "InputError", "first_line"]
+__all__ = ["ConfigError", "FileFormatError", "FluoroposeError", "InputError", "first_line"]
 
 
 class FluoroposeError(Exception):
@@ -17,7 +17,15 @@ class FileFormatError(FluoroposeError, ValueError):
     """A file cannot be read, or holds something else than expected; the message names the file and the field."""
 
 
+class ConfigError(FileFormatError, InputError):
+    """A configuration's key does not fit files or other settings; the message begins with the key.
+
+    The command line puts the file's name before it.
+    """
+
+
 def first_line(error: Exception) -> str:
-    """Return what an error says on its first line, or what it is: CUDA's messages are long."""
-    said = str(error).strip().splitlines()
+    """Return what an error says on its first line, or what it is; of the system's errors neither number nor file."""
+    told = error.strerror if isinstance(error, OSError) else None
+    said = (told or str(error)).strip().splitlines()
     return said[0] if said else type(error).__name__

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from fluoropose._checks import finite_array, float_array, positive
 from fluoropose._files import write_text
 from fluoropose.distortion import Distortion
-from fluoropose.errors import FileFormatError, InputError
+from fluoropose.errors import FileFormatError, InputError, first_line
 from fluoropose.geometry import View
 from fluoropose.region import Region
 
@@ -152,7 +152,7 @@ class Rig:
         try:
             document = json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise FileFormatError(f"{path}: expected a rig file (JSON): {error}") from error
+            raise FileFormatError(f"{path}: expected a rig file (JSON): {first_line(error)}") from error
         try:
             _require_fields("the file", document, _HEADER.keys() | {"fluoroscopes"})
             for name, value in _HEADER.items():

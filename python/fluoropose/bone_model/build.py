@@ -12,7 +12,7 @@ import trimesh
 from numpy.typing import NDArray
 from pydantic import Field, FiniteFloat, PositiveFloat, PositiveInt, model_validator
 
-from fluoropose._toml import Config, ConfigPath, read_toml
+from fluoropose._toml import Config, ConfigPath, read_toml, require_inputs
 from fluoropose.bone import Bone
 from fluoropose.bone_model.cut import cut_from_neighbours, in_body
 from fluoropose.bone_model.landmarks import place_landmarks
@@ -196,6 +196,7 @@ def build_model(config: BoneConfig, progress: Callable[[str], None] = lambda ste
     FileFormatError, InputError
         If a file cannot be used, or seeds, labels or landmarks do not fit it.
     """
+    require_inputs(config)
     progress("reading")
     neighbours = None
     if config.ct is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from fluoropose._toml import read_toml
+from fluoropose._toml import read_toml, require_inputs
 from fluoropose.calibration.alignment import Alignment, align
 from fluoropose.calibration.beads import BeadImage, find_beads, measure_bead
 from fluoropose.calibration.config import CalibrationConfig, ViewConfig
@@ -50,6 +50,7 @@ def calibrate_rig(config_path: str | Path, console: Console | None = None) -> Ri
         If a file or field is wrong, or the images do not show what they should; the message names the file.
     """
     config = read_toml(config_path, CalibrationConfig)
+    require_inputs(config)
     show = console or Console(quiet=True)
     tool = None if config.tool is None else AlignmentTool.load(config.tool)
     plates, fields, seen = [], [], []

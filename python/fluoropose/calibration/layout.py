@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 from fluoropose._files import write_text
-from fluoropose.errors import FileFormatError
+from fluoropose.errors import FileFormatError, first_line
 
 __all__ = ["write_config"]
 
@@ -26,7 +26,7 @@ def write_config(folder: str | Path, path: str | Path) -> Path:
         known = f"angle_between_axes_deg = {angle}\n"
         views = [_view(folder, k, distance, diameter) for k, distance in enumerate(distances, 1)]
     except (OSError, ValueError, TypeError) as error:
-        raise FileFormatError(f"{folder / 'nominal.toml'}: cannot be read: {error}") from error
+        raise FileFormatError(f"{folder / 'nominal.toml'}: cannot be read: {first_line(error)}") from error
     except KeyError as error:
         raise FileFormatError(f"{folder / 'nominal.toml'}: {error.args[0]}: missing") from error
     head = f"{known}tool = {_quoted(folder / 'alignment_tool.csv')}\n"

@@ -8,7 +8,7 @@ import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
 
-from fluoropose.errors import FileFormatError
+from fluoropose.errors import FileFormatError, first_line
 from fluoropose.io.frames import open_frames
 from fluoropose.io.stored_frame import Polarity, attenuating
 
@@ -45,7 +45,7 @@ def _picture(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     try:
         picture = np.asarray(iio.imread(path))
     except Exception as error:  # image libraries raise anything
-        raise FileFormatError(f"{path}: cannot be read: {error}") from error
+        raise FileFormatError(f"{path}: cannot be read: {first_line(error)}") from error
     if picture.ndim == 3 and (picture[..., :3] == picture[..., :1]).all():
         picture = picture[..., 0]
     if picture.ndim != 2 or picture.dtype not in (np.uint8, np.uint16):

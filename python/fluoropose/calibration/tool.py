@@ -14,7 +14,7 @@ from scipy.optimize import least_squares, linear_sum_assignment
 from scipy.spatial.transform import Rotation
 
 from fluoropose._checks import finite_array
-from fluoropose.errors import FileFormatError, InputError
+from fluoropose.errors import FileFormatError, InputError, first_line
 from fluoropose.geometry import Pose
 
 __all__ = ["AlignmentTool", "SeenBeads", "ToolSighting", "consistent", "project", "sightings"]
@@ -60,7 +60,7 @@ class AlignmentTool:
                 reader = csv.DictReader(stream)
                 rows = list(reader)
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise FileFormatError(f"{path}: cannot be read: {error}") from error
+            raise FileFormatError(f"{path}: cannot be read: {first_line(error)}") from error
         if tuple(reader.fieldnames or ()) != _COLUMNS:
             found = ", ".join(reader.fieldnames or ()) or "none"
             raise FileFormatError(f"{path}: expected the columns {', '.join(_COLUMNS)}, found {found}")

@@ -18,7 +18,7 @@ from PIL import Image
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels.utils import pixel_array
 
-from fluoropose.errors import FileFormatError, InputError
+from fluoropose.errors import FileFormatError, InputError, first_line
 
 __all__ = ["FrameSource", "frame_range", "open_frames"]
 
@@ -77,7 +77,7 @@ class FrameSource(ABC):
         except FileFormatError:
             raise
         except Exception as error:  # image libraries raise anything, from struct.error to SyntaxError
-            raise FileFormatError(f"{where}: cannot be read: {error}") from error
+            raise FileFormatError(f"{where}: cannot be read: {first_line(error)}") from error
         if pixels.ndim == 3 and pixels.shape[2] == 3 and (pixels == pixels[..., :1]).all():
             pixels = pixels[..., 0]
         if pixels.ndim != 2 or pixels.size == 0:

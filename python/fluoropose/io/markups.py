@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fluoropose._checks import finite_array
 from fluoropose._files import write_text
-from fluoropose.errors import FileFormatError, InputError
+from fluoropose.errors import FileFormatError, InputError, first_line
 
 __all__ = ["Markups", "read_markups", "write_markups"]
 
@@ -42,7 +42,7 @@ def read_markups(path: str | Path) -> Markups:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path}: cannot be read: {error}") from error
+        raise FileFormatError(f"{path}: cannot be read: {first_line(error)}") from error
     if path.name.endswith(".json"):
         system, rows = _from_json(path, text)
     elif path.suffix == ".fcsv":

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluoropose._files import write_text
-from fluoropose.errors import FileFormatError, InputError
+from fluoropose.errors import FileFormatError, InputError, first_line
 from fluoropose.geometry import View
 from fluoropose.rig import Fluoroscope, Rig
 
@@ -88,7 +88,7 @@ def _read_sections(path: Path) -> dict[str, NDArray[np.float64]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path}: expected a MayaCam 2.0 text file: {error}") from error
+        raise FileFormatError(f"{path}: expected a MayaCam 2.0 text file: {first_line(error)}") from error
     rows: dict[str, list[list[float]]] = {}
     for number, line in enumerate((text.strip() for text in lines), start=1):
         if line.lower() in _SHAPES:

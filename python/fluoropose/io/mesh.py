@@ -42,6 +42,8 @@ def read_mesh(path: str | Path) -> trimesh.Trimesh:
     path = Path(path)
     if path.suffix.lower() not in _SUFFIXES:
         raise FileFormatError(f"{path}: expected a mesh with the ending {', '.join(_SUFFIXES)}")
+    if not path.is_file():
+        raise FileFormatError(f"{path}: no such file")
     try:
         loaded: Any = trimesh.load(path, force="mesh", process=True)
     except Exception as error:  # the loaders of the three formats raise whatever they stumble upon

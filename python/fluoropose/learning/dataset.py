@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from fluoropose._checks import whole_positive
+from fluoropose._toml import require_inputs
 from fluoropose.bone import Bone
 from fluoropose.errors import FileFormatError
 from fluoropose.learning.bundle import Owner, RigFacts
@@ -63,6 +64,7 @@ def make_dataset(config: LearningConfig, out: str | Path, workers: int = 1) -> P
     out = Path(out)
     data = config.dataset
     whole_positive("workers", workers)
+    require_inputs(config)
     bone, rig, neighbours = load_parts(data)
     recipe = _recipe(config, (bone, *neighbours))
     if _is_finished(out, recipe):
@@ -251,7 +253,8 @@ def _open(path: Path, mode: str) -> h5py.File:
     try:
         file = h5py.File(path, mode)
     except OSError as error:
-        raise FileFormatError(f"{path}: expected a set of radiographs (HDF5): {error}") from error
+        there = "another or a damaged file" if path.exists() else "none; fluoropose dataset makes them"
+        raise FileFormatError(f"{path}: expected a set of radiographs (HDF5), found {there}") from error
     if file.attrs.get("format") != _FORMAT or file.attrs.get("version") != _VERSION:
         found = file.attrs.get("format"), file.attrs.get("version")
         file.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from fluoropose.errors import FileFormatError, FluoroposeError, InputError
+from fluoropose.errors import FileFormatError, FluoroposeError, InputError, first_line
 from fluoropose.evaluation import PoseErrors, align_worlds, pose_errors
 from fluoropose.geometry import Pose
 from fluoropose.registration.poses_file import read_poses
@@ -117,7 +117,7 @@ def read_reference(path: str | Path) -> dict[int, Pose]:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path}: expected a CSV of reference poses: {error}") from error
+        raise FileFormatError(f"{path}: expected a CSV of reference poses: {first_line(error)}") from error
     if lines and lines[0].startswith("#"):
         return {row.frame: row.world_from_bone for row in read_poses(path) if row.world_from_bone is not None}
     reader = csv.reader(lines)

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluoropose._files import write_text
-from fluoropose._toml import Config, ConfigPath
+from fluoropose._toml import Config, ConfigPath, OutputPath, require_inputs
 from fluoropose.bone import Bone
-from fluoropose.errors import FileFormatError, InputError
+from fluoropose.errors import ConfigError, InputError
 from fluoropose.geometry import Pose
 from fluoropose.joint import Joint, JointMotion, Side, anatomical_frame
 from fluoropose.registration.poses_file import PoseRow
@@ -66,7 +66,7 @@ class JointConfig(Config):
     """
 
     side: Side
-    out: ConfigPath
+    out: OutputPath
     proximal: SegmentConfig
     distal: SegmentConfig
 
@@ -95,7 +95,8 @@ class JointRow:
 
 
 def joint_of(config: JointConfig) -> Joint:
-    """Define the joint by its bones' points; raises FileFormatError or InputError where a point does not exist."""
+    """Define the joint by its bones' points; raises ConfigError where a file or a point does not exist."""
+    require_inputs(config)
     frames = [_frame(name, getattr(config, name)) for name in ("proximal", "distal")]
     return Joint(frames[0], frames[1], config.side)
 
@@ -147,7 +148,7 @@ def _frame(name: str, segment: SegmentConfig) -> Pose:
     try:
         return anatomical_frame(*points)
     except InputError as error:
-        raise InputError(f"{name}: {error}") from error
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def _point(where: str, given: Point, bone: Bone) -> NDArray[np.float64]:
@@ -156,7 +157,7 @@ def _point(where: str, given: Point, bone: Bone) -> NDArray[np.float64]:
     names = (given,) if isinstance(given, str) else given
     unknown = [name for name in names if name not in bone.landmark_names]
     if unknown:
-        raise FileFormatError(
+        raise ConfigError(
             f"{where}: expected landmarks of {bone.name!r} ({', '.join(bone.landmark_names)}), found {unknown[0]!r}"
         )
     return np.asarray(bone.landmarks_mm[[bone.landmark_names.index(str(name)) for name in names]].mean(axis=0))

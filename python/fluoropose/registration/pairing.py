@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fluoropose.errors import FileFormatError
+from fluoropose.errors import ConfigError
 from fluoropose.io.frames import FrameSource
 
 __all__ = ["frame_numbers", "paired"]
@@ -23,7 +23,7 @@ def paired(sources: Sequence[FrameSource]) -> tuple[FrameSource, ...]:
 
     Raises
     ------
-    FileFormatError
+    ConfigError
         If frames without numbers are not as many in every view, or the views have no number in common.
     """
     numbers = [frame_numbers([source.name(i) for i in range(len(source))], named=source.named) for source in sources]
@@ -33,10 +33,10 @@ def paired(sources: Sequence[FrameSource]) -> tuple[FrameSource, ...]:
         return tuple(sources)
     found = ", ".join(f"{len(source)} in {source.path}" for source in sources)
     if len(known) < len(numbers):
-        raise FileFormatError(f"frames: expected the same number of frames in every view, found {found}")
+        raise ConfigError(f"frames: expected the same number of frames in every view, found {found}")
     if not set.intersection(*(set(one) for one in known)):
         spans = ", ".join(f"{one[0]} to {one[-1]} in {s.path}" for s, one in zip(sources, known, strict=True))
-        raise FileFormatError(f"frames: expected frames of the same numbers in every view, found {spans}")
+        raise ConfigError(f"frames: expected frames of the same numbers in every view, found {spans}")
     every = sorted(set().union(*known))
     names = {number: source.name(i) for source, one in zip(sources, known, strict=True) for i, number in enumerate(one)}
     return tuple(
@@ -79,5 +79,5 @@ class _Gappy(FrameSource):
     def _pixels(self, index: int) -> NDArray[Any]:
         place = self._places[index]
         if place is None:
-            raise FileFormatError(f"{self.path}: frame {self._names[index]} is missing")
+            raise ConfigError(f"{self.path}: frame {self._names[index]} is missing")
         return self._source.read(place)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fluoropose._checks import finite_array
 from fluoropose._files import write_text
-from fluoropose.errors import FileFormatError, FluoroposeError, InputError
+from fluoropose.errors import FileFormatError, FluoroposeError, InputError, first_line
 from fluoropose.geometry import Pose
 from fluoropose.registration.registration import Registration, Status
 
@@ -143,7 +143,7 @@ def read_poses(path: str | Path) -> list[PoseRow]:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path}: expected a poses file (CSV text): {error}") from error
+        raise FileFormatError(f"{path}: expected a poses file (CSV text): {first_line(error)}") from error
     if not lines or not lines[0].startswith(_PREFIX):
         raise FileFormatError(f"{path}: line 1: expected '{_PREFIX}2', found {lines[0] if lines else 'nothing'!r}")
     version = lines[0][len(_PREFIX) :].split(";")[0].strip()

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluoropose._files import write_text
+from fluoropose._toml import require_inputs
 from fluoropose.bone import Bone
 from fluoropose.drr import device_beside
-from fluoropose.errors import FileFormatError, InputError
+from fluoropose.errors import ConfigError, FileFormatError, InputError
 from fluoropose.geometry import Pose
 from fluoropose.io.frames import frame_range
 from fluoropose.io.stored_frame import attenuating, why_unusable
@@ -124,6 +125,7 @@ def register_trial(
 
 
 def _open(trial: Trial, device: str) -> _Inputs:
+    require_inputs(trial)
     rig, bone, bundle = Rig.load(trial.rig), Bone.load(trial.bone), Bundle.load(trial.bundle, device)
     if any(rig.offsets_s):
         apart = max(map(abs, rig.offsets_s))
@@ -133,7 +135,7 @@ def _open(trial: Trial, device: str) -> _Inputs:
             stacklevel=3,
         )
     if len(trial.frames) != len(rig.fluoroscopes):
-        raise FileFormatError(
+        raise ConfigError(
             f"frames: expected one source of frames for each of the {len(rig.fluoroscopes)} views of {trial.rig}, "
             f"found {len(trial.frames)}"
         )

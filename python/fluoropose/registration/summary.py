@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fluoropose import __version__
 from fluoropose._files import write_text
-from fluoropose.errors import FileFormatError, InputError
+from fluoropose.errors import FileFormatError, InputError, first_line
 from fluoropose.evaluation import PoseErrors
 
 __all__ = ["Environment", "Statistics", "SuccessRate", "Summary", "summarise"]
@@ -134,7 +134,7 @@ class Summary(_Model):
         try:
             return cls.model_validate_json(Path(path).read_bytes())
         except OSError as error:
-            raise FileFormatError(f"{path}: expected a summary file: {error}") from error
+            raise FileFormatError(f"{path}: expected a summary file: {first_line(error)}") from error
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"])) or "document"

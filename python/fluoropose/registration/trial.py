@@ -10,8 +10,8 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from fluoropose._toml import Config, ConfigPath, read_toml
-from fluoropose.errors import FileFormatError
+from fluoropose._toml import Config, ConfigPath, OutputPath, read_toml
+from fluoropose.errors import FileFormatError, first_line
 from fluoropose.io.frames import FrameSource, open_frames
 from fluoropose.io.stored_frame import Polarity
 from fluoropose.registration.pairing import frame_numbers, paired
@@ -91,7 +91,7 @@ class Trial(Config):
     bone: ConfigPath
     bundle: ConfigPath
     frames: tuple[ConfigPath, ...] = Field(min_length=1)
-    out: ConfigPath
+    out: OutputPath
     times: ConfigPath | None = None
     frame_rate_hz: PositiveFloat | None = None
     polarity: Polarity = "bright_air"
@@ -181,7 +181,7 @@ def read_times(path: Path, names: list[str]) -> tuple[float, ...]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FileFormatError(f"{path}: cannot be read: {error}") from error
+        raise FileFormatError(f"{path}: cannot be read: {first_line(error)}") from error
     if not rows or not {"frame", "time_s"} <= set(rows[0]):
         raise FileFormatError(f"{path}: expected rows with the columns frame, time_s")
     try:

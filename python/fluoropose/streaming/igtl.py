@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fluoropose.errors import InputError
+from fluoropose.errors import InputError, first_line
 from fluoropose.streaming.endpoint import Token
 
 __all__ = ["Clients", "MalformedError", "received", "tracking_data"]
@@ -102,7 +102,7 @@ class Clients:
         try:
             self._listening = socket.create_server((host, port))
         except (OSError, OverflowError) as error:
-            raise InputError(f"igtl: cannot listen at {host}:{port}: {error}") from error
+            raise InputError(f"igtl: cannot listen at {host}:{port}: {first_line(error)}") from error
         self.port = int(self._listening.getsockname()[1])
         self.name = f"igtl:{host}:{self.port}"
         self.refused = self.disconnected = 0

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluoropose._files import atomic_path
-from fluoropose.errors import FileFormatError, InputError
+from fluoropose.errors import FileFormatError, InputError, first_line
 
 __all__ = ["VERSION", "Mapped", "create", "padded"]
 
@@ -53,7 +53,7 @@ class Mapped:
         except (OSError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
-            raise FileFormatError(f"{path}: expected {what}: {error}") from error
+            raise FileFormatError(f"{path}: expected {what}: {first_line(error)}") from error
         if len(self.map) < header.itemsize or self.map[: len(magic)] != magic:
             raise FileFormatError(f"{path}: expected {what}, which begins with {magic.decode()}")
         self.header = np.ndarray((), header, self.map)

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from fluoropose._files import atomic_path
-from fluoropose.errors import FileFormatError
+from fluoropose.errors import FileFormatError, first_line
 from fluoropose.learning.bundle.manifest import (
     NETWORKS,
     LandmarkFacts,
@@ -129,7 +129,7 @@ def read_archive(path: Path) -> tuple[Manifest, dict[NetworkName, bytes]]:
         field = ".".join(str(part) for part in first["loc"])
         raise FileFormatError(f"{path}: {_MANIFEST}: {field}: {first['msg']}") from error
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise FileFormatError(f"{path}: expected a zip of {_MANIFEST} and networks: {error}") from error
+        raise FileFormatError(f"{path}: expected a zip of {_MANIFEST} and networks: {first_line(error)}") from error
     for name, facts in manifest.networks.named().items():
         found = hashlib.sha256(weights[name]).hexdigest()
         if found != facts.sha256:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import l1_loss
 
+from fluoropose._toml import require_inputs
 from fluoropose.errors import FileFormatError
 from fluoropose.learning.bundle import Bundle, Owner, StyleFacts, StyleNetwork, add_networks
 from fluoropose.learning.training.batches import Batches
@@ -47,6 +48,7 @@ def distil_style(config: TranslationConfig, bundle: str | Path, work_dir: str | 
         raise FileFormatError(
             f'{bundle}: expected a network "translate" to learn from; fluoropose train style makes it'
         )
+    require_inputs(config)
     xrays, radiographs = load_domains(config)
     size, preprocessing = radiographs.config.dataset.size, radiographs.config.preprocessing
     if (teacher.facts.size, teacher.facts.preprocessing) != (size, preprocessing):

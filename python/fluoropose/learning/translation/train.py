@@ -6,6 +6,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 
+from fluoropose._toml import require_inputs
 from fluoropose.learning.bundle import NetworkName, require_room
 from fluoropose.learning.training.fit import Recipe, fit
 from fluoropose.learning.translation.config import TranslationConfig
@@ -39,6 +40,7 @@ def train_style(config: TranslationConfig, out: str | Path, work_dir: str | Path
     """
     out = Path(out)
     work = Path(work_dir) if work_dir is not None else out.with_name(out.name + ".work") / "style"
+    require_inputs(config)
     xrays, radiographs = load_domains(config)
     made = radiographs.config
     replaced: set[NetworkName] = {"translate", "untranslate", "translate_small"}

@@ -29,6 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fluoropose import __version__
 from fluoropose._files import atomic_path, write_text
+from fluoropose._toml import require_inputs
 from fluoropose.bone import Bone
 from fluoropose.errors import FileFormatError
 from fluoropose.joint import JointMotion
@@ -110,6 +111,7 @@ def write_simulation(config: SimulationConfig, out: str | Path, console: Console
         If a file cannot be used, or a trial in the folder was made from another configuration.
     """
     out = Path(out)
+    require_inputs(config)
     rig, style = Rig.load(config.rig), config.read_style()
     recipes = {trial.name: _recipe(config, trial, style) for trial in config.trials}
     for name, recipe in recipes.items():
