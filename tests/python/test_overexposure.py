@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
 from fluoropose.drr import Renderer
-from fluoropose.refinement import FixedView, Refiner
+from fluoropose.refinement import FixedView, Refiner, fixed_view
 from fluoropose.rig import Fluoroscope, Rig
 from test_refinement import SIDE, TRUTH, Image, error, implant, off, rig
 
@@ -41,18 +39,30 @@ def test_edges_before_an_overexposed_field_do_not_pull(monkeypatch: pytest.Monke
     assert shift < 0.5 < 0.7 < shift_with_all
 
 
+def test_white_is_found_in_the_field_alone() -> None:
+    scope = plain().fluoroscopes[0]
+    frame = np.full((SIDE, SIDE), 0.3, np.float32)
+    frame[150:160, 150:160] = 0
+    frame[170, 170] = 0.01
+    aside = TRUTH.apply(implant().vertices)
+    white = fixed_view(scope, frame, aside, 128).white
+    assert white is not None
+    assert 0 < white.mean() < 0.05
+    frame[150:160, 150:160] = 0.3
+    assert fixed_view(scope, frame, aside, 128).white is None
+
+
 def test_only_what_lies_beside_white_is_left_out() -> None:
     view = rig().fluoroscopes[0].view.resized((64, 64))
-    image = np.full((64, 64), 0.3, np.float32)
-    image[:10, :10] = -np.log(1.3)
-    image[40, 40] = -np.log(1.29)
-    lit = np.ones_like(image)
-    window = FixedView(view, image, lit)
+    image, lit = np.full((64, 64), 0.3, np.float32), np.ones((64, 64), np.float32)
+    white = np.zeros((64, 64), bool)
+    white[:10, :10] = True
+    window = FixedView(view, image, lit, white)
     left = window.exposed().weights
     assert not left[:13, :10].any()
     assert left[13:].all()
     assert left[:, 13:].all()
-    # Beyond the field nothing is white; where most is, all of it must do.
-    assert replace(window, weights=(image > 0).astype(np.float32)).exposed().weights[13:, 13:].any()
-    image[:, :32] = -np.log(1.3)
-    assert window.exposed() is window
+    white[:, :32] = True
+    assert window.exposed() is window  # where most is white, all of it must do
+    plain_window = FixedView(view, image, lit)
+    assert plain_window.exposed() is plain_window

@@ -19,7 +19,7 @@ _LIT_SHARE = 0.97  # of the field's radius: its rim is blurred and shaded
 # Share of full scale added before the logarithm. The deeper a shadow, the less its grey says; and a logarithm without
 # such a floor moves the blurred edges of metal inwards.
 _FLOOR = 0.3
-# Attenuation: what is brighter has met the end of the range. Where the range just suffices, noise would show.
+# Attenuation: less of it has met the end of the camera's range. Where the range just suffices, noise would show.
 _WHITE = -float(np.log(1 + _FLOOR - 0.002))
 _BESIDE_PX = 3  # that blur carries the light of the open field
 _LEAST_EXPOSED = 0.5  # share of a window that must be left
@@ -38,11 +38,14 @@ class FixedView:
         (h, w) attenuation, -log of the signal: dimensionless, up to a constant.
     weights
         (h, w) 0 to 1, how much of each pixel carries signal: none beyond the frame and its field.
+    white
+        (h, w) where the frame is overexposed; None where it is nowhere.
     """
 
     view: View
     image: NDArray[np.float32]
     weights: NDArray[np.float32]
+    white: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         size = (self.view.height, self.view.width)
@@ -57,14 +60,15 @@ class FixedView:
         There only the dark end of an edge's blur shows, and it lies within what casts the shadow: the femoral component
         of a simulated knee, before open air, stood 0.53 mm beside its place, and stands 0.13 mm beside it.
         """
-        white = ((self.image < _WHITE) & (self.weights > 0)).astype(np.uint8)
+        if self.white is None:
+            return self
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _BESIDE_PX + 1, 2 * _BESIDE_PX + 1))
-        weights = np.where(cv2.dilate(white, disc) > 0, np.float32(0), self.weights)
+        weights = np.where(cv2.dilate(self.white.astype(np.uint8), disc) > 0, np.float32(0), self.weights)
         enough = weights.sum() >= _LEAST_EXPOSED * self.weights.sum()
         return FixedView(self.view, self.image, weights) if enough else self
 
     def halved(self) -> FixedView:
-        """Return the same window with half as many pixels a side, each the mean of four."""
+        """Return the same window with half as many pixels a side, each the mean of four; of white it knows nothing."""
         height, width = self.image.shape
         if height % 2 or width % 2:
             raise InputError(f"image: expected even sides to halve, found {self.image.shape}")
@@ -122,7 +126,9 @@ def fixed_view(
     if field is not None:
         inside &= (u - field.u) ** 2 + (v - field.v) ** 2 <= (_LIT_SHARE * field.radius) ** 2
     lit = _means(np.asarray(inside, dtype=np.float32), (size, size))
-    return FixedView(window, _means(samples, (size, size)), np.floor(lit + np.float32(1e-3)))
+    image, weights = _means(samples, (size, size)), np.floor(lit + np.float32(1e-3))
+    white = (image < _WHITE) & (weights > 0)
+    return FixedView(window, image, weights, white if white.any() else None)
 
 
 def _attenuation(
