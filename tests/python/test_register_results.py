@@ -287,3 +287,25 @@ def test_registered_poses_go_to_files_of_other_programs(lab: Laboratory, tmp_pat
     refused = runner.invoke(app, ["export", str(toml), str(tmp_path / "w.c3d"), str(tmp_path / "w.xyz")])
     assert refused.exit_code == 2
     assert not any(file.name.startswith(".partial") for file in tmp_path.iterdir())
+
+
+def test_a_reference_in_another_frame_of_the_bone_is_warned_of(lab: Laboratory, tmp_path: Path) -> None:
+    trial = lab.trial(tmp_path / "out")
+    register_trial(trial, "0:4")
+    ct = replace(lab.bone, bone_from_source=Pose.exp([0, 0, 0.02], [1.5, 0, -1.0]))
+    ct.save(tmp_path / "bone.h5")
+    rows = [
+        PoseRow(k, 0.0, Status.OK, world_from_bone=pose * ct.bone_from_source, source="manual")
+        for k, pose in enumerate(lab.truth)
+    ]
+    write_poses(tmp_path / "ct.csv", rows)
+    measured = trial.model_copy(update={"bone": tmp_path / "bone.h5"})
+    with pytest.warns(
+        UserWarning, match=r"ct\.csv: [\d.]+ mm from the poses found, 0\.0\d+ mm if .*: try with --source"
+    ):
+        compare_trial(measured, tmp_path / "ct.csv")
+    compare_trial(measured, tmp_path / "ct.csv", source_frame=True)  # no warning, or it would be an error here
+    own = [replace(row, world_from_bone=lab.truth[row.frame]) for row in rows]
+    write_poses(tmp_path / "own.csv", own)
+    with pytest.warns(UserWarning, match=r"own\.csv: .* if it moves the bone by its own frame: try without"):
+        compare_trial(measured, tmp_path / "own.csv", source_frame=True)

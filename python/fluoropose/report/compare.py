@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from fluoropose.rig import Rig
 from fluoropose.silhouette import field_mask, silhouette
 
 __all__ = ["compare_trial", "overlap"]
+
+_LIKELIER, _NOTICED_MM = 2.0, 0.5  # a reference in the wrong frame of the bone is further off than this
 
 
 def compare_trial(
@@ -61,17 +64,22 @@ def compare_trial(
     if not (trial.out / "poses.csv").exists():
         raise FileFormatError(f"{trial.out / 'poses.csv'}: not there yet; register the trial first")
     bone, rig = Bone.load(trial.bone), Rig.load(trial.rig)
-    bone_from_reference_bone = bone.bone_from_source if source_frame else Pose.identity()
-    result = evaluate(
-        trial.out / "poses.csv",
-        reference_path,
-        landmarks_mm=bone.landmarks_mm,
-        bone_from_reference_bone=bone_from_reference_bone,
-        world_from_reference=world_from_reference,
-        align=align,
-        success_deg=success_deg,
-        success_mm=success_mm,
+    frames = (Pose.identity(), bone.bone_from_source)  # of the reference's bone: the bone's own, or the source's
+    bone_from_reference_bone = frames[source_frame]
+    result, other = (
+        evaluate(
+            trial.out / "poses.csv",
+            reference_path,
+            landmarks_mm=bone.landmarks_mm,
+            bone_from_reference_bone=frame,
+            world_from_reference=world_from_reference,
+            align=align,
+            success_deg=success_deg,
+            success_mm=success_mm,
+        )
+        for frame in (bone_from_reference_bone, frames[not source_frame])
     )
+    _warn_of_frame(reference_path, result.summary, other.summary, source_frame=source_frame)
     rows = read_poses(trial.out / "poses.csv")
     stored = read_reference(reference_path)
     truth = {
@@ -92,6 +100,20 @@ def compare_trial(
     )
     write_report(trial.out / "report.html", trial, rows, summary, truth)
     return summary
+
+
+def _warn_of_frame(reference: Path, asked: Summary, other: Summary, *, source_frame: bool) -> None:
+    """Warn where the reference seems to move another frame of the bone than it is said to."""
+    if asked.mtre_mm is None or other.mtre_mm is None:
+        return
+    off, instead = asked.mtre_mm.median, other.mtre_mm.median
+    if off > _LIKELIER * instead and off - instead > _NOTICED_MM:
+        advice = ("with", "the frame of what it was made from") if not source_frame else ("without", "its own frame")
+        warnings.warn(
+            f"{reference}: {off:.2g} mm from the poses found, {instead:.2g} mm if it moves the bone by {advice[1]}: "
+            f"try {advice[0]} --source-frame (source_frame)",
+            stacklevel=3,
+        )
 
 
 def overlap(rig: Rig, bone: Bone, found: Pose, right: Pose) -> float:
