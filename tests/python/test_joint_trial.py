@@ -158,7 +158,7 @@ def test_both_bones_are_followed_and_one_may_be_lost(monkeypatch: pytest.MonkeyP
     tibia = KnowingNetwork(bone, rig, noise_px=0.2, seen=femur.seen)
     monkeypatch.setattr(sight_module, "crop_frame", femur.crop)
     joint = Joint(Pose.identity(), Pose.identity(), "right")
-    follower = JointTracker(Tracker(bone, rig, femur), Tracker(bone, rig, tibia), joint)  # type: ignore[arg-type]
+    follower = JointTracker(Tracker(bone, rig, femur, proven=False), Tracker(bone, rig, tibia, proven=False), joint)  # type: ignore[arg-type]
     for k in range(12):
         femur.truth = TRUTH
         tibia.truth = TRUTH * Pose.exp([-np.radians(2.0 * k), 0, 0], [0, 0, 0])
@@ -179,6 +179,8 @@ def test_both_bones_are_followed_and_one_may_be_lost(monkeypatch: pytest.MonkeyP
 
 
 def test_trackers_of_two_rigs_make_no_joint() -> None:
-    trackers = [Tracker(n.bone, n.rig, n) for n in (KnowingNetwork(make_bone(), make_rig()) for _ in range(2))]  # type: ignore[arg-type]
+    trackers = [
+        Tracker(n.bone, n.rig, n, proven=False) for n in (KnowingNetwork(make_bone(), make_rig()) for _ in range(2))
+    ]  # type: ignore[arg-type]
     with pytest.raises(InputError, match="distal: expected a tracker of the proximal tracker's rig"):
         JointTracker(*trackers, Joint(Pose.identity(), Pose.identity(), "left"))

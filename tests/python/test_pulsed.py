@@ -41,7 +41,7 @@ def errors(monkeypatch: pytest.MonkeyPatch, stated_s: float, fired_s: float) -> 
     """Errors (pairs, 2) in degrees and mm where view 2 fires so much later and the rig states so much."""
     network = KnowingNetwork(make_bone(), pulsed(make_rig(), stated_s), noise_px=0.1)
     monkeypatch.setattr(sight, "crop_frame", network.crop)
-    follower, found = Tracker(network.bone, network.rig, network), []  # type: ignore[arg-type]
+    follower, found = Tracker(network.bone, network.rig, network, proven=False), []  # type: ignore[arg-type]
     for k in range(90):
         network.truth, network.later = fast(k / RATE), fast(k / RATE + fired_s)
         tracked = follower.push(FRAME, FRAME, k / RATE)

@@ -13,7 +13,7 @@ from fluoropose._checks import positive
 from fluoropose.bone import Bone
 from fluoropose.drr import Device
 from fluoropose.errors import InputError
-from fluoropose.refinement import LevenbergMarquardt, Refiner, Schedule, Starts
+from fluoropose.refinement import LevenbergMarquardt, MovingBone, Refiner, Schedule, Starts
 from fluoropose.registration.registration import Registration
 from fluoropose.registration.trial import Checks
 from fluoropose.rig import Rig
@@ -58,6 +58,11 @@ class Closer:
             )
             self._refiners[side], moving = refiner, refiner.moving
         self._took_ms = dict.fromkeys(self._refiners, 0.0)
+
+    @property
+    def moving(self) -> MovingBone:
+        """What is rendered."""
+        return next(iter(self._refiners.values())).moving
 
     @property
     def problem(self) -> str:

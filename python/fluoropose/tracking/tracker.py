@@ -24,6 +24,7 @@ from fluoropose.rig import Rig
 from fluoropose.silhouette import field_mask
 from fluoropose.tracking.closer import Closer
 from fluoropose.tracking.kalman import Belief, Motion
+from fluoropose.tracking.proof import Proof
 from fluoropose.tracking.pulsed import at_one_moment
 from fluoropose.tracking.tracked import Clock, Phase, Tracked
 
@@ -96,6 +97,9 @@ class Tracker:
     refine_ms
         Time that a pair may take to have its measured pose refined by the images, at the scale that this allows (see
         `Closer`), where the bundle runs. None: it is not refined.
+    proven
+        Whether a bone that was searched for in the whole field is followed only where the images bear its pose out, see
+        `Proof`. That takes some 20 ms when a track begins.
 
     Raises
     ------
@@ -114,6 +118,7 @@ class Tracker:
     segmenter: SegmentNetwork | None = None
     translator: StyleNetwork | None = None
     refine_ms: float | None = None
+    proven: bool = True
 
     def __post_init__(self) -> None:
         if len(self.rig.fluoroscopes) != 2:
@@ -134,12 +139,14 @@ class Tracker:
         self._fields = [field[::every, ::every] for field, every in zip(fields, self._every, strict=True)]
         self._floor = _floor(self.limits.floor_deg, self.limits.floor_mm)
         self._refined_floor = _floor(self.limits.refined_floor_deg, self.limits.refined_floor_mm)
-        self._closer = None if self.refine_ms is None else self._made_closer(self.refine_ms)
-        self.forget()
-
-    def _made_closer(self, refine_ms: float) -> Closer:
         device = device_beside(self.bundle.device.type)
-        return Closer(self.rig, self.bone, refine_ms, self.checks, device)
+        self._closer = self._proof = None
+        if self.refine_ms is not None:
+            self._closer = Closer(self.rig, self.bone, self.refine_ms, self.checks, device)
+        if self.proven:
+            moving = None if self._closer is None else self._closer.moving
+            self._proof = Proof(self.rig, self.bone, self.checks, moving, device)
+        self.forget()
 
     def warm_up(self) -> None:
         """Run the networks on noise; their first calls take longer, being compiled for the shapes they meet."""
@@ -151,8 +158,9 @@ class Tracker:
     @property
     def problems(self) -> tuple[str, ...]:
         """What went wrong with the machine, and how it goes on."""
-        problems = self._registrar.sight.problem, "" if self._closer is None else self._closer.problem
-        return tuple(problem for problem in problems if problem)
+        images = (one for one in (self._closer, self._proof) if one is not None)
+        problems = (self._registrar.sight.problem, *(one.problem for one in images))
+        return tuple(dict.fromkeys(problem for problem in problems if problem))
 
     def forget(self) -> None:
         """Give the track up; the next pair is searched for in the whole field."""
@@ -296,6 +304,7 @@ class Tracker:
     def _searched(self, time_s: float, frames: Frames, clock: Clock) -> Tracked:
         self.forget()
         (found,) = self._registrar.register([frames])
+        found = self._proved(found, frames)
         clock.lap("search")
         if found.world_from_bone is None or found.covariance is None:
             return self._without(time_s, None, found, float("nan"), clock)
@@ -303,6 +312,13 @@ class Tracker:
         noise = found.covariance + self._floor + max(map(abs, self.rig.offsets_s)) ** 2 * self.motion.start
         belief = Belief.first(time_s, found.world_from_bone, noise, self.motion)
         return self._with(belief, found, float("nan"), Phase.ACQUIRED, clock)
+
+    def _proved(self, found: Registration, frames: Frames) -> Registration:
+        """Return what was found, failed where the images do not bear it out."""
+        if self._proof is None or found.world_from_bone is None:
+            return found
+        objection = self._proof.objection([frame[:, :] for frame in frames], found.world_from_bone)
+        return _failed(found, objection) if objection else found
 
     def _with(self, belief: Belief, found: Registration, distance: float, phase: Phase, clock: Clock) -> Tracked:
         self._belief, self._seen_s = belief, belief.time_s
