@@ -180,7 +180,7 @@ def refine(
     optimiser = LevenbergMarquardt() if optimiser is None else optimiser
     schedule, starts = schedule or Schedule(), starts or Starts()
     poses, kept, levels, tones = starts.around(start), starts.kept, [], None
-    pyramid = _pyramid(fixed, schedule)
+    pyramid = _pyramid(fixed, schedule, bone.opaque)
     for number, views in enumerate(pyramid):
         last = views is pyramid[-1]
         objective = Objective(bone, views, metric, poses, schedule.reach_px, tones, finer_follows=not last)
@@ -217,12 +217,15 @@ def _apart(outcomes: Sequence[Outcome], objective: Objective) -> list[Pose]:
     return [poses[n] for n in kept]
 
 
-def _pyramid(fixed: Sequence[FixedView], schedule: Schedule) -> list[list[FixedView]]:
-    """Return the windows from coarse to fine; all but the finest need all of the outline to lead there."""
+def _pyramid(fixed: Sequence[FixedView], schedule: Schedule, opaque: bool) -> list[list[FixedView]]:
+    """Return the windows from coarse to fine; all but the finest need all of the outline to lead there.
+
+    So do those of bone: its edges rise slowly, and the laboratory's skull was 0.06 mm worse off without the outer ones.
+    """
     levels = [list(fixed)]
     smallest = min(min(one.image.shape) for one in fixed)
     while len(levels) < schedule.levels and smallest // 2 ** len(levels) >= schedule.coarsest_px:
         levels.append([one.halved() for one in levels[-1]])
     # Where little can be halved, something must be left to look at.
     finest, *coarser = levels[min(schedule.skipped, len(levels) - 1) :]
-    return [*coarser[::-1], [one.exposed() for one in finest]]
+    return [*coarser[::-1], [one.exposed() for one in finest] if opaque else finest]
