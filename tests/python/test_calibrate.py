@@ -11,8 +11,12 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from matplotlib.patches import Polygon
+from matplotlib.quiver import QuiverKey
 
 from fluoropose.calibration import calibrate, calibrate_rig, write_config
+from fluoropose.calibration.calibrate_rig import RigCalibration
+from fluoropose.calibration.report import _figure
 from fluoropose.errors import FileFormatError, FluoroposeError
 from fluoropose.rig import Rig
 from fluoropose.simulate.folder import write_calibration
@@ -70,6 +74,7 @@ def test_a_simulated_laboratory_is_calibrated(
     picture = iio.imread(tmp_path / "out" / "rig_report.png")
     assert picture.shape[0] > 500
     assert np.ptp(picture) > 100
+    _drawn_to_scale(found)
     printed = capsys.readouterr().out
     assert "leave-out error" in printed
     assert "rig.json" in printed
@@ -184,3 +189,13 @@ def test_a_folder_without_nominal_facts_is_refused(tmp_path: Path, text: str | N
         (tmp_path / "nominal.toml").write_text(text, encoding="utf-8")
     with pytest.raises(FileFormatError, match=named):
         write_config(tmp_path, tmp_path / "out.toml")
+
+
+def _drawn_to_scale(found: RigCalibration) -> None:
+    """Check that the arrows have a key, and that both histograms of a view count in the same bins."""
+    axes = _figure(found).axes
+    for arrows, histogram, plate in zip(axes[:2], axes[2:], found.plates, strict=True):
+        (key,) = [one for one in arrows.get_children() if isinstance(one, QuiverKey)]
+        assert key.text.get_text() == f"{3 * plate.leave_out_rms_px:.2g} px"
+        left_out, fit = (np.unique(one.get_xy()[:, 0]) for one in histogram.patches if isinstance(one, Polygon))
+        np.testing.assert_array_equal(left_out, fit)

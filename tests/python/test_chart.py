@@ -49,3 +49,9 @@ def test_ticks_are_round_increasing_and_inside(low: float, span: float, about: i
     assert 1 <= len(found) <= about + 1
     assert all(low - 1e-6 * span <= t <= low + span * (1 + 1e-6) for t in found)
     assert all(b > a for a, b in pairwise(found))
+
+
+def test_counts_have_whole_ticks_and_tooltips() -> None:
+    svg = ET.fromstring(line_chart(np.arange(3.0, 5.0), [Series(np.array([31.0, 30.0]))], "", ["a", "b"], x_unit=""))
+    assert [text.text for text in svg.findall("text")] == ["30", "31", "3", "4"]
+    assert [circle.findtext("title") for circle in svg.findall("circle")] == ["a: 31 ", "b: 30 "]

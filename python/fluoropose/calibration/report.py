@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from rich.table import Table
 
 from fluoropose._files import atomic_path, write_text
@@ -20,6 +21,7 @@ from fluoropose.calibration.plate import PlateCalibration
 __all__ = ["notes", "report_document", "summary_table", "write_picture", "write_report"]
 
 _FORMAT = "fluoropose-calibration-report"
+_TYPICAL_DRAWN = 1 / 64  # of the picture's width: the arrow of a typical residual
 
 
 def write_report(calibration: RigCalibration, path: Path) -> None:
@@ -124,24 +126,36 @@ def summary_table(calibration: RigCalibration) -> Table:
 
 def write_picture(calibration: RigCalibration, path: Path) -> None:
     """Write a PNG with each view's leave-out residuals as arrows and as a histogram."""
+    with atomic_path(path) as temporary:
+        _figure(calibration).savefig(temporary, dpi=110)
+
+
+def _figure(calibration: RigCalibration) -> Figure:
     views = len(calibration.plates)
-    figure = Figure(figsize=(5.5 * views, 9), layout="constrained")
+    figure = Figure(figsize=(5.8 * views, 9), layout=ConstrainedLayoutEngine(wspace=0.05))
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, views, squeeze=False, height_ratios=[2, 1])
     for k, (config, plate) in enumerate(zip(calibration.config.views, calibration.plates, strict=True)):
         _arrows(axes[0, k], plate, config.name)
         _histogram(axes[1, k], plate)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    return figure
 
 
 def _arrows(axes: Axes, plate: PlateCalibration, name: str) -> None:
     typical = max(plate.leave_out_rms_px, 1e-6)
     u, v = plate.recorded_px.T
-    axes.quiver(u, v, *plate.leave_out_px.T, angles="xy", scale_units="xy", scale=typical / 12, width=0.002)
+    arrows = axes.quiver(
+        u,
+        v,
+        *plate.leave_out_px.T,
+        angles="xy",
+        scale_units="xy",
+        scale=typical / (_TYPICAL_DRAWN * plate.size_px[0]),
+        width=0.002,
+    )
+    axes.quiverkey(arrows, 0.86, 1.03, 3 * typical, f"{3 * typical:.2g} px", labelpos="E", color="C3")
     axes.set(
-        title=f"{name}: leave-out residuals, 12 px drawn = {typical:.3f} px\n"
-        f"{len(plate.index)} beads, order {plate.distortion.order}",
+        title=f"{name}: leave-out residuals\n{len(plate.index)} beads, order {plate.distortion.order}",
         xlim=(0, plate.size_px[0]),
         ylim=(plate.size_px[1], 0),
         aspect="equal",
@@ -151,8 +165,12 @@ def _arrows(axes: Axes, plate: PlateCalibration, name: str) -> None:
 
 
 def _histogram(axes: Axes, plate: PlateCalibration) -> None:
-    for residuals, label in ((plate.leave_out_px, "leave-out"), (plate.residuals_px, "fit")):
-        axes.hist(np.hypot(*residuals.T), bins=40, histtype="step", label=f"{label}, RMS {_rms(residuals):.3f} px")
+    both = {"leave-out": plate.leave_out_px, "fit": plate.residuals_px}
+    edges = np.linspace(0, max(float(np.hypot(*residuals.T).max()) for residuals in both.values()), 41)
+    for label, residuals in both.items():
+        axes.hist(
+            np.hypot(*residuals.T), bins=edges.tolist(), histtype="step", label=f"{label}, RMS {_rms(residuals):.3f} px"
+        )
     axes.set(xlabel="length of the residual (px)", ylabel="beads")
     axes.legend()
 

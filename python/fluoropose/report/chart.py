@@ -64,11 +64,12 @@ def line_chart(
         return np.asarray(_TOP + (high - np.asarray(value)) / (high - low) * span_y)
 
     parts = [f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">']
-    for value in ticks(low, high, 5):
+    whole, whole_x = (bool((values == np.round(values)).all()) for values in (drawn, x_values))
+    for value in ticks(low, high, 5, least=whole):
         at = float(y(value))
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 7}" y="{at + 3.5:.1f}" text-anchor="end">{value:.6g}</text>')
-    for value in ticks(start, end, 7):
+    for value in ticks(start, end, 7, least=whole_x):
         at, label = _LEFT + (value - start) / (end - start) * span_x, f"{value:.6g} {x_unit}".strip()
         parts.append(f'<text class="tick" x="{at:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{label}</text>')
     if limit is not None:
@@ -92,15 +93,15 @@ def line_chart(
 
     parts += [
         f'<circle class="{escape(dots.kind)}" cx="{x[i]:.1f}" cy="{float(y(dots.values[i])):.1f}" r="1.8">'
-        f"<title>{escape(names[i])}{at_time(i)}: {dots.values[i]:.2f} {escape(unit)}</title></circle>"
+        f"<title>{escape(names[i])}{at_time(i)}: {dots.values[i]:.{0 if whole else 2}f} {escape(unit)}</title></circle>"
         for i in np.flatnonzero(np.isfinite(dots.values)).tolist()
     ]
     return "".join([*parts, "</svg>"])
 
 
-def ticks(low: float, high: float, about: int) -> list[float]:
-    """Return round values between ``low`` and ``high``, about ``about`` of them."""
-    raw = (high - low) / about
+def ticks(low: float, high: float, about: int, least: float = 0) -> list[float]:
+    """Return round values between ``low`` and ``high``, about ``about`` of them and at least ``least`` apart."""
+    raw = max((high - low) / about, least)
     power = 10.0 ** np.floor(np.log10(raw))
     step = float(next(m * power for m in (1, 2, 5, 10) if m * power >= raw))
     first = np.ceil(low / step)

@@ -14,7 +14,7 @@ from fluoropose.bone import Bone
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import Pose
 from fluoropose.registration.poses_file import PoseRow
-from fluoropose.registration.refined import not_refined
+from fluoropose.registration.refined import REFINED, not_refined
 from fluoropose.registration.registration import Status
 from fluoropose.registration.summary import Summary
 from fluoropose.registration.trial import Trial, TrialFrames
@@ -77,7 +77,8 @@ def write_report(
         tiles=_tiles(summary, sum(not_refined(row) for row in rows)),
         pairs=[_pair(row, rig, bone, frames, reference) for row in _choose(rows, shown)],
         curves=_curves(rows, reference),
-        quality=_quality(rows),
+        quality=_quality(rows, len(rig.views)),
+        refined=any(row.source.endswith(REFINED) for row in rows),
         failures=[
             {"frame": r.frame, "time": _seconds(r.time_s), "reason": r.reason}
             for r in rows
@@ -87,7 +88,7 @@ def write_report(
         views=rig.fluoroscopes,
         calibration=_calibration(rig),
         facts=_facts(trial, rig, bone, summary),
-        table=[_table_row(row) for row in rows],
+        table=[_table_row(row, len(rig.views)) for row in rows],
     )
     write_text(path, page)
 
@@ -125,7 +126,10 @@ def _choose(rows: Sequence[PoseRow], shown: int) -> list[PoseRow]:
 
 
 def _pair(row: PoseRow, rig: Rig, bone: Bone, frames: TrialFrames, reference: dict[int, Pose]) -> dict[str, Any]:
-    note = f"{_seconds(row.time_s)} · {row.reason or f'cost {_number(row.cost, 1)}, {row.n_visible} landmarks'}"
+    fit = f"{row.n_visible} landmarks, {_number(_fit_mm(row, len(rig.views)), 1)} mm RMS"
+    if row.source.endswith(REFINED):
+        fit = f"likeness {_number(row.likeness, 3)}"  # the landmarks were left behind
+    note = f"{_seconds(row.time_s)} · {row.reason or fit}"
     views = []
     for source, scope in zip(frames.sources, rig.fluoroscopes, strict=True):
         try:
@@ -169,17 +173,29 @@ def _six(poses: Sequence[Pose | None]) -> NDArray[np.float64]:
     return six
 
 
-def _quality(rows: Sequence[PoseRow]) -> list[dict[str, str]]:
-    sd = np.full((len(rows), 2), np.nan)
-    for k, row in enumerate(rows):
-        if row.covariance is not None:
-            variances = np.diag(row.covariance)
-            sd[k] = np.degrees(np.sqrt(variances[:3].sum())), np.sqrt(variances[3:].sum())
+def _fit_mm(row: PoseRow, views: int) -> float:
+    """Return how far a row's landmarks lie off on the image planes, root mean square, if all were used in every view.
+
+    Its cost (Eq. 2) is the root of the summed squares of a view, summed over the views.
+    """
+    used = 0 if row.world_from_bone is None else row.n_visible
+    return row.cost / (views * np.sqrt(used)) if used else float("nan")
+
+
+def _sd(row: PoseRow) -> tuple[float, float]:
+    """Return a row's uncertainty, one standard deviation: of the angle in degrees, of the position in mm."""
+    if row.covariance is None:
+        return float("nan"), float("nan")
+    variances = np.diag(row.covariance)
+    return float(np.degrees(np.sqrt(variances[:3].sum()))), float(np.sqrt(variances[3:].sum()))
+
+
+def _quality(rows: Sequence[PoseRow], views: int) -> list[dict[str, str]]:
+    sd = np.array([_sd(row) for row in rows])
     nan = float("nan")
-    cost = np.array([nan if row.world_from_bone is None else row.cost for row in rows])
     used = np.array([nan if row.world_from_bone is None else row.n_visible for row in rows], dtype=np.float64)
     charts = [
-        ("cost", "mm", cost),
+        ("distance of the landmarks", "mm, root mean square", np.array([_fit_mm(row, views) for row in rows])),
         ("landmarks used", "", used),
         ("likeness of the radiographs", "gradient correlation", np.array([row.likeness for row in rows])),
         ("uncertainty of the angle", "degrees, 1 sd", sd[:, 0]),
@@ -219,7 +235,7 @@ def _calibration(rig: Rig) -> list[dict[str, Any]]:
 
 def _facts(trial: Trial, rig: Rig, bone: Bone, summary: Summary) -> list[tuple[str, str]]:
     environment = summary.environment
-    return [
+    facts = [
         ("bone", f"{bone.name}: {len(bone.landmarks_mm)} landmarks, {len(bone.symmetric_pairs)} symmetric pairs"),
         ("network", trial.bundle.name),
         ("rig", f"{trial.rig.name}: {len(rig.fluoroscopes)} views"),
@@ -231,11 +247,11 @@ def _facts(trial: Trial, rig: Rig, bone: Bone, summary: Summary) -> list[tuple[s
         ("time", "–" if summary.seconds is None else f"{summary.seconds:.1f} s in all"),
         ("machine", environment.cpu),
         ("software", f"fluoropose {environment.fluoropose}, Python {environment.python}, PyTorch {environment.torch}"),
-        ("commit", environment.commit or "–"),
     ]
+    return [*facts, ("commit", environment.commit)] if environment.commit else facts
 
 
-def _table_row(row: PoseRow) -> dict[str, Any]:
+def _table_row(row: PoseRow, views: int) -> dict[str, Any]:
     pose = row.world_from_bone
     numbers = [""] * 6 if pose is None else [f"{x:.2f}" for x in (*pose.translation_mm, *pose.euler_zyx_deg)]
     return {
@@ -244,8 +260,8 @@ def _table_row(row: PoseRow) -> dict[str, Any]:
         "failed": pose is None,
         "numbers": numbers,
         "hypothesis": row.hypothesis,
-        "cost": _number(row.cost, 2),
-        "n_visible": row.n_visible,
+        "fit": [_number(_fit_mm(row, views), 2), row.n_visible, _number(row.likeness, 3)],
+        "sd": [_number(value, 3) for value in _sd(row)],
         "source": row.source,
     }
 

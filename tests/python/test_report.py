@@ -1,0 +1,68 @@
+"""What the report of a trial says of its numbers."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from fluoropose.registration.poses_file import PoseRow
+from fluoropose.registration.register import register_trial
+from fluoropose.registration.triangulation import triangulate
+from fluoropose.report import write_report
+from fluoropose.report.report import _fit_mm
+from trial_laboratory import Laboratory
+from triangulation_scene import PAIRS, scene
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["refined", "landmarks"])
+def refine(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@pytest.fixture(scope="module")
+def page(lab: Laboratory, refine: bool, tmp_path_factory: pytest.TempPathFactory) -> str:
+    out = tmp_path_factory.mktemp("out")
+    trial = lab.trial(out, refine=refine)
+    result = register_trial(trial, "0:4")
+    environment = result.summary.environment.model_copy(update={"commit": None})
+    summary = result.summary.model_copy(update={"environment": environment})
+    write_report(out / "report.html", trial, result.rows, summary, dict(enumerate(lab.truth)))
+    return (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_uncertainty_is_said_to_come_from_where_it_does(page: str, refine: bool) -> None:
+    (lead,) = re.findall(r"Quality per frame</h2>\s*<p class=\"lead\">(.*?)</p>", page)
+    assert ("noise of the images" in lead) == refine
+    assert ("several times" in lead) == refine
+    assert "follows from these distances" in lead
+
+
+def test_table_tells_what_speaks_for_every_pose(page: str, refine: bool) -> None:
+    table = page[page.index("<h2>All frames</h2>") :]
+    heads = re.findall(r"<th[^>]*>(.*?)</th>", table)
+    cells = dict(zip(heads, re.findall(r"<td[^>]*>(.*?)</td>", table), strict=False))
+    assert 0 < float(cells["landmarks off, mm"]) < 20
+    assert int(cells["landmarks"]) > 3
+    assert 0 < float(cells["sd °"]) < 10
+    assert 0 < float(cells["sd mm"]) < 10
+    assert (cells["likeness"] == "–") != refine
+    assert cells["source"] == ("network+refinement" if refine else "network")
+
+
+def test_reference_lies_above_the_bone_and_nothing_is_said_of_no_commit(page: str) -> None:
+    pictures = re.findall(r"<svg viewBox.*?</svg>", page)
+    assert pictures
+    for picture in pictures:
+        assert 0 < picture.index('class="bone"') < picture.index('class="truth"')
+    assert "commit" not in page
+
+
+def test_landmarks_are_as_far_off_as_their_residuals_say() -> None:
+    _, rig, landmarks, _, seen = scene(3)
+    found = triangulate(landmarks, seen, rig, PAIRS)
+    per_view = np.sqrt((found.residuals_mm**2).sum(axis=2).mean(axis=1))
+    row = PoseRow.from_registration(0, 0.0, found)
+    assert _fit_mm(row, 2) == pytest.approx(per_view.mean(), rel=1e-6)
+    assert np.isnan(_fit_mm(PoseRow.failed(0, 0.0, "nothing seen"), 2))
