@@ -41,7 +41,8 @@ def test_the_layout_is_the_documented_one(tmp_path: Path) -> None:
     for one in OUTPUTS:
         ring.write(replace(one, arrived_s=2.5))
     data = (tmp_path / "poses").read_bytes()
-    ring.close()
+    with (tmp_path / "poses").open("rb"):
+        ring.close()
     assert data[:8] == b"FPPOSE\0\0"
     assert struct.unpack_from("<3I", data, 8) == (1, 3, 704)
     assert struct.unpack_from("<QII", data, 32) == (4, 0, 1)

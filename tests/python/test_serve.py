@@ -247,6 +247,7 @@ def test_the_command_serves_until_it_is_told_to_stop(lab: Laboratory, stored: np
     reader = PoseRingReader(poses)
     with RingWriter(frames, (SIDE, SIDE), 16) as writer:
         found = bring(stored, lambda view, k, px: writer.write(view, k, k / 30, px), reader)
+    reader.close()
     os.kill(process.pid, signal.SIGTERM)
     output, problems = process.communicate(timeout=60)
     assert process.returncode == 0, problems.decode()
@@ -255,3 +256,28 @@ def test_the_command_serves_until_it_is_told_to_stop(lab: Laboratory, stored: np
     assert f"poses: ring:{poses}" in output.decode()
     assert json.loads((tmp_path / "out" / "stream.json").read_text())["pairs"] == 20
     assert len((tmp_path / "poses.csv").read_text().splitlines()) == 22
+    assert not frames.exists()
+    assert not poses.exists()
+
+
+def test_rings_stay_for_the_programs_that_still_have_them(lab: Laboratory, tmp_path: Path) -> None:
+    frames, poses = tmp_path / "frames", tmp_path / "poses"
+    with service(lab, tmp_path, f"ring:{frames}", f"ring:{poses}"):
+        writer = RingWriter(frames, (SIDE, SIDE), 16)
+    assert frames.exists()
+    assert not poses.exists()
+    with service(lab, tmp_path, f"ring:{frames}", f"ring:{poses}"):
+        reader = PoseRingReader(poses)
+    writer.close()
+    assert reader.finished
+    assert frames.exists()  # the second service found it
+    assert poses.exists()
+    reader.close()
+
+
+def test_a_service_that_cannot_begin_leaves_nothing(lab: Laboratory, tmp_path: Path) -> None:
+    trial, frames, poses = lab.trial(tmp_path / "out", bit_depth=16), tmp_path / "frames", tmp_path / "poses"
+    with pytest.raises(InputError, match="sink: expected"):
+        open_service(trial, f"ring:{frames}", [f"ring:{poses}", "nonsense"])
+    assert not frames.exists()
+    assert not poses.exists()

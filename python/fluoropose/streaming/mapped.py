@@ -5,7 +5,10 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import signal
+from contextlib import suppress
 from pathlib import Path
+from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,11 +48,12 @@ class Mapped:
     def __init__(self, path: Path, header: np.dtype[np.void], magic: bytes, what: str, *, writes: bool) -> None:
         self.path = path
         try:
-            with path.open("r+b") as file:
-                if writes:
-                    _lock(file.fileno(), path)
-                self._stat = os.fstat(file.fileno())
-                self.map = mmap.mmap(file.fileno(), 0)  # keeps the file open, and with it the lock
+            self._descriptor = os.open(path, os.O_RDWR)
+            self._let_go = finalize(self, os.close, self._descriptor)
+            if writes:
+                _lock(self._descriptor, path)
+            self._stat = os.fstat(self._descriptor)
+            self.map = mmap.mmap(self._descriptor, 0)
         except (OSError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
@@ -75,10 +79,21 @@ class Mapped:
         self.header["session"], self.header["finished"] = session, 0
         return session
 
+    def remove(self) -> None:
+        """Remove the file, unless another program still has it or another file has taken its name."""
+        with suppress(OSError):
+            # Granted only where nobody else has the file open or mapped; who opens it meanwhile causes a mere SIGURG.
+            fcntl.fcntl(self._descriptor, fcntl.F_SETSIG, signal.SIGURG)
+            fcntl.fcntl(self._descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            fcntl.fcntl(self._descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+            if not self.replaced:
+                self.path.unlink()
+
     def close(self) -> None:
         """Let the file go; nobody may hold an array in it any more."""
         del self.header
         self.map.close()
+        self._let_go()
 
 
 def create(path: Path, header: NDArray[np.void], size: int) -> None:

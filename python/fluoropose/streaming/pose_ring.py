@@ -92,6 +92,8 @@ class _Ring(Mapped):
 class PoseRing:
     """A sink that writes a ring of poses; one that exists is continued.
 
+    In the end one that this made is removed, unless readers still have it: a service that comes back goes on with it.
+
     Parameters
     ----------
     path
@@ -109,7 +111,8 @@ class PoseRing:
 
     def __init__(self, path: str | Path, slots: int = 256) -> None:
         self.name = f"ring:{path}"
-        if not Path(path).exists():
+        self._made = not Path(path).exists()
+        if self._made:
             header = np.zeros((), _HEADER)
             header["magic"], header["version"] = _MAGIC, VERSION
             header["slots"], header["slot_bytes"] = whole_positive("slots", slots), _EACH
@@ -128,8 +131,10 @@ class PoseRing:
         self._ring.header["written"] = n + 1
 
     def close(self) -> None:
-        """Tell readers that no more poses will come."""
+        """Tell readers that no more poses will come; those that have the ring may read what is in it."""
         self._ring.header["finished"] = 1
+        if self._made:
+            self._ring.remove()
         self._ring.close()
 
 

@@ -103,8 +103,10 @@ class _Ring(Mapped):
         super().close()
 
 
-def frame_ring(path: str | Path, size_px: tuple[int, int], bits: int, slots: int = 32) -> None:
+def frame_ring(path: str | Path, size_px: tuple[int, int], bits: int, slots: int = 32) -> bool:
     """Make a ring that waits for its writer; one that exists with the same layout is left as it is.
+
+    Returns whether it was made.
 
     Parameters
     ----------
@@ -127,12 +129,13 @@ def frame_ring(path: str | Path, size_px: tuple[int, int], bits: int, slots: int
         found = ring.layout
         ring.close()
         if found == layout:
-            return
+            return False
     header = np.zeros((), _HEADER)
     header["magic"] = _MAGIC
     for name, value in zip(_LAYOUT, layout, strict=True):
         header[name] = value
     create(path, header, _HEADER.itemsize + layout[1] * (_SLOT.itemsize + padded(width * height * layout[4])))
+    return True
 
 
 def frame_layout(path: str | Path) -> tuple[tuple[int, int], int, int]:
@@ -207,6 +210,8 @@ class RingReader:
         Begin with the oldest frame that is there.
     lasting
         Wait for the next writer when one has finished.
+    owned
+        Remove the file when stopped, unless another program still has it.
 
     Attributes
     ----------
@@ -224,14 +229,16 @@ class RingReader:
         another layout.
     """
 
-    def __init__(self, path: str | Path, *, from_start: bool = False, lasting: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, *, from_start: bool = False, lasting: bool = False, owned: bool = False
+    ) -> None:
         self._ring = _Ring(Path(path))
         self.name = f"ring:{path}"
         self.bits: int | None = self._ring.bits
         self.overtaken = self.malformed = self.refused = self.disconnected = 0
         written = int(self._ring.header["written"])
         self._next = max(0, written - self._ring.slots) if from_start else written
-        self._lasting = lasting
+        self._lasting, self._owned = lasting, owned
         self._stopped = Event()
 
     @property
@@ -269,6 +276,8 @@ class RingReader:
     def stop(self) -> None:
         """End the iteration."""
         self._stopped.set()
+        if self._owned:
+            self._ring.remove()
 
     def _follow(self) -> None:
         """Go over to the file that has taken the ring's name, if any has."""
@@ -282,7 +291,7 @@ class RingReader:
                 f"expected width, height, bytes, bits {before}, found {now}"
             )
         self._ring.close()
-        self._ring, self._next = new, 0
+        self._ring, self._next, self._owned = new, 0, False
 
     def _copied(self, n: int) -> Frame | None:
         """Return frame ``n``, None where the writer has begun to overwrite it."""

@@ -19,6 +19,7 @@ from fluoropose.streaming.frame import Source
 from fluoropose.streaming.options import LiveOptions
 from fluoropose.streaming.pairing import Pairer
 from fluoropose.streaming.queues import Policy
+from fluoropose.streaming.sinks import Sink
 from fluoropose.streaming.sinks.named import open_sink
 from fluoropose.streaming.sinks.tables import last_frame
 from fluoropose.streaming.sources.named import listen, open_source
@@ -103,7 +104,14 @@ class _Parts:
         """Join them with an open source."""
         trial, view, tracker = self._trial, self._options.view, self._tracker
         attenuating = Attenuating(bits, trial.polarity)
-        outlets = [open_sink(name, tracker.bone, tracker.motion, self.token, resume=resume) for name in sinks]
+        outlets: list[Sink] = []
+        try:
+            outlets.extend(open_sink(name, tracker.bone, tracker.motion, self.token, resume=resume) for name in sinks)
+        except BaseException:
+            source.stop()
+            for outlet in outlets:
+                outlet.close()
+            raise
         viewer = None if view is None else Viewer(trial.rig, trial.bone, bits, Path(view) if view else None)
         return Stream(source, tracker, attenuating, outlets, pairer=self._pairer, policy=policy, viewer=viewer)
 

@@ -63,7 +63,8 @@ def open_source(
 def listen(text: str, trial: Trial, rig: Rig, token: Token) -> Source:
     """Open the source that ``text`` names for whoever may come, one program after the other, until it is stopped.
 
-    A ring is made where there is none. Parameters and errors are those of ``open_source``; "frames" is none of these.
+    A ring is made where there is none, and removed in the end unless a program still has it. Parameters and errors are
+    those of ``open_source``; "frames" is none of these.
     """
     kind, _, rest = text.partition(":")
     if kind not in ("ring", "zmq", "igtl") or not rest:
@@ -79,8 +80,8 @@ def listen(text: str, trial: Trial, rig: Rig, token: Token) -> Source:
         return IgtlSource(*host_and_port("source", rest), sizes, bits, token)
     if len(set(sizes)) != 1:
         raise InputError(f"source: a ring holds frames of one size, the rig's views have {sizes}")
-    frame_ring(Path(rest), sizes[0], bits)
-    return _fitting(RingReader(rest, lasting=True), rest, rig)
+    made = frame_ring(Path(rest), sizes[0], bits)
+    return _fitting(RingReader(rest, lasting=True, owned=made), rest, rig)
 
 
 def _fitting(ring: RingReader, path: str, rig: Rig) -> RingReader:
