@@ -25,9 +25,12 @@ def toml_template(model: type[Config]) -> str:
     return "\n".join(_section(model, "", False)).strip() + "\n"
 
 
-def _section(model: type[Any], path: str, repeated: bool) -> Iterator[str]:
-    """Yield the lines of a table, then those of the tables in it."""
+def _section(model: type[Any], path: str, repeated: bool, introduced: bool = False) -> Iterator[str]:
+    """Yield the lines of a table, then those of the tables in it; what it is has been said where it is introduced."""
     prose, described = _docstring(model)
+    first, _, rest = prose.partition("\n\n")
+    if introduced and ". " not in " ".join(first.split()):  # one sentence, which says what the table is
+        prose = rest
     yield from _comment(prose)
     if path:
         yield f"[[{path}]]" if repeated else f"[{path}]"
@@ -44,8 +47,9 @@ def _section(model: type[Any], path: str, repeated: bool) -> Iterator[str]:
     for place, table_model, many in inner:
         yield ""
         name = place.rpartition(".")[2]
-        yield from _comment(described.get(name, ""))
-        lines = list(_section(table_model, place, many))
+        about = described.get(name, "")
+        yield from _comment(about)
+        lines = list(_section(table_model, place, many, introduced=bool(about)))
         optional = many or not fields[name].is_required()
         yield from (f"#{line}" if optional and line and not line.startswith("#") else line for line in lines)
 

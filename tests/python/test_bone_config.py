@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from fluoropose.bone import Bone
 from fluoropose.bone_model.build import build_bone, read_bone_config
-from fluoropose.errors import FileFormatError, InputError
+from fluoropose.errors import ConfigError, FileFormatError, InputError
 from fluoropose.io.markups import write_markups
 
 _TURN = Rotation.from_rotvec([0.3, -0.2, 0.9])
@@ -20,6 +21,9 @@ _SPACING, _ORIGIN = np.array([1.0, 1.5, 2.0]), np.array([100.0, -50.0, 700.0])
 _SHAPE = (30, 40, 60)  # z, y, x
 _CENTRE = _ORIGIN + _TURN.apply([30.0, 30.0, 30.0])
 _LANDMARKS = _CENTRE + np.array([[12.0, 0, 0], [-12, 0, 0], [0, 12, 0], [0, -12, 0], [0, 0, 12]])
+_CORNERS = _ORIGIN + _TURN.apply(np.array(list(product(*((-0.5, n - 0.5) for n in _SHAPE[::-1])))) * _SPACING)
+_SIDES = [f"{a} {low:.0f} to {high:.0f}" for a, low, high in zip("xyz", _CORNERS.min(0), _CORNERS.max(0), strict=True)]
+_OUTSIDE = rf"ct\.keep: expected seeds \(LPS mm\) in /.*/ct\.nii\.gz, which holds {', '.join(_SIDES)}, found 9000, 0, 0"
 _NAMES = ("left", "right", "back", "front", "top")
 
 
@@ -126,7 +130,23 @@ def test_refused_configurations(folder: Path, changes: dict[str, str], message: 
     [
         ({"cut": 'label_map = "labels.nrrd"\nlabels = [4]'}, FileFormatError, r"labels\.nrrd: labels: none of \[4\]"),
         ({"ct": '[ct]\npath = "absent.nii.gz"'}, FileFormatError, r"absent\.nii\.gz"),
-        ({"crop": "crop_low_mm = [0.0, 0.0, 0.0]\ncrop_high_mm = [1.0, 1.0, 1.0]"}, InputError, "lies in the CT"),
+        (
+            {"crop": "crop_low_mm = [0.0, 0.0, 0.0]\ncrop_high_mm = [1.0, 1.0, 1.0]"},
+            ConfigError,
+            r"box \(LPS mm\) in .*ct\.nii",
+        ),
+        ({"cut": "keep = [[9000, 0, 0]]"}, ConfigError, _OUTSIDE),
+        ({"cut": f"keep = [{_CENTRE.tolist()}]\nremove = [[0, 0, -5]]"}, ConfigError, r"ct\.remove: .*found 0, 0, -5$"),
+        (
+            {"cut": f"keep = [{_CENTRE.tolist()}]\nthreshold_hu = 5000"},
+            ConfigError,
+            r"ct\.threshold_hu: expected less than the largest value, 900 HU, found 5000 in /.*/ct\.nii\.gz$",
+        ),
+        (
+            {"cut": f"keep = [{(_CENTRE + _TURN.apply([0, 0, -22])).tolist()}]"},
+            ConfigError,
+            r"ct\.keep: seed 1: expected bone within 4 mm, found none above the threshold in /.*/ct\.nii\.gz$",
+        ),
         (
             {"landmarks": '[landmarks]\nfile = "points.mrk.json"\nsymmetric_pairs = [["left", "wrong"]]'},
             FileFormatError,

@@ -192,7 +192,13 @@ class TestCut:
         mask = cut_from_neighbours(hu, 250.0, np.array([[4.0, 4, 4]]), np.empty((0, 3)), 1.0, np.ones(3))
         assert mask.sum() == 64
 
-    @pytest.mark.parametrize(("seed", "message"), [([50.0, 4, 4], "inside the CT"), ([9.0, 9, 9], "bone within")])
+    @pytest.mark.parametrize(
+        ("seed", "message"),
+        [
+            ([50.0, 4, 4], "inside the volume"),
+            ([9.0, 9, 9], "seed 1: expected bone"),
+        ],
+    )
     def test_bad_seed(self, seed: list[float], message: str) -> None:
         hu = np.zeros((20, 20, 20), dtype=np.int16)
         hu[2:6, 2:6, 2:6] = 500

@@ -202,4 +202,4 @@ def test_the_command_line_makes_a_rig(data_dir: Path, tmp_path: Path) -> None:
         assert_allclose(a.projection_matrix, b.projection_matrix, rtol=1e-12)
     refused = CliRunner().invoke(app, ["mayacam", *files, "--unit", "inch"])
     assert refused.exit_code == 2
-    assert "unit: expected one of" in refused.output
+    assert "--unit: expected one of" in refused.output

@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fluoropose.cli import app
-from fluoropose.errors import FileFormatError, InputError
+from fluoropose.errors import FluoroposeError, InputError
 from fluoropose.geometry import Pose
 from fluoropose.registration.poses_file import PoseRow, read_poses, write_poses
 from fluoropose.registration.register import register_trial
@@ -176,6 +176,19 @@ def test_without_a_rate_times_are_unknown_and_charts_count_frames(lab: Laborator
         (["train", "landmarks", "nowhere.h5"], "error: nowhere.h5: "),
         (["evaluate", "{tmp}/good.toml", "--reference", "r.csv"], "poses.csv: "),
         (["report", "{tmp}/good.toml"], "poses.csv: "),
+        (
+            ["register", "{tmp}/good.toml", "--frames", "5"],
+            "error: --frames: expected A:B (from A, up to but without B)",
+        ),
+        (["register", "{tmp}/good.toml", "--frames", "90:"], "error: --frames: expected A:B with frames between 0 and"),
+        (
+            ["register", "{tmp}/good.toml", "--device", "toaster"],
+            "error: --device: expected cpu, cuda or cuda:N, found",
+        ),
+        (["register", "{tmp}/rig.toml"], "rig.toml: rig: {tmp}/rigg.json does not exist"),
+        (["register", "{tmp}/times.toml"], "times.toml: times: {tmp}/t.csv does not exist; manual_poses: {tmp}/m.csv"),
+        (["bone", "{tmp}/bone.toml"], "mesh.path: {tmp}/b.stl does not exist; relative paths start at"),
+        (["template", "fish"], "error: KIND: expected one of calibration, bone"),
     ],
 )
 def test_errors_are_one_line_and_exit_code_2(
@@ -183,14 +196,18 @@ def test_errors_are_one_line_and_exit_code_2(
 ) -> None:
     good = lab.toml(tmp_path / "good.toml", tmp_path / "out").read_text()
     (tmp_path / "bad.toml").write_text(good + "frame_rate = 3\n")
+    (tmp_path / "rig.toml").write_text(good.replace(f"{lab.folder}/rig.json", f"../{tmp_path.name}/rigg.json"))
+    clock = 'times = "t.csv"\nmanual_poses = "m.csv"\n'
+    (tmp_path / "times.toml").write_text(good.replace("frame_rate_hz = 30\n", clock))
+    (tmp_path / "bone.toml").write_text('name = "b"\n[mesh]\npath = "b.stl"\nattenuation_per_mm = 1.0\n')
     arguments = [argument.format(tmp=tmp_path) for argument in arguments]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
-    assert message in result.stderr
+    assert message.format(tmp=tmp_path) in result.stderr
     assert "Traceback" not in result.output
     assert len(result.stderr.strip().splitlines()) == 1
     shown = CliRunner().invoke(app, ["--debug", *arguments])
-    assert isinstance(shown.exception, FileFormatError)
+    assert isinstance(shown.exception, FluoroposeError)
 
 
 def test_help_teaches_the_order_of_the_commands() -> None:

@@ -213,10 +213,10 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--source", "frames"], "source: expected ring:FILE"),
-        (["--source", "zmq:tcp://0.0.0.0:5555"], "token: 0.0.0.0 can be reached from other machines"),
-        (["--sink", "igtl:0.0.0.0:18944"], "token: 0.0.0.0 can be reached from other machines"),
-        (["--source", "zmq:tcp://0.0.0.0:*", "--token", "short"], "token: expected at least 16 characters, found 5"),
+        (["--source", "frames"], "--source: expected ring:FILE, zmq"),
+        (["--source", "zmq:tcp://0.0.0.0:5555"], "--token: 0.0.0.0 can be reached from other machines"),
+        (["--sink", "igtl:0.0.0.0:18944"], "--token: 0.0.0.0 can be reached from other machines"),
+        (["--source", "zmq:tcp://0.0.0.0:*", "--token", "short"], "--token: expected at least 16 characters, found 5"),
     ],
 )
 def test_wrong_arguments_are_one_line(lab: Laboratory, tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -231,7 +231,7 @@ def test_wrong_arguments_are_one_line(lab: Laboratory, tmp_path: Path, arguments
 
 
 def test_the_trial_must_say_what_frames_to_expect(lab: Laboratory, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="bit_depth: the trial must say how many bits"):
+    with pytest.raises(InputError, match=r"bit_depth: missing; the trial must say .*such as bit_depth = 12"):
         open_service(lab.trial(tmp_path), f"ring:{tmp_path / 'frames'}", [])
 
 

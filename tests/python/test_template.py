@@ -73,6 +73,13 @@ def test_every_key_is_there_and_required_ones_are_said_to_be(kind: str) -> None:
             assert f"{name} =  # required" in text
 
 
+def test_a_table_is_introduced_once() -> None:
+    text = toml_template(BoneConfig)
+    assert "# How its landmarks are placed.\n#[landmarks]\n" in text
+    frame = "# The frame's origin lies halfway"  # more than what the table is
+    assert toml_template(JointConfig).count(frame) == 2
+
+
 def test_a_filled_template_is_accepted(tmp_path: Path) -> None:
     text = toml_template(Trial)
     for name, value in {"rig": '"r"', "bone": '"b"', "bundle": '"n"', "frames": '["a", "b"]', "out": '"o"'}.items():

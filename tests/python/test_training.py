@@ -89,9 +89,12 @@ def test_it_learns(set_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_training_writes_a_bundle_and_resumes(set_path: Path, tmp_path: Path) -> None:
+def test_training_writes_a_bundle_and_resumes(set_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     out, work = tmp_path / "toy.fpbundle", tmp_path / "work"
-    train_landmarks(set_path, out, work_dir=work)
+    with caplog.at_level("INFO"), warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*logging interval")
+        train_landmarks(set_path, out, work_dir=work)
+    assert "Tip" not in caplog.text
     bundle = Bundle.load(out)
     bundle.require(toy_bone(), toy_rig())
     assert bundle.manifest.landmark_names == toy_bone().landmark_names

@@ -126,7 +126,7 @@ def test_what_is_missing_is_named(lab: Laboratory, tmp_path: Path, monkeypatch: 
     trial = lab.toml(tmp_path / "trial.toml", tmp_path / "out")
     result = CliRunner().invoke(app, ["stream", str(trial), "--view", "--record", "a.rrd"])
     assert result.exit_code == 2
-    assert "view, record: expected one of them" in result.stderr
+    assert "--view, --record: expected one of them" in result.stderr
 
 
 # --- with rerun -----------------------------------------------------------------------------------------------------

@@ -17,9 +17,9 @@ from fluoropose.bone import Bone
 from fluoropose.bone_model.cut import cut_from_neighbours, in_body
 from fluoropose.bone_model.landmarks import place_landmarks
 from fluoropose.bone_model.surface import even_points, surface_of_mask
-from fluoropose.errors import FileFormatError, InputError
+from fluoropose.errors import ConfigError, FileFormatError, InputError
 from fluoropose.geometry import Pose
-from fluoropose.io.ct import MU_WATER_PER_MM, attenuation_from_hu, read_ct, read_labels
+from fluoropose.io.ct import MU_WATER_PER_MM, Ct, attenuation_from_hu, read_ct, read_labels
 from fluoropose.io.markups import read_markups
 from fluoropose.io.mesh import read_mesh, voxelise
 from fluoropose.volume import Volume
@@ -101,7 +101,8 @@ class LandmarkConfig(Config):
     count, pairs
         Automatic landmarks: how many, and how many symmetric pairs among them.
     within
-        Half-spaces in which automatic landmarks must lie, all of them at once.
+        Half-spaces normal . x >= offset_mm, in the frame of the CT or mesh; automatic landmarks must lie in all of them
+        at once.
     file, symmetric_pairs
         Instead: a 3D Slicer markups file, and the names that a mirror exchanges.
     """
@@ -251,24 +252,43 @@ def _from_ct(
         others = labels.hu > 0
     else:
         edges = np.linalg.norm(ct.ct_from_voxel[:3, :3], axis=0)
+        _require_seeds_inside(source, ct)
         keep, remove = voxels(source.keep), voxels(source.remove)
-        mask = cut_from_neighbours(ct.hu, source.threshold_hu, keep, remove, source.seed_radius_mm, edges)
+        try:
+            mask = cut_from_neighbours(ct.hu, source.threshold_hu, keep, remove, source.seed_radius_mm, edges)
+        except InputError as error:
+            raise ConfigError(f"ct.{error} in {source.path}") from error
         others = np.asarray(ct.hu > source.threshold_hu)
     kept = in_body(ct.hu) | mask
     mu[~kept] = 0
     neighbours = others & kept & ~mask
-    box = _crop_box(source, voxels, ct.hu.shape)
+    box = _crop_box(source, voxels, ct)
     if mask.sum() != mask[box].sum():
-        raise InputError("crop_low_mm, crop_high_mm: expected a box that holds the whole bone")
+        raise ConfigError("ct.crop_low_mm, ct.crop_high_mm: expected a box that holds the whole bone")
     place = ct.ct_from_voxel.copy()
     place[:3, 3] = (place @ np.array([box[2].start, box[1].start, box[0].start, 1.0]))[:3]
     return mu[box].copy(), mask[box].copy(), neighbours[box].copy(), place
 
 
+def _require_seeds_inside(source: CtSource, ct: Ct) -> None:
+    low, high = ct.box_mm
+    for key, seeds in (("keep", source.keep), ("remove", source.remove)):
+        for seed in seeds:
+            if (seed < low).any() or (seed > high).any():
+                found = ", ".join(f"{x:g}" for x in seed)
+                raise ConfigError(f"ct.{key}: expected seeds (LPS mm) in {_span(source, ct)}, found {found}")
+
+
+def _span(source: CtSource, ct: Ct) -> str:
+    sides = (f"{axis} {a:.0f} to {b:.0f}" for axis, a, b in zip("xyz", *ct.box_mm, strict=True))
+    return f"{source.path}, which holds {', '.join(sides)}"
+
+
 def _crop_box(
-    source: CtSource, voxels: Callable[[tuple[Point, ...]], NDArray[np.float64]], shape: tuple[int, ...]
+    source: CtSource, voxels: Callable[[tuple[Point, ...]], NDArray[np.float64]], ct: Ct
 ) -> tuple[slice, slice, slice]:
     """Return the [z, y, x] slices that hold the configured box, whichever way the CT's axes are turned."""
+    shape = ct.hu.shape
     if source.crop_low_mm is None or source.crop_high_mm is None:
         return slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2])
     (x0, y0, z0), (x1, y1, z1) = source.crop_low_mm, source.crop_high_mm
@@ -276,7 +296,10 @@ def _crop_box(
     low = np.maximum(np.floor(corners.min(axis=0)).astype(int), 0)[::-1]
     high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, np.array(shape[::-1]))[::-1]
     if (high - low < 2).any():
-        raise InputError("crop_low_mm, crop_high_mm: expected a box that lies in the CT")
+        raise ConfigError(
+            f"ct.crop_low_mm, ct.crop_high_mm: expected a box (LPS mm) in {_span(source, ct)}, "
+            f"found {source.crop_low_mm} to {source.crop_high_mm}"
+        )
     return slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2])
 
 

@@ -60,11 +60,11 @@ def cut_from_neighbours(
     bone = np.asarray(hu > threshold_hu)
     box = tuple(slice(max(0, int(i.min()) - 1), int(i.max()) + 2) for i in np.nonzero(bone)) if bone.any() else ()
     if not box:
-        raise InputError(f"threshold_hu: expected some voxels above {threshold_hu:g} HU, found none")
+        raise InputError(f"threshold_hu: expected less than the largest value, {hu.max():g} HU, found {threshold_hu:g}")
     markers = np.zeros(bone.shape, dtype=np.int32)
     for name, seeds, label in (("keep", keep, 1), ("remove", remove, 2)):
-        for seed in seeds:
-            markers[_seed(name, seed, bone, radius_mm, edges_mm)] = label
+        for number, seed in enumerate(seeds, start=1):
+            markers[_seed(f"{name}: seed {number}", seed, bone, radius_mm, edges_mm)] = label
     inside = bone[box]
     depth = ndimage.distance_transform_edt(inside, sampling=edges_mm[::-1])
     density = np.clip((hu[box].astype(np.float32) - threshold_hu) / (_DENSEST_HU - threshold_hu), 0, 1)
@@ -81,11 +81,11 @@ def _seed(
     centre, edges = seed[::-1], edges_mm[::-1]
     shape = np.array(bone.shape)
     if (centre < -0.5).any() or (centre > shape - 0.5).any():
-        raise InputError(f"{name}: expected seeds inside the CT, found voxel {np.round(seed, 1).tolist()}")
+        raise InputError(f"{name}: expected a place inside the volume, found voxel {np.round(seed, 1).tolist()}")
     low = np.maximum(np.floor(centre - radius_mm / edges).astype(int), 0)
     high = np.minimum(np.ceil(centre + radius_mm / edges).astype(int) + 1, shape)
     grid = np.stack(np.meshgrid(*(np.arange(a, b) for a, b in zip(low, high, strict=True)), indexing="ij"), axis=-1)
     near = (np.linalg.norm((grid - centre) * edges, axis=-1) <= radius_mm) & bone[tuple(map(slice, low, high))]
     if not near.any():
-        raise InputError(f"{name}: expected bone within {radius_mm:g} mm of the seed at voxel {np.round(seed, 1)}")
+        raise InputError(f"{name}: expected bone within {radius_mm:g} mm, found none above the threshold")
     return tuple(grid[near].T)

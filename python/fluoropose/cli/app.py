@@ -5,19 +5,19 @@ Each is a thin call into its module, and modules are imported only when called.
 
 from __future__ import annotations
 
+import inspect
+import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import Annotated, Any, TextIO, TypeVar
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from fluoropose import __version__
-from fluoropose.errors import FluoroposeError
-
-if TYPE_CHECKING:
-    pass
+from fluoropose.errors import ConfigError, FluoroposeError, first_line
 
 __all__ = [
     "Device",
@@ -30,6 +30,8 @@ __all__ = [
     "report_app",
     "train_app",
 ]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 console = Console()
 errors_console = Console(stderr=True)
@@ -47,6 +49,42 @@ _EXTRAS = {
 }
 
 
+class _Typer(typer.Typer):
+    """Makes every command one of ours."""
+
+    def command(self, *args: Any, **options: Any) -> Callable[[_F], _F]:
+        return super().command(*args, cls=_Command, **options)
+
+
+class _Command(TyperCommand):
+    """Says of what is wrong with a key in which file that stands, and of an option how it is written.
+
+    Its help is wrapped to the terminal's width, not to that of the source.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        options["help"] = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(options["help"]))
+        super().__init__(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FluoroposeError as error:
+            error.args = (self._named(ctx.params, error),)
+            raise
+
+    def _named(self, given: dict[str, Any], error: FluoroposeError) -> str:
+        message = str(error)
+        if isinstance(error, ConfigError):
+            files = [path for path in given.values() if isinstance(path, Path) and path.suffix == ".toml"]
+            elsewhere = "data" in given and given["data"] is None and "does not exist" in message
+            hint = "; relative paths start at the file's own folder unless --data names another" if elsewhere else ""
+            return f"{files[0]}: {message}{hint}" if files else message
+        name, colon, rest = message.partition(":")
+        options = [one.opts[0] for one in self.params if one.name == name and one.opts[0].startswith("--")]
+        return f"{options[0]}:{rest}" if colon and options else message
+
+
 class _OneLineErrors(TyperGroup):
     """Shows what is wrong with an input as one red line and exit code 2; --debug shows where it was found.
 
@@ -61,10 +99,16 @@ class _OneLineErrors(TyperGroup):
         except (FluoroposeError, OSError, ModuleNotFoundError) as error:
             if ctx.params.get("debug"):
                 raise
-            message = " ".join(str(error).split()) + _extra(error)
+            message = " ".join(_said(error).split()) + _extra(error)
             errors_console.print("error: ", style="bold red", end="")
             errors_console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(2) from None
+
+
+def _said(error: Exception) -> str:
+    """Return an error's message; of the system's errors file and reason."""
+    named = isinstance(error, OSError) and error.filename is not None
+    return f"{error.filename}: {first_line(error)}" if named else str(error)  # type: ignore[attr-defined]
 
 
 def _extra(error: Exception) -> str:
@@ -95,7 +139,7 @@ def _show_warning(
     errors_console.print(" ".join(str(message).split()), style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
-app = typer.Typer(
+app = _Typer(
     cls=_OneLineErrors,
     no_args_is_help=True,
     add_completion=False,
@@ -149,11 +193,11 @@ style, joint, simulation.
 No data at hand? [cyan]fluoropose demo[/cyan] simulates a laboratory and goes
 the whole way.""",
 )
-train_app = typer.Typer(no_args_is_help=True, help="Train the networks.")
+train_app = _Typer(no_args_is_help=True, help="Train the networks.")
 app.add_typer(train_app, name="train")
-bench_app = typer.Typer(no_args_is_help=True, help="Measure how fast this machine is.")
+bench_app = _Typer(no_args_is_help=True, help="Measure how fast this machine is.")
 app.add_typer(bench_app, name="bench")
-report_app = typer.Typer(
+report_app = _Typer(
     cls=_TrialByDefault,
     no_args_is_help=True,
     help="Draw pages that hold all that they show. A trial's file alone: report trial.",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fluoropose._checks import positive
 from fluoropose.cli.app import Device, TrialFile, app, console, errors_console
 from fluoropose.errors import InputError
 from fluoropose.streaming.options import LiveOptions
@@ -50,9 +51,9 @@ def _live_options(
 ) -> LiveOptions:
     """Make of the options that both commands have what ``open_stream`` takes."""
     if view and record is not None:
-        raise InputError("view, record: expected one of them; a recording can be watched with rerun afterwards")
+        raise InputError("--view, --record: expected one of them; a recording can be watched with rerun afterwards")
     return LiveOptions(
-        tolerance_s=None if tolerance_ms is None else tolerance_ms / 1e3,
+        tolerance_s=None if tolerance_ms is None else positive("tolerance_ms", tolerance_ms) / 1e3,
         looks=looks,
         refine_ms=refine_ms,
         token=token,
@@ -150,6 +151,8 @@ def _watch(opened: Stream, loaded: Trial) -> None:
 
     with Live(Watch(opened), console=console, refresh_per_second=4):
         summary = run_stream(opened, loaded)
+    if not console.is_terminal:  # rich ends the last line in a terminal only
+        console.line()
     for problem in summary.problems:
         errors_console.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
     console.print(f"numbers: [bold]{loaded.out / 'stream.json'}[/bold]")

@@ -43,7 +43,7 @@ def drr(
 
 def _show_times(here: DrrTimes, shipped: DrrTimes) -> None:
     """Print the times of this machine beside those that are shipped."""
-    table = Table(title=f"{here.environment.cpu}, {here.threads} threads", title_justify="left")
+    table = Table(title=f"{here.environment.cpu}, {_threads(here)}", title_justify="left")
     for heading in ("method", "voxels", "pixels", "ms per DRR", "DRRs per second", "shipped, ms"):
         table.add_column(heading, justify="left" if heading == "method" else "right")
     for row in here.rows:
@@ -53,4 +53,8 @@ def _show_times(here: DrrTimes, shipped: DrrTimes) -> None:
         table.add_row(row.method, *sizes, *times)
     console.print(table)
     place = shipped.environment
-    console.print(f"shipped: {place.cpu}, {shipped.threads} threads, {place.date[:10]}, fluoropose {place.fluoropose}")
+    console.print(f"shipped: {place.cpu}, {_threads(shipped)}, {place.date[:10]}, fluoropose {place.fluoropose}")
+
+
+def _threads(times: DrrTimes) -> str:
+    return f"{times.threads} thread{'s' if times.threads > 1 else ''}"

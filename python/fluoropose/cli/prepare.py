@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fluoropose.cli.app import TomlFile, app, console
+from fluoropose.errors import InputError
 
 if TYPE_CHECKING:
     from fluoropose._toml import Config
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
 @app.command()
 def template(
     kind: Annotated[
-        Literal["calibration", "bone", "learning", "style", "trial", "joint", "simulation"],
-        typer.Argument(help="of which file", show_default=False),
+        str,
+        typer.Argument(
+            help="calibration, bone, learning, style, trial, joint or simulation", metavar="KIND", show_default=False
+        ),
     ],
 ) -> None:
     """Print a configuration file with every key, its default and its meaning; redirect it to a file to begin one."""
@@ -39,6 +42,8 @@ def template(
         "joint": JointConfig,
         "simulation": SimulationConfig,
     }
+    if kind not in models:
+        raise InputError(f"KIND: expected one of {', '.join(models)}, found {kind!r}")
     typer.echo(toml_template(models[kind]), nl=False)
 
 

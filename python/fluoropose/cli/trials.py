@@ -53,6 +53,7 @@ def register(
     _show(result.summary, loaded.out)
     _show_doubts(result.rows)
     if result.summary.failed == result.summary.pairs:
+        console.print("no pair has a pose: check polarity, the order of the frames' folders, bone and rig")
         raise typer.Exit(1)
 
 

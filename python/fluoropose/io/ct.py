@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import struct
 import zlib
 from dataclasses import dataclass
@@ -41,6 +42,13 @@ class Ct:
 
     hu: NDArray[np.number]
     ct_from_voxel: NDArray[np.float64]
+
+    @property
+    def box_mm(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Least and largest LPS coordinates (3,) of its voxels' corners, mm."""
+        sides = [(-0.5, count - 0.5) for count in self.hu.shape[::-1]]
+        corners = np.array(list(itertools.product(*sides))) @ self.ct_from_voxel[:3, :3].T + self.ct_from_voxel[:3, 3]
+        return corners.min(axis=0), corners.max(axis=0)
 
 
 def read_ct(path: str | Path) -> Ct:

@@ -20,7 +20,7 @@ from pydicom.pixels.utils import pixel_array
 
 from fluoropose.errors import FileFormatError, InputError, first_line
 
-__all__ = ["FrameSource", "frame_range", "open_frames"]
+__all__ = ["FrameSource", "frame_range", "frame_slice", "open_frames"]
 
 _IMAGES = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".dcm": "DICOM"}
 _VIDEOS = {".avi", ".mp4", ".mov", ".mkv", ".mpg", ".mpeg", ".m4v", ".wmv", ".cine"}
@@ -129,15 +129,21 @@ def frame_range(text: str | None, count: int) -> range:
     InputError
         If the text is no such range, or nothing is left of it.
     """
-    if text is None:
-        return range(count)
-    start, separator, stop = text.partition(":")
-    try:
-        chosen = range(count)[slice(int(start) if start else None, int(stop) if stop else None)]
-    except ValueError:
-        chosen = range(0)
-    if not separator or not chosen:
+    chosen = range(count)[frame_slice(text)]
+    if not chosen:
         raise InputError(f"frames: expected A:B with frames between 0 and {count}, found {text!r}")
+    return chosen
+
+
+def frame_slice(text: str | None) -> slice:
+    """Turn "A:B", either of which may be left out, or None into a slice; raises InputError for other text."""
+    start, separator, stop = (":" if text is None else text).partition(":")
+    try:
+        chosen = slice(int(start) if start else None, int(stop) if stop else None)
+    except ValueError:
+        separator = ""
+    if not separator:
+        raise InputError(f"frames: expected A:B (from A, up to but without B) such as 0:60, found {text!r}")
     return chosen
 
 

@@ -21,9 +21,9 @@ from fluoropose.bone import Bone
 from fluoropose.drr import device_beside
 from fluoropose.errors import ConfigError, FileFormatError, InputError
 from fluoropose.geometry import Pose
-from fluoropose.io.frames import frame_range
+from fluoropose.io.frames import frame_range, frame_slice
 from fluoropose.io.stored_frame import attenuating, why_unusable
-from fluoropose.learning.bundle import Bundle
+from fluoropose.learning.bundle import Bundle, device_named
 from fluoropose.refinement import Refiner
 from fluoropose.registration.masks import GivenMasks
 from fluoropose.registration.poses_file import PoseRow, has_note, read_poses, write_poses
@@ -91,6 +91,7 @@ def register_trial(
         If an input is missing or does not fit the others. A frame that is damaged, blank or shows no bone is no error:
         it gets a failed row with the reason.
     """
+    frame_slice(frames)  # before anything large is read
     inputs = _open(trial, device)
     chosen = frame_range(frames, len(inputs.frames))
     trial.out.mkdir(parents=True, exist_ok=True)
@@ -125,6 +126,7 @@ def register_trial(
 
 
 def _open(trial: Trial, device: str) -> _Inputs:
+    device_named(device)
     require_inputs(trial)
     rig, bone, bundle = Rig.load(trial.rig), Bone.load(trial.bone), Bundle.load(trial.bundle, device)
     if any(rig.offsets_s):

@@ -7,7 +7,7 @@ import ipaddress
 
 from fluoropose.errors import InputError
 
-__all__ = ["Token", "host_and_port", "is_loopback"]
+__all__ = ["Token", "host_and_port", "is_loopback", "zmq_endpoint"]
 
 _SHORTEST = 16
 
@@ -53,5 +53,16 @@ def host_and_port(what: str, text: str) -> tuple[str, int]:
     """Read "PORT" (then the host is 127.0.0.1) or "HOST:PORT"; raises InputError that names ``what``."""
     host, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise InputError(f"{what}: expected igtl:PORT or igtl:HOST:PORT, found {'igtl:' + text!r}")
+        raise InputError(f"{what}: expected igtl:PORT or igtl:HOST:PORT, such as igtl:18944, found {'igtl:' + text!r}")
     return host or "127.0.0.1", int(port)
+
+
+def zmq_endpoint(what: str, text: str) -> tuple[str, str]:
+    """Read "tcp://HOST:PORT" or "ipc://FILE" into transport and address; raises InputError that names ``what``."""
+    transport, _, address = text.partition("://")
+    if transport not in ("tcp", "ipc") or not address or (transport == "tcp" and ":" not in address):
+        raise InputError(
+            f"{what}: expected zmq:tcp://HOST:PORT or zmq:ipc://FILE, such as zmq:tcp://127.0.0.1:5555, "
+            f"found {'zmq:' + text!r}"
+        )
+    return transport, address

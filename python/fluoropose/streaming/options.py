@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fluoropose._checks import positive, whole_positive
+
 __all__ = ["LiveOptions"]
 
 
@@ -25,6 +27,11 @@ class LiveOptions:
         "" shows frames and poses on the screen, a file (.rrd) records them; None does neither.
     device
         Where the networks run and poses are refined: "cpu", "cuda" or "cuda:N"; see ``Bundle.load``.
+
+    Raises
+    ------
+    InputError
+        If a number is not positive.
     """
 
     tolerance_s: float | None = None
@@ -33,3 +40,10 @@ class LiveOptions:
     token: str = ""
     view: str | None = None
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        whole_positive("looks", self.looks)
+        if self.tolerance_s is not None:
+            positive("tolerance_s", self.tolerance_s)
+        if self.refine_ms is not None:
+            positive("refine_ms", self.refine_ms)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
 
+from fluoropose._toml import require_inputs
 from fluoropose.bone import Bone
-from fluoropose.errors import InputError
-from fluoropose.learning.bundle import Bundle, fastest_precision
+from fluoropose.errors import ConfigError, InputError
+from fluoropose.learning.bundle import Bundle, device_named, fastest_precision
 from fluoropose.registration.trial import Trial
 from fluoropose.rig import Rig
 from fluoropose.streaming.endpoint import Token
@@ -20,9 +21,9 @@ from fluoropose.streaming.options import LiveOptions
 from fluoropose.streaming.pairing import Pairer
 from fluoropose.streaming.queues import Policy
 from fluoropose.streaming.sinks import Sink
-from fluoropose.streaming.sinks.named import open_sink
+from fluoropose.streaming.sinks.named import open_sink, require_sink
 from fluoropose.streaming.sinks.tables import last_frame
-from fluoropose.streaming.sources.named import listen, open_source
+from fluoropose.streaming.sources.named import LISTENING, SOURCES, listen, open_source, require_source
 from fluoropose.streaming.statistics import StreamSummary
 from fluoropose.streaming.stream import Stream
 from fluoropose.streaming.viewer.viewer import Viewer
@@ -33,6 +34,7 @@ __all__ = ["open_service", "open_stream", "run_stream"]
 
 
 _DEFAULT = LiveOptions()
+_UNUSED, _RECORDED = ("masks", "start_poses", "manual_poses"), ("frames", "times")
 
 
 def open_stream(
@@ -71,8 +73,8 @@ def open_stream(
     FileFormatError, InputError
         If an input is missing or does not fit the others.
     """
-    parts = _Parts(trial, options)
     named = list(sinks) or [str(trial.out / "live.csv")]
+    parts = _Parts(trial, options, source, named)
     after = _last_frame(named) if resume and source == "frames" else None
     opened = open_source(source, trial, parts.rig, speed, parts.token, after)
     return parts.stream(opened, trial.bit_depth or opened.bits, named, policy=policy, resume=resume)
@@ -83,7 +85,7 @@ def open_service(trial: Trial, source: str, sinks: Sequence[str], options: LiveO
 
     Parameters and errors are those of ``open_stream``. What the tracker cannot keep up with is dropped.
     """
-    parts = _Parts(trial, options)
+    parts = _Parts(trial, options, source, sinks, LISTENING)
     opened = listen(source, trial, parts.rig, parts.token)
     return parts.stream(opened, opened.bits, sinks)
 
@@ -91,9 +93,16 @@ def open_service(trial: Trial, source: str, sinks: Sequence[str], options: LiveO
 class _Parts:
     """What every stream of a trial needs."""
 
-    def __init__(self, trial: Trial, options: LiveOptions) -> None:
-        self._trial, self._options = trial, options
-        self.rig, self.token = Rig.load(trial.rig), Token(options.token)
+    def __init__(
+        self, trial: Trial, options: LiveOptions, source: str, sinks: Sequence[str], kinds: Mapping[str, str] = SOURCES
+    ) -> None:
+        self.token = Token(options.token)
+        require_source(source, trial, kinds)
+        for name in sinks:
+            require_sink(name)
+        device_named(options.device)
+        require_inputs(trial, *_UNUSED, *(() if source == "frames" else _RECORDED))
+        self._trial, self._options, self.rig = trial, options, Rig.load(trial.rig)
         self._pairer = _pairer(options.tolerance_s, self.rig)
         self._tracker = _tracker(trial, self.rig, options)
         trial.out.mkdir(parents=True, exist_ok=True)
@@ -126,7 +135,7 @@ def _last_frame(sinks: Sequence[str]) -> int | None:
 
 def _tracker(trial: Trial, rig: Rig, options: LiveOptions) -> Tracker:
     if trial.segmentation == "given":
-        raise InputError('segmentation: expected "none" or "predicted" for a stream, found "given"')
+        raise ConfigError('segmentation: expected "none" or "predicted" for a stream, found "given"')
     bone, bundle = Bone.load(trial.bone), Bundle.load(trial.bundle, options.device, fastest_precision())
     segmenter, translator = bundle.asked(trial.segmentation == "predicted", trial.translation)
     return Tracker(

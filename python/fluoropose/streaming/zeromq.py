@@ -24,7 +24,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from fluoropose.errors import InputError
-from fluoropose.streaming.endpoint import Token, is_loopback
+from fluoropose.streaming.endpoint import Token, is_loopback, zmq_endpoint
 from fluoropose.streaming.frame import Output
 
 __all__ = ["HEAD_BYTES", "FrameHead", "PoseMessage", "Server"]
@@ -131,9 +131,7 @@ class Server:
             import zmq
         except ImportError as error:
             raise InputError("ZeroMQ needs pyzmq: pip install 'fluoropose[stream]'") from error
-        transport, separator, address = endpoint.partition("://")
-        if not separator or transport not in ("tcp", "ipc") or not address:
-            raise InputError(f"zmq: expected zmq:tcp://HOST:PORT or zmq:ipc://FILE, found {'zmq:' + endpoint!r}")
+        transport, address = zmq_endpoint("zmq", endpoint)
         if transport == "tcp" and not is_loopback(host := address.rpartition(":")[0]):
             token.require_for(host)
         self.context: zmq.Context[Any] = zmq.Context()

@@ -18,7 +18,7 @@ from fluoropose.learning.bundle.manifest import (
     StyleFacts,
 )
 from fluoropose.learning.bundle.networks import LandmarkNetwork, Landmarks, SegmentNetwork, StyleNetwork
-from fluoropose.learning.bundle.placed import Placed
+from fluoropose.learning.bundle.placed import Placed, device_named
 from fluoropose.learning.bundle.precision import Precision, fastest_precision
 from fluoropose.learning.bundle.rig_facts import RigFacts
 
@@ -42,6 +42,7 @@ __all__ = [
     "StyleNetwork",
     "add_networks",
     "copy_networks",
+    "device_named",
     "fastest_precision",
     "require_room",
 ]

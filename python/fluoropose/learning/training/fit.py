@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import time
@@ -117,6 +118,7 @@ def _fit(
     ]
     if patience is not None:
         callbacks += [EarlyStopping(_SCORE, patience=patience)]
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
     trainer = pl.Trainer(
         max_epochs=config.epochs,
         accelerator=accelerator,
@@ -154,10 +156,15 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {platform.machine()}"
 
 
+def _no_advertisement(record: logging.LogRecord) -> bool:
+    return " Tip: " not in record.getMessage()
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence advice on what is as it should be: a folder to resume from, loading without workers, graphed steps."""
-    lightning_says = ("Checkpoint directory", ".*IterableDataset", ".*does not have many workers", ".*LeafSpec")
+    loading = (".*IterableDataset", ".*does not have many workers", ".*smaller than the logging interval")
+    lightning_says = ("Checkpoint directory", *loading, ".*LeafSpec")
     torch_says = (".*capturable=True", ".*AccumulateGrad node's stream")
     with warnings.catch_warnings():
         for message in (*lightning_says, *torch_says):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fluoropose.bone import Bone
 from fluoropose.errors import InputError
-from fluoropose.streaming.endpoint import Token, host_and_port
+from fluoropose.streaming.endpoint import Token, host_and_port, zmq_endpoint
 from fluoropose.streaming.pose_ring import PoseRing
 from fluoropose.streaming.sinks.binary import C3dFile, ParquetFile
 from fluoropose.streaming.sinks.igtl import IgtlServer
@@ -17,13 +17,27 @@ from fluoropose.streaming.sinks.tables import AutoscoperTable, OpenSimTable, Pos
 from fluoropose.streaming.sinks.zeromq import ZeromqSink
 from fluoropose.tracking.kalman import Motion
 
-__all__ = ["open_sink", "open_table"]
+__all__ = ["open_sink", "open_table", "require_sink"]
 
 _EXPECTED = (
     "expected FILE.csv, FILE.parquet, FILE.c3d, FILE.mot, FILE.sto, FILE.tra, xmalab:FILE.csv, smooth:FILE.csv, "
     "ring:FILE, zmq:tcp://HOST:PORT, igtl:[HOST:]PORT or lsl[:NAME]"
 )
+_SUFFIXES = (".csv", ".parquet", ".c3d", ".mot", ".sto", ".tra")
 _NOT_CONTINUED = "cannot be continued; FILE.csv, .mot, .sto, .tra and xmalab: can"
+
+
+def require_sink(text: str) -> None:
+    """Raise InputError unless ``text`` can name a sink; nothing is opened."""
+    kind, _, rest = text.partition(":")
+    if kind == "igtl":
+        host_and_port("sink", rest)
+    elif kind == "zmq":
+        zmq_endpoint("sink", rest)
+    elif kind == "lsl" or (rest and kind in ("ring", "smooth", "xmalab")):
+        return
+    elif Path(text).suffix.lower() not in _SUFFIXES:
+        raise InputError(f"sink: {_EXPECTED}, found {text!r}")
 
 
 def open_sink(text: str, bone: Bone, motion: Motion, token: Token, *, resume: bool = False) -> Sink:

@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from fluoropose.errors import FileFormatError, InputError
+from fluoropose.errors import ConfigError, FileFormatError, InputError
 from fluoropose.registration.trial import Trial, TrialFrames
 from fluoropose.rig import Rig
-from fluoropose.streaming.endpoint import Token, host_and_port
+from fluoropose.streaming.endpoint import Token, host_and_port, zmq_endpoint
 from fluoropose.streaming.frame import Source
 from fluoropose.streaming.replay import Replay
 from fluoropose.streaming.ring import RingReader, frame_ring
 from fluoropose.streaming.sources.igtl import IgtlSource
 from fluoropose.streaming.sources.zeromq import ZeromqSource
 
-__all__ = ["listen", "open_source"]
+__all__ = ["LISTENING", "SOURCES", "listen", "open_source", "require_source"]
+
+LISTENING = {"ring": "ring:FILE", "zmq": "zmq:tcp://HOST:PORT", "igtl": "igtl:[HOST:]PORT"}
+"""How sources that programs send to are written, by their kinds."""
+SOURCES = {"frames": "frames"} | LISTENING
+"""How all are."""
+
+
+def require_source(text: str, trial: Trial, kinds: Mapping[str, str] = SOURCES) -> None:
+    """Raise an error unless ``text`` can name a source of one of ``kinds``; nothing is opened.
+
+    Raises
+    ------
+    InputError
+        If it cannot.
+    ConfigError
+        If the trial does not say what such a source needs to be known.
+    """
+    kind, _, rest = text.partition(":")
+    if kind not in kinds or (not rest and text != "frames"):
+        *others, last = kinds.values()
+        raise InputError(f"source: expected {', '.join(others)} or {last}, found {text!r}")
+    if kind == "zmq":
+        zmq_endpoint("source", rest)
+    if kind == "igtl":
+        host_and_port("source", rest)
+    if (kinds is LISTENING or kind in ("zmq", "igtl")) and trial.bit_depth is None:
+        raise ConfigError(
+            "bit_depth: missing; the trial must say how many bits of the frames that programs send carry signal, "
+            "such as bit_depth = 12"
+        )
 
 
 def open_source(
@@ -45,19 +76,18 @@ def open_source(
     FileFormatError
         If there are no such frames, or they do not fit the rig.
     """
+    require_source(text, trial)
     kind, _, rest = text.partition(":")
     if text == "frames":
         frames = TrialFrames.open(trial)
         if len(frames.sources) != len(rig.fluoroscopes):
-            raise FileFormatError(f"frames: expected {len(rig.fluoroscopes)} views, found {len(frames.sources)}")
+            raise ConfigError(f"frames: expected {len(rig.fluoroscopes)} views, found {len(frames.sources)}")
         if not np.isfinite(frames.times_s).all():
-            raise InputError("frame_rate_hz: following a trial needs the times of its frames; give this rate, or times")
+            raise ConfigError("frame_rate_hz: following a trial needs its frames' times; give this rate, or times")
         return Replay(frames, speed, offsets_s=rig.offsets_s, after=after)
-    if kind == "ring" and rest:
+    if kind == "ring":
         return _fitting(RingReader(rest), rest, rig)
-    if kind in ("zmq", "igtl") and rest:
-        return listen(text, trial, rig, token)
-    raise InputError(f"source: expected frames, ring:FILE, zmq:tcp://HOST:PORT or igtl:[HOST:]PORT, found {text!r}")
+    return listen(text, trial, rig, token)
 
 
 def listen(text: str, trial: Trial, rig: Rig, token: Token) -> Source:
@@ -66,14 +96,12 @@ def listen(text: str, trial: Trial, rig: Rig, token: Token) -> Source:
     A ring is made where there is none, and removed in the end unless a program still has it. Parameters and errors are
     those of ``open_source``; "frames" is none of these.
     """
+    require_source(text, trial, LISTENING)
     kind, _, rest = text.partition(":")
-    if kind not in ("ring", "zmq", "igtl") or not rest:
-        raise InputError(f"source: expected ring:FILE, zmq:tcp://HOST:PORT or igtl:[HOST:]PORT, found {text!r}")
-    if trial.bit_depth is None:
-        raise InputError("bit_depth: the trial must say how many bits of the frames that programs send carry signal")
     sizes, bits = tuple(view.size_px for view in rig.views), trial.bit_depth
+    assert bits is not None  # require_source sees to it; narrows the type
     if bits > 16:
-        raise InputError(f"bit_depth: expected at most 16 for frames that programs send, found {bits}")
+        raise ConfigError(f"bit_depth: expected at most 16 for frames that programs send, found {bits}")
     if kind == "zmq":
         return ZeromqSource(rest, sizes, bits, token)
     if kind == "igtl":
