@@ -210,6 +210,17 @@ def test_errors_are_one_line_and_exit_code_2(
     assert isinstance(shown.exception, FluoroposeError)
 
 
+def test_where_every_pair_fails_it_says_what_to_check(lab: Laboratory, tmp_path: Path) -> None:
+    trial = lab.toml(tmp_path / "trial.toml", tmp_path / "out")
+    trial.write_text(trial.read_text() + "refine = false\n[checks]\nmin_landmarks = 500\n")
+    result = CliRunner().invoke(app, ["register", str(trial), "--frames", "0:2"])
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    assert lines[-1] == "no pair has a pose: check polarity, the order of the frames' folders, bone and rig"
+    assert lines[-2].startswith("2 failed, most often like this: ")
+    assert "0 of 2 pairs have a pose" in lines
+
+
 def test_help_teaches_the_order_of_the_commands() -> None:
     text = CliRunner().invoke(app, ["--help"]).output
     steps = ["fluoropose calibrate", "fluoropose bone", "fluoropose dataset", "fluoropose train", "fluoropose register"]

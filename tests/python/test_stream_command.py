@@ -54,6 +54,11 @@ def test_a_replayed_trial_gives_poses_and_numbers(lab: Laboratory, tmp_path: Pat
     assert "latency, ms" in result.output
 
 
+def test_numbers_begin_a_line_of_their_own(lab: Laboratory, tmp_path: Path) -> None:
+    result = run(lab, tmp_path, "--fast")
+    assert any(line.startswith("numbers: ") for line in result.output.splitlines()), result.output
+
+
 def test_tracking_is_no_less_accurate_than_pairs_by_themselves(lab: Laboratory, tmp_path: Path) -> None:
     assert run(lab, tmp_path, "--every", "--fast").exit_code == 0
     tracked = errors(lab, read_poses(tmp_path / "out" / "live.csv"))

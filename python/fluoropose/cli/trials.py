@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from fluoropose.registration.poses_file import PoseRow
     from fluoropose.registration.summary import Summary
 
+_CHECK = "no pair has a pose: check polarity, the order of the frames' folders, bone and rig"
+
 
 @app.command()
 def register(
@@ -53,7 +55,7 @@ def register(
     _show(result.summary, loaded.out)
     _show_doubts(result.rows)
     if result.summary.failed == result.summary.pairs:
-        console.print("no pair has a pose: check polarity, the order of the frames' folders, bone and rig")
+        console.print(_CHECK, highlight=False, soft_wrap=True)
         raise typer.Exit(1)
 
 
@@ -150,7 +152,8 @@ def _show_doubts(rows: Sequence[PoseRow]) -> None:
             alike.setdefault(re.sub(r"[-\d.]+", "", reason), []).append(reason)
         if alike:
             example = max(alike.values(), key=len)[0]
-            console.print(f"{len(reasons)} {what}, most often like this: {example}", markup=False, highlight=False)
+            told = f"{len(reasons)} {what}, most often like this: {example}"
+            console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
 def _show(summary: Summary, out: Path) -> None:
