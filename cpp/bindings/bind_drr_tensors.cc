@@ -56,9 +56,9 @@ std::unique_ptr<Renderer> renderer_of_tensor(const py::object& mu, const DoubleA
 }
 
 // Views of one size with a tensor (n, 4, 4) of poses, on the CPU or on the renderer's device (-1: none).
-class Placed {
+class TensorPlacements {
  public:
-  Placed(int device, const std::vector<View>& views, const py::object& world_from_bone)
+  TensorPlacements(int device, const std::vector<View>& views, const py::object& world_from_bone)
       : views_(views),
         shape_(images_shape(views)),
         on_device_(device_of(world_from_bone, "world_from_bone") >= 0),
@@ -94,7 +94,7 @@ class Placed {
 // stream: of a renderer on a CUDA device, the cudaStream_t that orders its work.
 void render_into(const Renderer& renderer, const std::vector<View>& views, const py::object& world_from_bone,
                  const py::object& images, std::uintptr_t stream) {
-  const Placed placed(renderer.cuda_device(), views, world_from_bone);
+  const TensorPlacements placed(renderer.cuda_device(), views, world_from_bone);
   const int device = renderer.cuda_device();
   const BorrowedTensor out(images, "images", 32, placed.images(), device);
   const py::gil_scoped_release release;
@@ -105,7 +105,7 @@ void render_into(const Renderer& renderer, const std::vector<View>& views, const
 
 void pose_gradients_into(const Renderer& renderer, const std::vector<View>& views, const py::object& world_from_bone,
                          const py::object& by_image, const py::object& gradients, std::uintptr_t stream) {
-  const Placed placed(renderer.cuda_device(), views, world_from_bone);
+  const TensorPlacements placed(renderer.cuda_device(), views, world_from_bone);
   const int device = renderer.cuda_device();
   const BorrowedTensor weights(by_image, "image_gradient", 32, placed.images(), device);
   const BorrowedTensor out(gradients, "gradients", 64, {placed.images()[0], 6}, device);
@@ -123,7 +123,7 @@ void pose_gradients_into(const Renderer& renderer, const std::vector<View>& view
 void normal_equations_into(const Renderer& renderer, const std::vector<View>& views, const py::object& world_from_bone,
                            const py::object& targets, const std::optional<py::object>& weights, const py::object& cost,
                            const py::object& jtj, const py::object& jtr, std::uintptr_t stream) {
-  const Placed placed(renderer.cuda_device(), views, world_from_bone);
+  const TensorPlacements placed(renderer.cuda_device(), views, world_from_bone);
   const int device = renderer.cuda_device();
   const std::int64_t n = placed.images()[0];
   const BorrowedTensor target(targets, "targets", 32, placed.images(), device);
@@ -147,7 +147,7 @@ void normal_equations_into(const Renderer& renderer, const std::vector<View>& vi
 
 void volume_gradient_into(const Renderer& renderer, const std::vector<View>& views, const py::object& world_from_bone,
                           const py::object& by_image, const py::object& gradient, std::uintptr_t stream) {
-  const Placed placed(renderer.cuda_device(), views, world_from_bone);
+  const TensorPlacements placed(renderer.cuda_device(), views, world_from_bone);
   const fluoropose::Vec3<int> size = renderer.whole_size();
   const int device = renderer.cuda_device();
   const BorrowedTensor weights(by_image, "image_gradient", 32, placed.images(), device);
@@ -161,7 +161,7 @@ void volume_gradient_into(const Renderer& renderer, const std::vector<View>& vie
 void paths_into(const LabelRenderer& renderer, const std::vector<View>& views, const py::object& world_from_bone,
                 const py::object& paths, std::uintptr_t stream) {
   const int device = renderer.cuda_device();
-  const Placed placed(device, views, world_from_bone);
+  const TensorPlacements placed(device, views, world_from_bone);
   const std::vector<std::int64_t>& images = placed.images();
   const BorrowedTensor out(paths, "paths", 32, {images[0], renderer.count(), images[1], images[2]}, device);
   float* const to = out.data<float>();

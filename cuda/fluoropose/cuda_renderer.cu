@@ -284,16 +284,17 @@ void CudaRenderer::normal_equations_to_host(const Placements& at, const float* t
   const cuda::Turn turn(s);
   const cudaStream_t to = s.stream.get();
   const std::size_t count = static_cast<std::size_t>(at.count), pixels = at.size().pixels() * count;
-  double* const sums = s.staged.sums.reserve(43 * count);
-  const NormalArrays arrays{sums, sums + count, sums + 37 * count};
+  constexpr std::size_t kJtj = 36, kJtr = 6;
+  double* const sums = s.staged.sums.reserve((1 + kJtj + kJtr) * count);
+  const NormalArrays arrays{sums, sums + count, sums + (1 + kJtj) * count};
   s.normal_equations(at, s.staged.by_pixel.upload(target, pixels, to),
                      weights ? s.staged.weights.upload(weights, pixels, to) : nullptr, arrays, to);
-  std::vector<double> host(43 * count);
+  std::vector<double> host((1 + kJtj + kJtr) * count);
   s.staged.sums.download(host.data(), host.size(), to);
   s.stream.wait();
   std::copy_n(host.data(), count, out.cost);
-  std::copy_n(host.data() + count, 36 * count, out.jtj);
-  std::copy_n(host.data() + 37 * count, 6 * count, out.jtr);
+  std::copy_n(host.data() + count, kJtj * count, out.jtj);
+  std::copy_n(host.data() + (1 + kJtj) * count, kJtr * count, out.jtr);
 }
 
 void CudaRenderer::volume_gradient_to_host(const Placements& at, const float* by_pixel, float* by_voxel) const {

@@ -48,9 +48,9 @@ class Planner {
   void plan(const Placements& at, std::size_t first, std::size_t count, RayJob* jobs, float* levers,
             cudaStream_t to) const {
     const double* matrices = at.matrices ? at.matrices + 16 * first : nullptr;
-    for (std::size_t n = 0; n < count; n += Placed::kMost) {
-      const std::size_t some = std::min<std::size_t>(Placed::kMost, count - n);
-      Placed placed{};
+    for (std::size_t n = 0; n < count; n += PlacementBatch::kMost) {
+      const std::size_t some = std::min<std::size_t>(PlacementBatch::kMost, count - n);
+      PlacementBatch placed{};
       std::copy_n(at.views + first + n, some, placed.views);
       if (!matrices) std::copy_n(at.world_from_bone + first + n, some, placed.world_from_bone);
       launch(plan_kernel, {static_cast<unsigned>(some)}, {32 * kPlanWarps}, to, placed, matrices, static_cast<int>(n),

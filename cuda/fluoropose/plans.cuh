@@ -6,7 +6,7 @@
 namespace fluoropose::cuda {
 
 // Views with poses, small enough for a kernel's arguments: nothing need be copied before, and a CUDA graph keeps them.
-struct Placed {
+struct PlacementBatch {
   static constexpr int kMost = 12;
   View views[kMost];
   Affine3<double> world_from_bone[kMost];
@@ -36,7 +36,7 @@ __device__ inline void plan_image(const View& view, const Affine3<double>& world
 }
 
 // Plans the images first, first + 1, ..., one per block. matrices: (n, 4, 4), used instead of the poses where not null.
-static __global__ void plan_kernel(const __grid_constant__ Placed placed, const double* matrices, int first,
+static __global__ void plan_kernel(const __grid_constant__ PlacementBatch placed, const double* matrices, int first,
                                    const __grid_constant__ GridFrame grid, Method method, RayJob* jobs, float* levers,
                                    int levers_stride) {
   const std::size_t image = first + blockIdx.x;
