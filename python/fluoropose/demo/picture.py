@@ -27,6 +27,7 @@ __all__ = ["write_picture"]
 _TINT = np.array([1.0, 0.62, 0.1])
 _ANGLES = ("θx", "θy", "θz")
 _AXES = ("x", "y", "z")
+_TITLE_PT, _TICK_PT = 14, 12  # a page shows the picture at two thirds of its size
 
 
 def write_picture(demo: str | Path, out: str | Path, frame: int = 20) -> None:
@@ -48,7 +49,7 @@ def write_picture(demo: str | Path, out: str | Path, frame: int = 20) -> None:
     for k, axes in enumerate(np.ravel(left.subplots(1, 2))):
         picture = frames.sources[k].read(row.frame).astype(np.float64)
         axes.imshow(_tinted(picture, rig.fluoroscopes[k], bone, row.world_from_bone))
-        axes.set_title(f"view {k + 1}, {row.time_s:.2f} s", fontsize=11)
+        axes.set_title(f"view {k + 1}, {row.time_s:.2f} s", fontsize=_TITLE_PT)
         axes.axis("off")
     _curves(right, rows, read_reference(trial.out / "reference.csv"))
     with atomic_path(out) as temporary:
@@ -76,7 +77,10 @@ def _curves(figure: SubFigure, rows: list[PoseRow], truth: Mapping[int, Pose]) -
     panels = figure.subplots(2, 3, sharex=True)
     found = [(row.time_s, row.world_from_bone) for row in rows if row.world_from_bone is not None]
     right = [(row.time_s, truth[row.frame]) for row in rows if row.frame in truth]
-    for poses, style in ((right, {"color": "0.65", "lw": 3.5, "label": "truth"}), (found, {"color": "C3", "lw": 1.2})):
+    for poses, style in (
+        (right, {"color": "0.65", "lw": 3.5, "label": "truth"}),
+        (found, {"color": "C3", "lw": 1.4, "label": "fluoropose"}),
+    ):
         times = [t for t, _ in poses]
         places = np.array([pose.translation_mm for _, pose in poses])
         angles = np.unwrap(np.array([pose.euler_zyx_deg for _, pose in poses]), period=360, axis=0)
@@ -84,11 +88,13 @@ def _curves(figure: SubFigure, rows: list[PoseRow], truth: Mapping[int, Pose]) -
             panels[0, k].plot(times, places[:, k], **style)
             panels[1, k].plot(times, angles[:, k], **style)
     for k in range(3):
-        panels[0, k].set_title(f"{_AXES[k]}, mm", fontsize=11)
-        panels[1, k].set_title(f"{_ANGLES[k]}, degrees", fontsize=11)
-        panels[1, k].set_xlabel("time, s")
-    panels[0, 0].lines[1].set_label("fluoropose")
-    panels[0, 0].legend(fontsize=8, loc="center left")
+        panels[0, k].set_title(f"{_AXES[k]}, mm", fontsize=_TITLE_PT)
+        panels[1, k].set_title(f"{_ANGLES[k]}, degrees", fontsize=_TITLE_PT)
+        panels[1, k].set_xlabel("time, s", fontsize=_TITLE_PT)
+    for axes in np.ravel(panels):
+        axes.tick_params(labelsize=_TICK_PT)
+        axes.locator_params(nbins=4)
+    figure.legend(handles=panels[0, 0].lines, loc="outside lower center", ncols=2, fontsize=_TITLE_PT, frameon=False)
 
 
 if __name__ == "__main__":
