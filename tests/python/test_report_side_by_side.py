@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -106,10 +107,14 @@ def test_the_command_writes_one_page(files: dict[str, Path], tmp_path: Path) -> 
 
 def test_trials_that_do_not_belong_together_are_refused(trials: dict[str, Trial], tmp_path: Path) -> None:
     raw, translated = trials.values()
-    with pytest.raises(InputError, match="moved: expected the same frames as in raw"):
+    one, two = raw.frames
+    told = f"frames: expected the same in all trials, found {two}, {one} in moved and {one}, {two} in raw"
+    with pytest.raises(InputError, match=f"^{re.escape(told)}$"):
         side_by_side_section({"raw": raw, "moved": translated.model_copy(update={"frames": raw.frames[::-1]})})
     Rig(toy_rig(distorted=False).fluoroscopes).save(tmp_path / "other.json")
-    with pytest.raises(InputError, match=r"recalibrated: expected the same rig as in raw, found .*other.json"):
+    with pytest.raises(
+        InputError, match=r"^rig: expected .*, found \S*other.json in recalibrated and \S*rig.json in raw$"
+    ):
         side_by_side_section({"raw": raw, "recalibrated": raw.model_copy(update={"rig": tmp_path / "other.json"})})
     with pytest.raises(FileFormatError, match=r"poses.csv: not there yet; register the trial first"):
         side_by_side_section({"raw": raw, "new": raw.model_copy(update={"out": tmp_path / "new"})})

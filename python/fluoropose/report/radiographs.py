@@ -43,7 +43,7 @@ def radiograph_section(path: Path, radiographs: RadiographSet, config: LearningC
     turns_deg, places_mm = _poses(path, radiographs.config)
     rows = torch.from_numpy(_far_apart(turns_deg, _COLUMNS * _ROWS))
     captions = [
-        f"view {int(radiographs.view[row]) + 1}  " + "  ".join(f"{round(angle):+d}°" for angle in turns_deg[row])
+        f"view {int(radiographs.view[row]) + 1}\n" + "  ".join(f"{round(angle):+d}°" for angle in turns_deg[row])
         for row in rows.tolist()
     ]
     tests = radiographs.config.dataset.test_count
@@ -78,7 +78,7 @@ def show(axes: Axes, picture: NDArray[np.float32], caption: str = "") -> None:
     """Show a picture in [-1, 1] without axes."""
     axes.imshow(picture, cmap="gray", vmin=-1, vmax=1)
     axes.set_axis_off()
-    axes.set_title(caption, fontsize=7)
+    axes.set_title(caption, fontsize=10)
 
 
 def _sheet(
@@ -86,7 +86,7 @@ def _sheet(
 ) -> Figure:
     pictures, inputs = drawn(radiographs, rows, style, preprocessing)
     size = radiographs.config.dataset.size
-    figure = new_figure(1.75 * _COLUMNS, 1.9 * _ROWS)
+    figure = new_figure(1.75 * _COLUMNS, 2.2 * _ROWS)
     places = np.ravel(figure.subplots(_ROWS, _COLUMNS))
     colours = mpl.colormaps["turbo"](np.linspace(0.05, 0.95, pictures.landmarks_px.shape[1]))
     for axes in places:

@@ -101,12 +101,19 @@ def _open(trials: Mapping[str, Trial]) -> _Runs:
         for what, equal in same.items():
             if not equal:
                 raise InputError(
-                    f"{name}: expected the same {what} as in {next(iter(trials))}, found {getattr(trial, what)}"
+                    f"{what}: expected the same in all trials, found {_files(trial, what)} in {name} and "
+                    f"{_files(first, what)} in {next(iter(trials))}"
                 )
         found[name] = {row.frame: row.world_from_bone for row in read_poses(poses)}
         if not reference and compared.exists():
             reference = read_reference(compared)
     return _Runs(rig, bone, TrialFrames.open(first), found, reference)
+
+
+def _files(trial: Trial, what: str) -> str:
+    """Name the files of a trial's rig, bone or frames."""
+    named = getattr(trial, what)
+    return ", ".join(map(str, named)) if isinstance(named, tuple) else str(named)
 
 
 def _sheet(runs: _Runs, number: int) -> Figure:
