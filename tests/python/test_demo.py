@@ -22,6 +22,7 @@ from fluoropose.learning.bundle import Bundle
 from fluoropose.registration.poses_file import read_poses
 from fluoropose.registration.registration import Status
 from fluoropose.registration.summary import Summary
+from fluoropose.registration.trial import load_trial
 from fluoropose.rig import Rig
 from fluoropose.simulate.laboratory import Nominal, install
 from fluoropose.simulate.phantom import Head, head
@@ -93,8 +94,11 @@ def test_demo_tells_errors_and_where_the_report_is(demo: Path, told: StringIO) -
 
 @pytest.mark.slow
 def test_demo_leaves_files_from_which_each_step_can_be_repeated(demo: Path) -> None:
-    for name in ("trial.toml", "reference.csv", "bone.h5", "rig.json", "lab/calibration.toml", "lab/head_ct.nii.gz"):
+    named = ("trial.toml", "reference.csv", "bone.h5", "rig.json", BUNDLE, "lab/calibration.toml", "lab/head_ct.nii.gz")
+    for name in named:
         assert (demo / name).stat().st_size > 0, name
+    assert load_trial(demo / "trial.toml").bundle == demo / BUNDLE
+    assert str(demo) not in (demo / "trial.toml").read_text(encoding="utf-8")  # the folder may be moved
     document = json.loads((demo / "summary.json").read_text(encoding="utf-8"))
     assert set(document) == set(Summary.model_fields)
 

@@ -46,7 +46,8 @@ def test_a_rig_calibrated_anew_is_warned_of_in_one_line(lab: Laboratory, tmp_pat
     assert result.exit_code == 0, result.output
     said = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
     assert len(said) == 1
-    assert "trained for another calibration: view 1: field 0.5% wider" in said[0]
+    assert "trained for another calibration: view 1: field 0.5% wider; this can be used" in said[0]
+    assert said[0].endswith(": a network bears up to 5 degrees between views and 10% of fields and distances")
 
 
 def test_tubes_that_fire_in_turn_are_warned_of(lab: Laboratory, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 import warnings
 from importlib.resources import as_file, files
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fluoropose._files import write_text
+from fluoropose._files import atomic_path, write_text
 from fluoropose.bone import Bone
 from fluoropose.calibration import calibrate
 from fluoropose.demo.skull import Geometry, demo_bone
@@ -36,6 +37,15 @@ __all__ = ["BUNDLE", "calibration_toml", "run_demo"]
 BUNDLE = "demo.fpbundle"
 _SEED = 2021
 _TRIAL = "walking"
+_TRIAL_TOML = f"""\
+# what `fluoropose register` needs
+rig = "rig.json"
+bone = "bone.h5"
+bundle = "{BUNDLE}"
+frames = ["lab/trials/{_TRIAL}/view1", "lab/trials/{_TRIAL}/view2"]
+times = "lab/trials/{_TRIAL}/times.csv"
+out = "."
+"""
 
 
 def run_demo(out: str | Path, pairs: int = 90, console: Console | None = None) -> Summary:
@@ -88,19 +98,20 @@ def run_demo(out: str | Path, pairs: int = 90, console: Console | None = None) -
 
     console.rule("3  registration, without a start pose")
     (out / "poses.csv").unlink(missing_ok=True)  # a demonstration starts afresh
-    with as_file(files("fluoropose") / "data" / BUNDLE) as bundle:
-        write_text(out / "trial.toml", _trial_toml(bundle))
-        trial = load_trial(out / "trial.toml")
-        columns = (TextColumn("registering"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[failed]}"))
-        with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
-            task = bar.add_task("", total=pairs, failed="")
+    with as_file(files("fluoropose") / "data" / BUNDLE) as shipped, atomic_path(out / BUNDLE) as copied:
+        shutil.copyfile(shipped, copied)
+    write_text(out / "trial.toml", _TRIAL_TOML)
+    trial = load_trial(out / "trial.toml")
+    columns = (TextColumn("registering"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[failed]}"))
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task("", total=pairs, failed="")
 
-            def show(done: int, total: int, failed: int) -> None:
-                bar.update(task, completed=done, total=total, failed=f"{failed} failed" if failed else "")
+        def show(done: int, total: int, failed: int) -> None:
+            bar.update(task, completed=done, total=total, failed=f"{failed} failed" if failed else "")
 
-            with warnings.catch_warnings():  # on purpose: the shipped networks were trained for the rig on paper
-                warnings.filterwarnings("ignore", message=".*trained for another calibration")
-                register_trial(trial, progress=show)
+        with warnings.catch_warnings():  # on purpose: the shipped networks were trained for the rig on paper
+            warnings.filterwarnings("ignore", message=".*trained for another calibration")
+            register_trial(trial, progress=show)
 
     console.rule("4  comparison with the truth")
     with console.status("overlaps and report"):
@@ -144,18 +155,6 @@ def calibration_toml(laboratory: Laboratory) -> str:
         'tool = "calibration/alignment_tool.csv"\n'
         f"angle_between_axes_deg = {nominal.angle_between_axes_deg}\n"
         f'\n[plate]\nspacing_mm = {plate.spacing_mm}\norder = "auto"\n' + "".join(views)
-    )
-
-
-def _trial_toml(bundle: Path) -> str:
-    return (
-        "# what `fluoropose register` needs\n"
-        'rig = "rig.json"\n'
-        'bone = "bone.h5"\n'
-        f"bundle = {json.dumps(str(bundle.resolve()))}\n"
-        f'frames = ["lab/trials/{_TRIAL}/view1", "lab/trials/{_TRIAL}/view2"]\n'
-        f'times = "lab/trials/{_TRIAL}/times.csv"\n'
-        'out = "."\n'
     )
 
 

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Bundle"]
 
+_BORNE = (
+    f"a network bears up to {TOLERANCE_DEG:g} degrees between views and {TOLERANCE_SHARE:.0%} of fields and distances"
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
@@ -96,11 +100,12 @@ class Bundle:
         said, within = ([], True) if owner.rig is None else owner.rig.differences(RigFacts.of(rig))
         if not within:
             raise InputError(
-                f"{self.path}: trained for another rig: {'; '.join(said)}; up to {TOLERANCE_DEG:g} degrees and "
-                f"{TOLERANCE_SHARE:.0%} can be borne; make a set for this rig and train again"
+                f"{self.path}: trained for another rig: {'; '.join(said)}; {_BORNE}; make a set for this rig and train "
+                "again"
             )
         if said:
-            warnings.warn(f"{self.path}: trained for another calibration: {'; '.join(said)}", stacklevel=3)
+            calibration = f"{self.path}: trained for another calibration: {'; '.join(said)}"
+            warnings.warn(f"{calibration}; this can be used: {_BORNE}", stacklevel=3)
 
     @cached_property
     def landmarks(self) -> LandmarkNetwork:
