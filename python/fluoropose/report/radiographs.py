@@ -78,7 +78,7 @@ def show(axes: Axes, picture: NDArray[np.float32], caption: str = "") -> None:
     """Show a picture in [-1, 1] without axes."""
     axes.imshow(picture, cmap="gray", vmin=-1, vmax=1)
     axes.set_axis_off()
-    axes.set_title(caption, fontsize=10)
+    axes.set_title(caption, fontsize=9)
 
 
 def _sheet(
