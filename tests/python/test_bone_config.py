@@ -22,7 +22,7 @@ _SHAPE = (30, 40, 60)  # z, y, x
 _CENTRE = _ORIGIN + _TURN.apply([30.0, 30.0, 30.0])
 _LANDMARKS = _CENTRE + np.array([[12.0, 0, 0], [-12, 0, 0], [0, 12, 0], [0, -12, 0], [0, 0, 12]])
 _CORNERS = _ORIGIN + _TURN.apply(np.array(list(product(*((-0.5, n - 0.5) for n in _SHAPE[::-1])))) * _SPACING)
-_SIDES = [f"{a} {low:.0f} to {high:.0f}" for a, low, high in zip("xyz", _CORNERS.min(0), _CORNERS.max(0), strict=True)]
+_SIDES = [f"{a} {low:.1f} to {high:.1f}" for a, low, high in zip("xyz", _CORNERS.min(0), _CORNERS.max(0), strict=True)]
 _OUTSIDE = rf"ct\.keep: expected seeds \(LPS mm\) in /.*/ct\.nii\.gz, which holds {', '.join(_SIDES)}, found 9000, 0, 0"
 _NAMES = ("left", "right", "back", "front", "top")
 

@@ -280,7 +280,7 @@ def _require_seeds_inside(source: CtSource, ct: Ct) -> None:
 
 
 def _span(source: CtSource, ct: Ct) -> str:
-    sides = (f"{axis} {a:.0f} to {b:.0f}" for axis, a, b in zip("xyz", *ct.box_mm, strict=True))
+    sides = (f"{axis} {a:.1f} to {b:.1f}" for axis, a, b in zip("xyz", *ct.box_mm, strict=True))
     return f"{source.path}, which holds {', '.join(sides)}"
 
 
