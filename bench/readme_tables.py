@@ -102,7 +102,8 @@ def landmarks() -> Iterator[str]:
     small = ""
     if document["small"]:
         small = (
-            " Trained on two processor cores, but for the head's plain network briefly and at half the paper's width."
+            " Trained on two processor cores: the head's landmark networks at the paper's width, the knee's at half of "
+            "it, the translations briefly and with a quarter of its channels."
         )
     told = next(one for name, one in document["training"].items() if re.fullmatch(r"plain\w*: landmarks", name))
     mse = " and ".join(f"{told[f'{part}_log10_mse']:.2f} on {part}ing" for part in ("train", "test"))
