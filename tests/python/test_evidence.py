@@ -46,6 +46,8 @@ def test_a_view_that_shows_something_else_is_not_made_up_for_by_the_other() -> N
     noise = np.random.default_rng(0).uniform(size=pair[1].shape).astype(np.float32)
     assert "in the views, expected 0.5, or a peak there" in objection([pair[0], noise])
     assert "nan in the views" in objection([pair[0], np.zeros_like(noise)])
+    assert "-inf of a peak's shape" in objection([pair[0], 1 - pair[1]])
+    assert objection([1 - one for one in pair]) != ""
 
 
 @pytest.mark.parametrize("smooth_px", [0.0, 3.0, 10.0])

@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fluoropose.cli import app
-from fluoropose.errors import FluoroposeError, InputError
+from fluoropose.errors import ConfigError, FluoroposeError, InputError
 from fluoropose.geometry import Pose
 from fluoropose.registration.poses_file import PoseRow, read_poses, write_poses
 from fluoropose.registration.register import register_trial
@@ -293,7 +293,7 @@ def test_frames_of_another_rig_are_refused_before_anything_is_written(lab: Labor
         for file in folder.iterdir():
             Image.fromarray(np.zeros((80, 90), np.uint16)).save(file)
         frames.append(folder)
-    with pytest.raises(InputError, match=r"small1: expected 160 x 160 px, as view 1 of the rig has, found 90 x 80"):
+    with pytest.raises(ConfigError, match=r"frames: .*small1: expected 160 x 160 px, as view 1 .* found 90 x 80"):
         register_trial(lab.trial(tmp_path / "out", frames=tuple(frames)))
     assert not (tmp_path / "out").exists()
 
@@ -337,3 +337,19 @@ def test_a_reference_in_another_frame_of_the_bone_is_warned_of(lab: Laboratory, 
     write_poses(tmp_path / "own.csv", own)
     with pytest.warns(UserWarning, match=r"own\.csv: .* if it moves the bone by its own frame: try without"):
         compare_trial(measured, tmp_path / "own.csv", source_frame=True)
+
+
+def test_poses_set_by_hand_in_the_results_are_not_written_over(lab: Laboratory, tmp_path: Path) -> None:
+    trial, poses = lab.trial(tmp_path / "out"), tmp_path / "out" / "poses.csv"
+    register_trial(trial, "0:3")
+    rows = read_poses(poses)
+    edited = replace(rows[1], world_from_bone=lab.truth[1], source="manual")
+    write_poses(poses, [rows[0], edited, rows[2]])
+    before = poses.read_bytes()
+    with pytest.raises(InputError, match=r"poses\.csv: frame 1 was set by hand, .* as manual_poses in the trial"):
+        register_trial(trial, "0:3")
+    assert poses.read_bytes() == before
+    by_hand = tmp_path / "manual.csv"
+    write_poses(by_hand, [edited])
+    kept = register_trial(trial.model_copy(update={"manual_poses": by_hand}), "0:3").rows
+    assert [row.source for row in kept] == ["network+refinement", "manual", "network+refinement"]

@@ -100,10 +100,38 @@ def test_views_that_count_alike_from_different_numbers_are_paired_in_order(tmp_p
     assert frames.numbers == (0, 1, 3)
     assert frames.sources[1].name(2) == "14"
     (tmp_path / "view2" / "12.png").unlink()
-    with pytest.raises(
-        FileFormatError, match=r"same numbers in every view, found 0 to 3 in .*view1, 11 to 14 in .*view2"
-    ):
+    with pytest.raises(FileFormatError, match=r"found 0 to 3 in .*view1, 11 to 14 in .*view2, 0 of them in common"):
         TrialFrames.open(load_trial(write(tmp_path, GOOD)))
+
+
+def test_views_of_which_one_lost_its_first_and_one_its_last_frame_are_not_shifted(tmp_path: Path) -> None:
+    write_frames(tmp_path / "view1", ["1", "2", "3", "4"])
+    write_frames(tmp_path / "view2", ["2", "3", "4", "5"])
+    frames = TrialFrames.open(load_trial(write(tmp_path, GOOD)))
+    assert frames.numbers == (1, 2, 3, 4, 5)
+    assert frames.sources[1].name(1) == "2"
+
+
+def test_numbers_that_are_times_of_two_clocks_are_refused(tmp_path: Path) -> None:
+    write_frames(tmp_path / "view1", ["a100", "a133", "a167"])
+    write_frames(tmp_path / "view2", ["b101", "b133", "b168"])
+    with pytest.raises(FileFormatError, match=r"numbers at the ends of their names .*, 1 of them in common"):
+        TrialFrames.open(load_trial(write(tmp_path, GOOD)))
+
+
+def test_times_are_those_of_the_numbers_where_pairs_are_missing(tmp_path: Path) -> None:
+    for view in ("view1", "view2"):
+        write_frames(tmp_path / view, ["0", "1", "2", "8"])
+    frames = TrialFrames.open(load_trial(write(tmp_path, GOOD + "frame_rate_hz = 30\n")))
+    assert frames.times_s == pytest.approx((0, 1 / 30, 2 / 30, 8 / 30))
+
+
+def test_a_pair_that_lacks_the_first_view_s_frame_has_its_time(tmp_path: Path) -> None:
+    write_frames(tmp_path / "view1", ["a0", "a1", "a3"])
+    write_frames(tmp_path / "view2", ["b0", "b1", "b2", "b3"])
+    (tmp_path / "t.csv").write_text("frame,time_s\na0,0.5\na1,0.6\na2,0.7\na3,0.8\n")
+    frames = TrialFrames.open(load_trial(write(tmp_path, GOOD + 'times = "t.csv"\n')))
+    assert frames.times_s == (0.5, 0.6, 0.7, 0.8)
 
 
 def test_more_bits_than_are_stored_are_refused(tmp_path: Path) -> None:
@@ -127,7 +155,7 @@ def test_frames_get_the_numbers_of_their_files(tmp_path: Path, names: list[str],
         write_frames(tmp_path / view, names)
     frames = TrialFrames.open(load_trial(write(tmp_path, GOOD + "frame_rate_hz = 50\n")))
     assert frames.numbers == numbers
-    assert frames.times_s[:2] == (0.0, 0.02)
+    assert frames.times_s == tuple(pytest.approx((number - numbers[0]) / 50) for number in numbers)
 
 
 def test_nothing_tells_the_rate_of_pictures(tmp_path: Path) -> None:

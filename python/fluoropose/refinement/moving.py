@@ -44,7 +44,7 @@ class MovingBone:
     middle_mm
         (3,) centre of what attenuates, bone frame.
     opaque
-        Whether a few millimetres of it let next to nothing through, as of metal: its edges are steps.
+        Whether a few millimetres of most of it let next to nothing through, as of metal: its edges are steps.
     """
 
     def __init__(self, volume: Volume, device: Device = "cpu") -> None:
@@ -54,7 +54,7 @@ class MovingBone:
         self.spacings_mm = [float(level.spacing_mm.max()) for level in volumes]
         self._renderers = [Renderer(level, "shear_warp", device) for level in volumes]
         self.device: Device = device
-        self.opaque = bool(volume.mu.max() > _METAL_PER_MM)
+        self.opaque = bool((volume.mu > _METAL_PER_MM).sum() > (volume.mu > 0).sum() / 2)
         finest = self._renderers[0].core
         self.climb: Climb = _core.climb if device == "cpu" else _core.CudaClimber(finest.cuda_device).climb
         coarse = volumes[-1]

@@ -118,15 +118,17 @@ class Objective:
 
         What else is in a frame lowers the likeness there and at the twelve poses ``distance_px`` away along an axis by
         the same share, if the bone is where the pose says. 1 where it does, 0 or less where the difference is as large
-        as the fall that is to be expected; NaN where a view shows nothing.
+        as the fall that is to be expected; NaN where a view shows nothing, -inf where it shows the contrary.
         """
-        around, fits = self._around(pose, distance_px), []
+        fits = []
         for one in self._views:
+            around = self._around(pose, distance_px * pixel_at_bone_mm(one.fixed.view, pose) / self.pixel_mm)
             images = [one.tone.apply(image) for image in self._bone.render_many(one.fixed.view, [pose, *around])]
             itself = self._metric.against(images[0], one.mask)
             found, own = (np.array([kind.value(image) for image in images]) for kind in (one.similarity, itself))
             expected = found[0] / own[0] * (own[0] - own[1:])
-            fits.append(float(1 - np.linalg.norm(found[0] - found[1:] - expected) / np.linalg.norm(expected)))
+            fit = float(1 - np.linalg.norm(found[0] - found[1:] - expected) / np.linalg.norm(expected))
+            fits.append(-np.inf if found[0] <= 0 else fit)
         return fits
 
     def _around(self, pose: Pose, distance_px: float) -> list[Pose]:

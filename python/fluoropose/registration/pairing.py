@@ -18,25 +18,30 @@ __all__ = ["frame_numbers", "paired"]
 def paired(sources: Sequence[FrameSource]) -> tuple[FrameSource, ...]:
     """Return the sources so that a position is the same moment in all of them.
 
-    Frames that carry numbers in every view are paired by these; one that a view lacks cannot be read. Where
-    the views count alike from different numbers on, or some have none, frames are paired in their order.
+    Frames that carry numbers in every view are paired by these; one that a view lacks cannot be read. Where the views
+    count alike and no number is in two of them, or some have none, frames are paired in their order.
 
     Raises
     ------
     ConfigError
-        If frames without numbers are not as many in every view, or the views have no number in common.
+        If frames without numbers are not as many in every view, or fewer than half of the numbers are in all of them.
     """
     numbers = [frame_numbers([source.name(i) for i in range(len(source))], named=source.named) for source in sources]
     known = [one for one in numbers if one is not None]
     counts = {len(source) for source in sources}
-    if len(counts) == 1 and (len(known) < len(numbers) or _alike(known)):
+    common = set.intersection(*(set(one) for one in known)) if known else set()
+    unnumbered, same = len(known) < len(numbers), len(set(known)) == 1
+    if len(counts) == 1 and (unnumbered or same or (not common and _steps_alike(known))):
         return tuple(sources)
     found = ", ".join(f"{len(source)} in {source.path}" for source in sources)
-    if len(known) < len(numbers):
+    if unnumbered:
         raise ConfigError(f"frames: expected the same number of frames in every view, found {found}")
-    if not set.intersection(*(set(one) for one in known)):
+    if 2 * len(common) < min(counts):
         spans = ", ".join(f"{one[0]} to {one[-1]} in {s.path}" for s, one in zip(sources, known, strict=True))
-        raise ConfigError(f"frames: expected frames of the same numbers in every view, found {spans}")
+        raise ConfigError(
+            f"frames: expected the numbers at the ends of their names to be the same in every view, found {spans}, "
+            f"{len(common)} of them in common"
+        )
     every = sorted(set().union(*known))
     names = {number: source.name(i) for source, one in zip(sources, known, strict=True) for i, number in enumerate(one)}
     return tuple(
@@ -53,7 +58,7 @@ def frame_numbers(names: Sequence[str], *, named: bool = True) -> tuple[int, ...
     return numbers if named and growing and len(numbers) == len(names) else None
 
 
-def _alike(numbers: Sequence[tuple[int, ...]]) -> bool:
+def _steps_alike(numbers: Sequence[tuple[int, ...]]) -> bool:
     """Tell whether all count in the same steps."""
     steps = {tuple(number - one[0] for number in one) for one in numbers}
     return len(steps) == 1

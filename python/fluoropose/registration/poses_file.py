@@ -122,7 +122,7 @@ def header_lines(note: str = "") -> str:
 def has_note(path: str | Path, note: str) -> bool:
     """Tell whether a poses file was written with a note; raises OSError where it cannot be read."""
     with Path(path).open(encoding="utf-8") as file:
-        return file.readline().rstrip("\r\n").endswith(f"; {note}")
+        return file.readline().rstrip("\r\n,").endswith(f"; {note}")  # spreadsheets fill up short lines
 
 
 def row_line(row: PoseRow) -> str:

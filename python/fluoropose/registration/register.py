@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,6 +100,7 @@ def register_trial(
     note = f"registration {_fingerprint(trial, device)}"
     rows, seconds = _earlier(poses_path, run_path, note)
     resumed = sum(1 for i in chosen if inputs.frames.numbers[i] in rows)
+    _require_copied(poses_path, inputs.manual)
     rows.update(inputs.manual)
     wanted = [inputs.frames.numbers[i] for i in chosen]
     todo = [i for i in chosen if inputs.frames.numbers[i] not in rows]
@@ -162,11 +163,13 @@ def _open(trial: Trial, device: str) -> _Inputs:
 def _require_size(frames: TrialFrames, rig: Rig) -> None:
     """Refuse frames that another rig took, before anything is written; a damaged one has a row of its own later."""
     for number, (source, view) in enumerate(zip(frames.sources, rig.views, strict=True), start=1):
-        with suppress(FileFormatError):
+        try:
             height, width = source.read(0).shape
-            if (width, height) != view.size_px:
-                expected = f"{view.width} x {view.height} px, as view {number} of the rig has"
-                raise InputError(f"frames: {source.path}: expected {expected}, found {width} x {height}")
+        except FileFormatError:
+            continue
+        if (width, height) != view.size_px:
+            expected = f"{view.width} x {view.height} px, as view {number} of the rig has"
+            raise ConfigError(f"frames: {source.path}: expected {expected}, found {width} x {height}")
 
 
 def _poses_of(path: Path) -> dict[int, Pose]:
@@ -231,6 +234,19 @@ def _read_pair(inputs: _Inputs, trial: Trial, index: int) -> tuple[list[NDArray[
         else:
             pair.append(attenuating(stored, source.bits, trial.polarity))
     return pair, "; ".join(reasons)
+
+
+def _require_copied(poses_path: Path, manual: Mapping[int, PoseRow]) -> None:
+    """Refuse to write over poses that were set by hand in the very file that results go to."""
+    rows: list[PoseRow] = []
+    with suppress(FileFormatError):
+        rows = read_poses(poses_path)
+    edited = [row.frame for row in rows if row.source == "manual" and row.frame not in manual]
+    if edited:
+        raise InputError(
+            f"{poses_path}: frame {edited[0]} was set by hand, and this file is written anew: copy it and name the "
+            "copy as manual_poses in the trial, or remove it"
+        )
 
 
 def _earlier(poses_path: Path, run_path: Path, note: str) -> tuple[dict[int, PoseRow], float]:

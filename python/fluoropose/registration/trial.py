@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Self
 
@@ -154,7 +156,13 @@ class TrialFrames:
         if trial.times is not None:
             return cls(sources, read_times(trial.times, names), numbers)
         rate = trial.frame_rate_hz or _rate_hz(sources)
-        return cls(sources, tuple(i / rate for i in range(len(names))), numbers)
+        return cls(sources, _times_s(numbers, rate), numbers)
+
+
+def _times_s(numbers: Sequence[int], rate_hz: float) -> tuple[float, ...]:
+    """Return the times of equidistant frames, of which some may be missing."""
+    step = min((after - before for before, after in pairwise(numbers)), default=1)
+    return tuple((number - numbers[0]) / step / rate_hz for number in numbers)
 
 
 def _rate_hz(sources: Sequence[FrameSource]) -> float:
@@ -188,6 +196,11 @@ def read_times(path: Path, names: list[str]) -> tuple[float, ...]:
         time_of = {_key(row["frame"]): float(row["time_s"]) for row in rows}
     except (TypeError, ValueError) as error:
         raise FileFormatError(f"{path}: time_s: expected seconds: {error}") from error
+    if any(_key(name) not in time_of for name in names) and frame_numbers(names) is not None:
+        # A pair that lacks view 1's frame goes by another view's name, which ends in the same number.
+        by_number = dict(zip(_ends(time_of), time_of.values(), strict=True))
+        ends = zip(names, _ends(names), strict=True)
+        time_of |= {_key(name): by_number[end] for name, end in ends if _key(name) not in time_of and end in by_number}
     missing = [name for name in names if _key(name) not in time_of]
     if missing:
         raise FileFormatError(f"{path}: no time for {len(missing)} of {len(names)} frames, the first is {missing[0]}")
@@ -196,6 +209,12 @@ def read_times(path: Path, names: list[str]) -> tuple[float, ...]:
         if not after > before:
             raise FileFormatError(f"{path}: time_s: frame {name}: expected more than {before:g} s, found {after:g} s")
     return times
+
+
+def _ends(names: Iterable[str]) -> list[str]:
+    """Return the numbers at the names' ends, as text; "" where there is none."""
+    ends = [re.search(r"(\d+)$", name) for name in names]
+    return ["" if end is None else str(int(end[1])) for end in ends]
 
 
 def _key(name: str) -> str:

@@ -77,7 +77,8 @@ def open_stream(
     parts = _Parts(trial, options, source, named)
     after = _last_frame(named) if resume and source == "frames" else None
     opened = open_source(source, trial, parts.rig, speed, parts.token, after)
-    return parts.stream(opened, trial.bit_depth or opened.bits, named, policy=policy, resume=resume)
+    bits = opened.bits if source == "frames" else trial.bit_depth or opened.bits
+    return parts.stream(opened, bits, named, policy=policy, resume=resume)
 
 
 def open_service(trial: Trial, source: str, sinks: Sequence[str], options: LiveOptions = _DEFAULT) -> Stream:
@@ -116,12 +117,12 @@ class _Parts:
         outlets: list[Sink] = []
         try:
             outlets.extend(open_sink(name, tracker.bone, tracker.motion, self.token, resume=resume) for name in sinks)
+            viewer = None if view is None else Viewer(trial.rig, trial.bone, bits, Path(view) if view else None)
         except BaseException:
             source.stop()
             for outlet in outlets:
                 outlet.close()
             raise
-        viewer = None if view is None else Viewer(trial.rig, trial.bone, bits, Path(view) if view else None)
         return Stream(source, tracker, attenuating, outlets, pairer=self._pairer, policy=policy, viewer=viewer)
 
 

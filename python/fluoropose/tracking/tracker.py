@@ -96,15 +96,17 @@ class Tracker:
         As in ``Registrar``.
     refine_ms
         Time that a pair may take to have its measured pose refined by the images, at the scale that this allows (see
-        `Closer`), where the bundle runs. None: it is not refined.
+        `Closer`), where the bundle runs. None: it is not refined. Not for tubes that fire in turn: no pose fits the
+        images of both moments.
     proven
         Whether a bone that was searched for in the whole field is followed only where the images bear its pose out, see
-        `Proof`. That takes some 20 ms when a track begins.
+        `Proof`. That takes some 20 ms when a track begins. Of tubes that fire in turn it asks nothing.
 
     Raises
     ------
     InputError
-        If the bundle was made for another bone, or the rig does not have two views.
+        If the bundle was made for another bone, the rig does not have two views, or its tubes fire in turn and
+        ``refine_ms`` is given.
     """
 
     bone: Bone
@@ -141,9 +143,11 @@ class Tracker:
         self._refined_floor = _floor(self.limits.refined_floor_deg, self.limits.refined_floor_mm)
         device = device_beside(self.bundle.device.type)
         self._closer = self._proof = None
+        if self.refine_ms is not None and any(self.rig.offsets_s):
+            raise InputError("refine_ms: expected none for a rig whose tubes fire in turn: its images show two moments")
         if self.refine_ms is not None:
             self._closer = Closer(self.rig, self.bone, self.refine_ms, self.checks, device)
-        if self.proven:
+        if self.proven and not any(self.rig.offsets_s):
             moving = None if self._closer is None else self._closer.moving
             self._proof = Proof(self.rig, self.bone, self.checks, moving, device)
         self.forget()

@@ -110,6 +110,8 @@ class C3dFile(PosesTable):
             raise InputError(f"{self.path}: the pairs' numbers start anew; their rows are in {self.partial}")
         if len(rows) < 2:
             raise InputError(f"{self.path}: a rate needs two pairs or more, found {len(rows)}")
+        if not all(row["time_s"] for row in rows):
+            raise InputError(f"{self.path}: no rate: a trial has times from times or frame_rate_hz")
         frames = np.array(numbers) - numbers[0]
         seconds = float(rows[-1]["time_s"]) - float(rows[0]["time_s"])
         if not seconds > 0 or frames[-1] >= _MOST_FRAMES:

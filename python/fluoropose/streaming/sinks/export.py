@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from fluoropose.bone import Bone
+from fluoropose.errors import InputError
 from fluoropose.registration.poses_file import PoseRow
 from fluoropose.streaming.sinks.named import open_table
+from fluoropose.streaming.sinks.tables import partial_of
 
 __all__ = ["export_poses"]
 
@@ -17,7 +20,7 @@ def export_poses(rows: Sequence[PoseRow], files: Sequence[str], bone: Bone) -> N
     Parameters
     ----------
     rows
-        In the order of their frames.
+        Of different frames.
     files
         As ``open_table`` takes them: FILE.mot, FILE.tra, xmalab:FILE.csv, ...
     bone
@@ -26,13 +29,18 @@ def export_poses(rows: Sequence[PoseRow], files: Sequence[str], bone: Bone) -> N
     Raises
     ------
     InputError
-        If a text names no such file, what it needs is not installed, or it asks for times that are unknown.
+        If a text names no such file, what it needs is not installed, it asks for times that are unknown, or an
+        interrupted stream to the same file could still go on.
     """
     for name in files:
+        left = partial_of(Path(name.removeprefix("xmalab:")))
+        if left.exists():
+            raise InputError(f"{name}: a stream to it was interrupted: resume it, or remove the rows it left in {left}")
         table = open_table(name, bone)
         try:
-            for row in rows:
+            for row in sorted(rows, key=lambda one: one.frame):
                 table.add(row)
             table.close()
-        finally:
-            table.partial.unlink(missing_ok=True)
+        except BaseException:
+            table.discard()
+            raise

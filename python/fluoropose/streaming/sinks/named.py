@@ -24,7 +24,7 @@ _EXPECTED = (
     "ring:FILE, zmq:tcp://HOST:PORT, igtl:[HOST:]PORT or lsl[:NAME]"
 )
 _SUFFIXES = (".csv", ".parquet", ".c3d", ".mot", ".sto", ".tra")
-_NOT_CONTINUED = "cannot be continued; FILE.csv, .mot, .sto, .tra and xmalab: can"
+_NOT_CONTINUED = "cannot be continued; FILE.csv, .mot, .sto and xmalab: can"
 
 
 def require_sink(text: str) -> None:
@@ -90,7 +90,7 @@ def open_table(text: str, bone: Bone, *, resume: bool = False) -> Table:
     """
     kind, _, rest = text.partition(":")
     suffix = Path(text).suffix.lower()
-    if resume and suffix in (".parquet", ".c3d"):
+    if resume and suffix in (".parquet", ".c3d", ".tra"):
         raise InputError(f"sink: {text} {_NOT_CONTINUED}")
     if kind == "xmalab" and rest:
         return XmalabTable(rest, bone.name, resume=resume)
@@ -101,7 +101,7 @@ def open_table(text: str, bone: Bone, *, resume: bool = False) -> Table:
     if suffix == ".c3d":
         return C3dFile(text, bone)
     if suffix == ".tra":
-        return AutoscoperTable(text, resume=resume)
+        return AutoscoperTable(text)
     if suffix in (".mot", ".sto"):
         return OpenSimTable(text, bone.name, resume=resume)
     raise InputError(f"sink: {_EXPECTED}, found {text!r}")

@@ -13,14 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluoropose._files import atomic_path
-from fluoropose.errors import FileFormatError
+from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import Pose
 from fluoropose.registration.poses_file import PoseRow, header_lines, row_line
 from fluoropose.streaming.frame import Output
 
-__all__ = ["AutoscoperTable", "OpenSimTable", "PosesTable", "Table", "XmalabTable", "earlier_rows", "last_frame"]
+__all__ = [
+    "AutoscoperTable",
+    "OpenSimTable",
+    "PosesTable",
+    "Table",
+    "XmalabTable",
+    "earlier_rows",
+    "last_frame",
+    "partial_of",
+]
 
 _NAN = float("nan")
+_MOST_MISSING = 100_000  # pairs between two others
 
 
 class Table(ABC):
@@ -43,7 +53,7 @@ class Table(ABC):
         self.path = Path(path)
         self.name = str(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.partial = _partial(self.path)
+        self.partial = partial_of(self.path)
         earlier = earlier_rows(self.path, self.head) if resume else []
         with atomic_path(self.partial) as temporary:  # an earlier run's rows are there until all of them are copied
             temporary.write_text("".join(earlier), encoding="utf-8", newline="")
@@ -74,6 +84,11 @@ class Table(ABC):
         with atomic_path(self.path) as temporary, self.partial.open(encoding="utf-8", newline="") as lines:
             self.finish(temporary, lines)
         self.partial.unlink()
+
+    def discard(self) -> None:
+        """End without the final file, and leave no rows behind."""
+        self._file.close()
+        self.partial.unlink(missing_ok=True)
 
     def finish(self, path: Path, lines: Iterable[str]) -> None:
         """Write the file of these lines."""
@@ -121,7 +136,9 @@ class OpenSimTable(Table):
         return "\n".join(fields) + "\n" + "\t".join(columns) + "\n"
 
     def add(self, row: PoseRow) -> None:
-        """Add a line where there is a pose."""
+        """Add a line where there is a pose; raises InputError where its time is unknown."""
+        if np.isnan(row.time_s):
+            raise InputError(f"{self.path}: expected times, found none: a trial has them from times or frame_rate_hz")
         if row.world_from_bone is not None:
             super().add(row)
 
@@ -142,8 +159,13 @@ class AutoscoperTable(Table):
 
     _next: int | None = None  # number of the pair whose line follows
 
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path)
+
     def add(self, row: PoseRow) -> None:
-        """Add a line, after those of the pairs that did not come."""
+        """Add a line, after those of the pairs that did not come; raises InputError where these are too many."""
+        if self._next is not None and row.frame - self._next > _MOST_MISSING:
+            raise InputError(f"{self.path}: expected a pair {self._next} or some later one, found {row.frame}")
         for number in range(row.frame if self._next is None else self._next, row.frame):
             super().add(PoseRow.failed(number, _NAN, "did not come"))
         super().add(row)
@@ -183,12 +205,13 @@ class XmalabTable(Table):
 
 def earlier_rows(path: Path, head: Callable[[int], str]) -> list[str]:
     """Return the rows of an earlier run; one that was killed may have left its last row unfinished."""
-    if _partial(path).exists():
-        rows = _partial(path).read_text(encoding="utf-8").splitlines(keepends=True)
+    if partial_of(path).exists():
+        rows = partial_of(path).read_text(encoding="utf-8").splitlines(keepends=True)
         return rows[:-1] if rows and not rows[-1].endswith("\n") else rows
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    text = path.read_text(encoding="utf-8-sig")  # an editor may have put a mark before it, and left the last end out
+    lines = (text + "\n" * (text != "" and not text.endswith("\n"))).splitlines(keepends=True)
     count = head(0).count("\n")
     if "".join(lines[:count]) != head(len(lines) - count):
         raise FileFormatError(f"{path}: cannot be continued: it has another head than this run would write")
@@ -201,7 +224,8 @@ def last_frame(path: str | Path) -> int | None:
     return int(rows[-1].split(",", 1)[0]) if rows else None
 
 
-def _partial(path: Path) -> Path:
+def partial_of(path: Path) -> Path:
+    """Return where a table keeps its rows until it is complete."""
     return path.with_name(f".partial.{path.name}")
 
 
