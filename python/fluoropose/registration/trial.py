@@ -41,8 +41,8 @@ class Checks(Config):
         have 0.65 to 0.9 in simulated and real frames; other bones, metal and low contrast bring it down.
     min_peak_fit
         Where it is less in a view: how well the likeness must fall off round the pose, in every view, as that of the
-        bone's own radiograph does, 1 at most. Measured: 0.81 and more at right poses, of a neck that a jaw covers too,
-        and 0.78 at most at wrong ones.
+        bone's own radiograph does, 1 at most. In the sets of ``refinement.evidence`` right poses have 0.81 and more, of
+        a neck that a jaw covers too, and wrong ones 0.78 at most.
     """
 
     min_landmarks: int = Field(default=6, ge=3)

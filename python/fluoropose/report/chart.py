@@ -65,11 +65,11 @@ def line_chart(
 
     parts = [f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">']
     whole, whole_x = (bool((values == np.round(values)).all()) for values in (drawn, x_values))
-    for value in ticks(low, high, 5, least=whole):
+    for value in ticks(low, high, 5, least=float(whole)):
         at = float(y(value))
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 7}" y="{at + 3.5:.1f}" text-anchor="end">{value:.6g}</text>')
-    for value in ticks(start, end, 7, least=whole_x):
+    for value in ticks(start, end, 7, least=float(whole_x)):
         at, label = _LEFT + (value - start) / (end - start) * span_x, f"{value:.6g} {x_unit}".strip()
         parts.append(f'<text class="tick" x="{at:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{label}</text>')
     if limit is not None:
