@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from fluoropose.errors import FileFormatError
 from fluoropose.io.frames import FrameSource, open_frames
+from fluoropose.registration.pairing import trailing_number
 from fluoropose.registration.trial import Trial, TrialFrames
 from fluoropose.rig import Rig
 
@@ -84,5 +84,5 @@ def _places(masks: FrameSource, frames: FrameSource) -> tuple[int | None, ...]:
 
 
 def _key(name: str) -> str:
-    end = re.search(r"(\d+)$", name)
-    return name if end is None else str(int(end[1]))
+    number = trailing_number(name)
+    return name if number is None else str(number)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fluoropose.errors import ConfigError
 from fluoropose.io.frames import FrameSource
 
-__all__ = ["frame_numbers", "paired"]
+__all__ = ["frame_numbers", "paired", "trailing_number"]
 
 
 def paired(sources: Sequence[FrameSource]) -> tuple[FrameSource, ...]:
@@ -52,10 +52,15 @@ def paired(sources: Sequence[FrameSource]) -> tuple[FrameSource, ...]:
 
 def frame_numbers(names: Sequence[str], *, named: bool = True) -> tuple[int, ...] | None:
     """Return the numbers at the names' ends where they grow from frame to frame; None where they do not."""
-    ends = [re.search(r"(\d+)$", name) for name in names]
-    numbers = tuple(int(end[1]) for end in ends if end is not None)
+    numbers = tuple(number for name in names if (number := trailing_number(name)) is not None)
     growing = all(before < after for before, after in pairwise(numbers))
     return numbers if named and growing and len(numbers) == len(names) else None
+
+
+def trailing_number(name: str) -> int | None:
+    """Return the number that a name ends in; None where it ends in none."""
+    end = re.search(r"(\d+)$", name)
+    return None if end is None else int(end[1])
 
 
 def _steps_alike(numbers: Sequence[tuple[int, ...]]) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +15,7 @@ from fluoropose._toml import Config, ConfigPath, OutputPath, read_toml
 from fluoropose.errors import FileFormatError, first_line
 from fluoropose.io.frames import FrameSource, open_frames
 from fluoropose.io.stored_frame import Polarity
-from fluoropose.registration.pairing import frame_numbers, paired
+from fluoropose.registration.pairing import frame_numbers, paired, trailing_number
 
 __all__ = ["Checks", "Segmentation", "Trial", "TrialFrames", "load_trial", "read_times"]
 
@@ -196,11 +195,12 @@ def read_times(path: Path, names: list[str]) -> tuple[float, ...]:
         time_of = {_key(row["frame"]): float(row["time_s"]) for row in rows}
     except (TypeError, ValueError) as error:
         raise FileFormatError(f"{path}: time_s: expected seconds: {error}") from error
-    if any(_key(name) not in time_of for name in names) and frame_numbers(names) is not None:
+    if frame_numbers(names) is not None:
         # A pair that lacks view 1's frame goes by another view's name, which ends in the same number.
-        by_number = dict(zip(_ends(time_of), time_of.values(), strict=True))
-        ends = zip(names, _ends(names), strict=True)
-        time_of |= {_key(name): by_number[end] for name, end in ends if _key(name) not in time_of and end in by_number}
+        by_number = {trailing_number(key): time for key, time in time_of.items()}
+        for name in names:
+            if _key(name) not in time_of and trailing_number(name) in by_number:
+                time_of[_key(name)] = by_number[trailing_number(name)]
     missing = [name for name in names if _key(name) not in time_of]
     if missing:
         raise FileFormatError(f"{path}: no time for {len(missing)} of {len(names)} frames, the first is {missing[0]}")
@@ -209,12 +209,6 @@ def read_times(path: Path, names: list[str]) -> tuple[float, ...]:
         if not after > before:
             raise FileFormatError(f"{path}: time_s: frame {name}: expected more than {before:g} s, found {after:g} s")
     return times
-
-
-def _ends(names: Iterable[str]) -> list[str]:
-    """Return the numbers at the names' ends, as text; "" where there is none."""
-    ends = [re.search(r"(\d+)$", name) for name in names]
-    return ["" if end is None else str(int(end[1])) for end in ends]
 
 
 def _key(name: str) -> str:
