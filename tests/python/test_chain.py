@@ -131,6 +131,9 @@ def test_our_networks_name_no_device(module: nn.Module) -> None:
 
 # --- on a GPU --------------------------------------------------------------------------------------------------------
 
+# What cannot be recorded goes on without a graph and gives the same numbers.
+recorded = pytest.mark.filterwarnings("error:no CUDA graph")
+
 
 @pytest.fixture
 def cuda() -> torch.device:
@@ -140,6 +143,7 @@ def cuda() -> torch.device:
 
 
 @pytest.mark.needs_cuda
+@recorded
 @pytest.mark.usefixtures("cuda")
 def test_a_gpu_sees_what_the_processor_sees(path: Path) -> None:
     on_gpu, on_processor = (sight_on(path, device) for device in ("cuda", "cpu"))
@@ -156,6 +160,7 @@ def test_a_gpu_sees_what_the_processor_sees(path: Path) -> None:
 
 
 @pytest.mark.needs_cuda
+@recorded
 @pytest.mark.usefixtures("cuda")
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_the_steady_state_allocates_nothing_and_waits_once(path: Path) -> None:
@@ -179,6 +184,7 @@ def test_the_steady_state_allocates_nothing_and_waits_once(path: Path) -> None:
 
 
 @pytest.mark.needs_cuda
+@recorded
 def test_several_shapes_are_kept_apart(cuda: torch.device) -> None:
     def function(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         return a + b.sum(), a > 0

@@ -195,6 +195,7 @@ def exactly(config: TranslationConfig) -> TranslationConfig:
 
 
 @pytest.mark.needs_cuda
+@pytest.mark.filterwarnings("error:no CUDA graph")  # without one the training would go on
 def test_captured_steps_do_what_eager_ones_do(
     config: TranslationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -226,6 +226,7 @@ def test_steps_follow_the_schedule_and_are_counted(set_path: Path, tmp_path: Pat
 
 
 @pytest.mark.needs_cuda
+@pytest.mark.filterwarnings("error:no CUDA graph")  # without one the training would go on
 def test_captured_steps_do_what_eager_ones_do(set_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 24 steps in float32, all but the first five replay a graph."""
     config = RadiographSet.load(set_path).config
