@@ -126,6 +126,8 @@ def _timed(refiner: Refiner, frames: list[NDArray[np.float32]]) -> tuple[list[Re
         began = time.perf_counter()
         found.append(refiner.refine(frames, _start(seed)))
         seconds.append(time.perf_counter() - began)
+    if refiner.problem:  # these are then the processor's numbers
+        raise RuntimeError(refiner.problem)
     return found, seconds, (time.process_time() - cpu_began) / _REPEATS
 
 
