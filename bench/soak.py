@@ -173,6 +173,7 @@ def soak(loop: Loop, tracker: Tracker, minutes: float, console: Console) -> tupl
     record = Record(loop.truth)
     try:
         stream = Stream(RingReader(ring), tracker, Attenuating(16))
+        tracker.warm_up()  # on a GPU that takes seconds, in which the ring would overflow
         start.set()
         with Live(Watch(stream), console=console, refresh_per_second=1):
             return stream.run(record), record
@@ -273,8 +274,9 @@ def main() -> None:
         "pairs_per_second_sustained": most["pairs_per_second"],
         "sustained": most,
         "between_stages_share": _between(summary),
-        "accuracy_of_one_loop": accuracies(loop, bundle, follower),
     }
+    write_text(arguments.out, json.dumps(document, indent=1) + "\n")
+    document["accuracy_of_one_loop"] = accuracies(loop, bundle, follower)
     write_text(arguments.out, json.dumps(document, indent=1) + "\n")
     console.print(f"{arguments.out}: {summary.pairs} pairs, {summary.dropped} dropped, latency {summary.latency_ms} ms")
 
