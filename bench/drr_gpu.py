@@ -70,15 +70,8 @@ def main() -> int:
     exact = [Reference.of(head.volume, view, pose) for pose in POSES]
     rows: list[dict[str, Any]] = []
     missing: dict[str, str] = {}
+    batches: list[dict[str, Any]] = []
     copied = copy_ms_per_byte(device)
-    for method, what, voxel_bytes, call in [
-        *ours(head.volume, view, device),
-        *peers(head.volume, view, device, missing),
-    ]:
-        console.print(f"{method}, {what}")
-        floor = copied * (voxel_bytes * head.volume.mu.size + 4 * options.pixels**2)
-        samples = options.pixels**2 * options.side
-        rows.append(row(method, what, call, exact, device, options.calls, floor, samples))
     document = {
         "what": f"{options.pixels} x {options.pixels} point-source projections of {name} in {options.side}^3 voxels",
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
@@ -86,17 +79,37 @@ def main() -> int:
         "copy_gigabytes_per_second": round(2e-6 / copied, 1),  # read and written
         "missing": missing,
         "rows": rows,
-        "batches": [batch(head.volume, method, storage, device, options.batch) for method, storage in OURS],
+        "batches": batches,
     }
-    write_text(options.out, json.dumps(document, indent=1) + "\n")
-    for one in rows:
+
+    def add(to: list[dict[str, Any]], one: dict[str, Any]) -> None:
+        """Keep it in the file as well: what comes later may be cut short."""
+        to.append(one)
         console.print(one)
-    console.print(f"written to {options.out}")
-    return int(any(one["rms_error"] is not None and one["rms_error"] > LARGEST_ERROR for one in rows))
+        write_text(options.out, json.dumps(document, indent=1) + "\n")
+
+    def measure(calls: Iterator[tuple[str, str, int, Call]]) -> None:
+        for method, what, voxel_bytes, call in calls:
+            floor = copied * (voxel_bytes * head.volume.mu.size + 4 * options.pixels**2)
+            samples = options.pixels**2 * options.side
+            add(rows, row(method, what, call, exact, device, options.calls, floor, samples))
+
+    measure(ours(head.volume, view, device, missing))
+    lost = len(missing)
+    for method, storage in OURS:
+        add(batches, batch(head.volume, method, storage, device, options.batch))
+    measure(peers(head.volume, view, device, missing))
+    write_text(options.out, json.dumps(document, indent=1) + "\n")  # who is missing
+    console.print(f"written to {options.out}; missing: {missing}", markup=False)
+    wrong = any(one["rms_error"] is not None and one["rms_error"] > LARGEST_ERROR for one in rows)
+    return int(wrong or lost > 0)
 
 
-def ours(volume: Volume, view: View, device: Device) -> Iterator[tuple[str, str, int, Call]]:
-    """Yield our methods, each without and with derivatives, and the size of their voxels in bytes."""
+def ours(volume: Volume, view: View, device: Device, missing: dict[str, str]) -> Iterator[tuple[str, str, int, Call]]:
+    """Yield our methods, each without and with derivatives, and the size of their voxels in bytes.
+
+    Where a graph cannot be captured, say why in ``missing``.
+    """
     matrices = [torch.from_numpy(pose.matrix).to(device) for pose in POSES]
     for method, storage in OURS:
         renderer = Renderer(volume, method, device, storage)
@@ -121,7 +134,12 @@ def ours(volume: Volume, view: View, device: Device) -> Iterator[tuple[str, str,
         yield label, "gradient", size, gradient
         yield label, "normal equations", size, step
         if device == "cuda":
-            yield label, "image in a graph", size, graphed(renderer, view, matrices)
+            try:
+                call = graphed(renderer, view, matrices)
+            except RuntimeError as error:
+                missing[f"{label}, image in a graph"] = str(error)
+            else:
+                yield label, "image in a graph", size, call
 
 
 def graphed(renderer: Renderer, view: View, matrices: list[Tensor]) -> Call:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ WARM_UP_S = 8  # in which cuDNN chooses its kernels and the graph is captured
 console = Console()
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=15, help="how long each is measured")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
@@ -64,21 +65,35 @@ def main() -> None:
         "landmarks": LandmarkTraining(random_set(learning, landmarks + tests), learning),
         "style": CycleGAN(xrays, random_set(learning, n_radiographs + tests), style, told.out.with_suffix(".pictures")),
     }
-    rows = []
-    for network, module in trainings.items():
-        pace, eager = (measured(module, way, told) for way in (fastest_step, lambda _, step: step))
-        epochs = module.config.training.epochs
-        steps = epochs * module.batches.steps
-        row = {"network": network, "steps_per_second": pace, "eager_steps_per_second": eager}
-        rows.append(row | {"steps_in_full_run": steps, "projected_minutes": steps / pace / 60})
-        console.print(rows[-1])
+    rows: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
     document = {
         "device": device_name(torch.device(told.device)),
         "quick": told.quick,
         "rows": rows,
+        "failed": failed,
         "environment": Environment.here().model_dump(),
     }
-    write_text(told.out, json.dumps(document, indent=1) + "\n")
+    for network, module in trainings.items():
+        try:
+            rows.append({"network": network} | speed(module, told))
+        except RuntimeError as error:  # of one network, which tells nothing of the other
+            failed[network] = str(error)
+        console.print(failed.get(network) or rows[-1], markup=False)
+        write_text(told.out, json.dumps(document, indent=1) + "\n")
+    return len(failed)
+
+
+def speed(module: LandmarkTraining | CycleGAN, told: argparse.Namespace) -> dict[str, float]:
+    """Return the numbers of one network."""
+    pace, eager = (measured(module, way, told) for way in (fastest_step, lambda _, step: step))
+    steps = module.config.training.epochs * module.batches.steps
+    return {
+        "steps_per_second": pace,
+        "eager_steps_per_second": eager,
+        "steps_in_full_run": steps,
+        "projected_minutes": steps / pace / 60,
+    }
 
 
 class Pace(pl.Callback):
@@ -144,4 +159,4 @@ def random_set(config: LearningConfig, count: int) -> RadiographSet:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
