@@ -101,6 +101,7 @@ build/cuda: build/.system
 
 # On a machine with a GPU: the tests that need one, and its benchmarks.
 gpu: setup
+	$(BIN)/pip install -q pybind11
 	bench/gpu.sh out/gpu $(DATA)
 
 # --- what is compared with what, see bench/ -------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Everything that only a GPU can show, in one go, the most important first: builds with CUDA, runs the tests that need a
-# device (a missing one fails), measures the tracker, and our renderer beside its peers on the same GPU, then trains and
-# compares what wants a GPU. Results go to the given folder; those worth keeping are committed under bench/results.
+# Everything that only a GPU can show, in one go: builds with CUDA, runs the tests that need a device (a missing one
+# fails), measures our renderer beside its peers on the same GPU, refinement, the tracker, then trains and compares what
+# wants a GPU: what is known soonest first. A step that fails stops no other but the build, and of one that is cut short
+# the results so far are kept. Results go to the given folder; those worth keeping are committed under bench/results.
 #
 #     bench/gpu.sh [OUT] [DATA]              # by default out/gpu and ../shared/data
 #     SECONDS_LEFT=540 bench/gpu.sh ...      # where a machine is lent for a time: what does not fit is cut short or left out
@@ -17,6 +18,11 @@ cd "$(dirname "$0")/.."
 out=$(realpath -m "${1:-out/gpu}")
 data=${2:-../shared/data}
 python=$(command -v "${PYTHON:-.venv/bin/python}") || { echo "no Python at ${PYTHON:-.venv/bin/python}: make setup" >&2; exit 1; }
+command -v nvidia-smi > /dev/null || { echo "no nvidia-smi: expected a machine with an NVIDIA GPU and its driver" >&2; exit 1; }
+known="build tests drr kernels refinement soak training figure10"
+for name in ${STEPS:-}; do
+  [[ " $known " == *" $name "* ]] || { echo "STEPS: expected some of $known, found $name" >&2; exit 1; }
+done
 end=$((SECONDS + ${SECONDS_LEFT:-86400}))
 failed=0
 mkdir -p "$out"
@@ -45,26 +51,41 @@ build() {
     -DFLUOROPOSE_CUDA=ON ${ARCHITECTURES:+-DCMAKE_CUDA_ARCHITECTURES=$ARCHITECTURES} &&
     cmake --build build/gpu --parallel --target _core
 }
+# Each file in a process of its own: a fault of the device, or a crash, takes nothing from the others.
+tests() {
+  local status
+  rm -rf "$out/tests" && mkdir "$out/tests"
+  printf '%s\n' "$@" | OMP_NUM_THREADS=4 xargs -P 4 -I FILE bash -c 'tests_of FILE'
+  status=$?
+  cat "$out"/tests/*.log
+  return $status
+}
+tests_of() {
+  local name=$out/tests/${1##*/}
+  "$python" -m pytest -m needs_cuda --junitxml="${name%.py}.xml" "$1" > "${name%.py}.log" 2>&1 || [[ $? == 5 ]]  # none
+}
 # Only for this device: a quarter of the time.
 ARCHITECTURES=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
-export -f build
-export python ARCHITECTURES PYTHONPATH=python:tests/python${PYTHONPATH:+:$PYTHONPATH} FLUOROPOSE_REQUIRE_CUDA=1
+export -f build tests tests_of
+export out python ARCHITECTURES PYTHONPATH=python:tests/python${PYTHONPATH:+:$PYTHONPATH} FLUOROPOSE_REQUIRE_CUDA=1
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv | tee "$out/device.csv"
 
+step build 300 bash -c build || exit 1
+"$python" -c 'from fluoropose import _core as core
+if not core.cuda_device_count(): raise SystemExit(f"fluoropose._core: expected a CUDA device, found none (built with CUDA: {core.built_with_cuda()})")
+' || exit 1
+mapfile -t marked < <(grep -l needs_cuda tests/python/test_*.py)
+step tests 120 bash -c 'tests "$@"' tests "${marked[@]}"
 drr=(bench/drr_gpu.py --out "$out/drr_gpu.json")
 [[ -d $data ]] && drr+=(--data "$data")
-
-step build 300 bash -c build || exit 1
-mapfile -t marked < <(grep -l needs_cuda tests/python/test_*.py)
-step tests 120 "$python" -m pytest -m needs_cuda --junitxml="$out/tests.xml" "${marked[@]}"
-# Simulates its frames first, and a calibration where out/soak has none; 30 pairs a second for a minute.
-step soak 180 "$python" bench/soak.py --minutes 1 --device cuda --paper-size --work out/soak --out "$out/soak_gpu.json"
-step training 180 "$python" bench/training_speed.py --out "$out/training_speed.json"
-step drr 240 "$python" "${drr[@]}"
+step drr 180 "$python" "${drr[@]}"
 step kernels 60 "$python" bench/drr_kernels.py --out "$out/drr_kernels.json" "${drr[@]:3}"
 refinement=(bench/refinement_gpu.py --out "$out/refinement_gpu.json" --trunk "$out/trunk.npz")
 if [[ -f ${TRUNK:-} ]]; then refinement+=(--trunk "$TRUNK"); elif [[ -d $data ]]; then refinement+=(--data "$data"); else refinement+=(--tables cost); fi
 step refinement 120 "$python" "${refinement[@]}"
+# Simulates its frames first, and a calibration where out/soak has none; 30 pairs a second for a minute.
+step soak 180 "$python" bench/soak.py --minutes 1 --device cuda --paper-size --work out/soak --out "$out/soak_gpu.json"
+step training 150 "$python" bench/training_speed.py --seconds 10 --out "$out/training_speed.json"
 # Trains at full size what is not there yet: landmark networks, segmentation, the CycleGAN's 40 epochs. Networks that are
 # finished when it is cut short are used the next time.
 with_data figure10 36000 "$python" bench/figure10.py --data "$data" --out "$out/figure10.json"
