@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that only a GPU can show, in one go: builds with CUDA, runs the tests that need a device (a missing one
 # fails), measures our renderer beside its peers on the same GPU, refinement, the tracker, then trains and compares what
-# wants a GPU: what is known soonest first. A step that fails stops no other but the build, and of one that is cut short
+# wants a GPU: what is known soonest first. No step that fails but the build stops the others, and of one that is cut short
 # the results so far are kept. Results go to the given folder; those worth keeping are committed under bench/results.
 #
 #     bench/gpu.sh [OUT] [DATA]              # by default out/gpu and ../shared/data
