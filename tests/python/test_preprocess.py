@@ -7,7 +7,7 @@ import torch
 from fluoropose.errors import InputError
 from fluoropose.geometry import View
 from fluoropose.io.stored_frame import Polarity, StoredFrame, attenuating
-from fluoropose.learning.preprocess import Preprocessing, crop_frame, lit_pixels
+from fluoropose.learning.preprocess import Preprocessing, _nanquantile, crop_frame, lit_pixels
 from fluoropose.region import Region
 from fluoropose.rig import CircularField, Fluoroscope
 
@@ -60,6 +60,17 @@ def test_what_is_cut_out_has_the_whole_range_and_open_beam_round_it() -> None:
     steps = torch.sort(image[0, 8:24, 4:30].flatten()).indices
     assert (torch.diff(inside.flatten()[steps]) >= 0).all()
     assert (shown[1] == -1).all()  # an empty mask
+
+
+@pytest.mark.parametrize("count", [1, 2, 37, 4096])
+@pytest.mark.parametrize("kept", [0.0, 0.3, 1.0])
+def test_quantiles_are_those_of_torch(count: int, kept: float) -> None:
+    rng = torch.Generator().manual_seed(count)
+    samples = torch.randn(3, count, generator=rng)
+    samples = samples.masked_fill(torch.rand(3, count, generator=rng) >= kept, torch.nan)
+    levels = torch.tensor([0.0, 0.02, 0.5, 0.98, 1.0])
+    found, expected = _nanquantile(samples, levels), torch.nanquantile(samples, levels, dim=1)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
 
 
 def test_lit_pixels_lie_in_the_frame_and_its_field() -> None:

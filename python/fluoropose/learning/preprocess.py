@@ -99,7 +99,7 @@ class Preprocessing(Config):
         # A quarter of the pixels is enough for quantiles, which sort.
         sample = images.masked_fill(~where, torch.nan)[:, ::2, ::2].flatten(1)
         levels = torch.linspace(self.low, self.high, 2, dtype=sample.dtype, device=sample.device)  # without an upload
-        low, high = torch.nanquantile(sample, levels, dim=1).nan_to_num()[:, :, None, None]
+        low, high = _nanquantile(sample, levels).nan_to_num()[:, :, None, None]
         scaled: torch.Tensor = 2 * (images - low) / (high - low).clamp_min(1e-3) - 1
         return scaled.clamp(-1, 1)
 
@@ -123,3 +123,19 @@ class Preprocessing(Config):
         self.check(crop, lit)
         image = torch.from_numpy(np.ascontiguousarray(crop, dtype=np.float32))
         return np.asarray(self(image[None], torch.from_numpy(lit)[None])[0].numpy())
+
+
+def _nanquantile(samples: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
+    """Return quantiles (k, b) of samples (b, n) at levels (k,), NaN left out: exactly ``torch.nanquantile``.
+
+    That sorts with indices, which nobody needs; on a processor NumPy's sort is thirty times as fast.
+    """
+    if samples.device.type == "cpu":
+        ordered = torch.from_numpy(np.sort(samples.numpy(), axis=1))
+    else:
+        ordered = samples.sort(dim=1).values
+    last = (~samples.isnan()).sum(1, keepdim=True) - 1
+    rank = (levels * last).clamp_min(0)
+    below = rank.long()
+    quantiles = torch.lerp(ordered.gather(1, below), ordered.gather(1, rank.ceil().long()), rank - below)
+    return quantiles.T

@@ -190,7 +190,9 @@ class Bundle:
         return None if facts is None else StyleNetwork(facts, self._ready(name))
 
     def _ready(self, name: NetworkName) -> Placed:
+        facts = self.manifest.networks.named()[name]
+
         def make(device: torch.device) -> Function:
-            return OnDevice(self.module(name), device, self.precision)
+            return OnDevice(self.module(name), device, self.precision, facts.size)
 
         return Placed(make, self.device, f"{self.path.name}: {name}")
