@@ -52,9 +52,8 @@ class OnDevice:
         self._device = device.type
         self._on_processor = self._device == "cpu"
         with quiet():
-            if not self._on_processor:
-                module = module.to(device).to(memory_format=torch.channels_last)
-            self._module = torch.jit.freeze(module)
+            # In this order oneDNN and cuDNN need not rearrange what goes from one convolution to the next.
+            self._module = torch.jit.freeze(module.to(device).to(memory_format=torch.channels_last))
             if self._on_processor:
                 rewrite(self._module.graph, precision, size)
             else:

@@ -31,7 +31,8 @@ def convolve_in_blocks(graph: Any) -> None:
             for j in range(_SIDE):
                 moved[i, j, :, i : i + height, j : j + width] = kernel[0]
         graph.setInsertPoint(node)
-        node.replaceInput(1, graph.insertConstant(moved.flatten(0, 1)))
+        moved = moved.flatten(0, 1).to(memory_format=torch.channels_last)
+        node.replaceInput(1, graph.insertConstant(moved))
         if bias is not None:
             node.replaceInput(2, graph.insertConstant(bias.repeat(_SIDE**2)))
         node.replaceInput(3, graph.insertConstant([_SIDE, _SIDE]))
