@@ -19,7 +19,7 @@ PYTHON = """#!/bin/sh
 case "$*" in
   "-m pytest"*test_drr_cuda.py) echo "one failed"; exit 1 ;;
   "-m pytest"*test_conftest.py) exit 5 ;;
-  "-m pytest"*) echo "passed $5" ;;
+  "-m pytest"*) echo "passed" ;;
   *drr_gpu.py*) exit 3 ;;
   *drr_kernels.py*) exec sleep 60 ;;
   *) exit 0 ;;
