@@ -76,7 +76,7 @@ step build 300 bash -c build || exit 1
 if not core.cuda_device_count(): raise SystemExit(f"fluoropose._core: expected a CUDA device, found none (built with CUDA: {core.built_with_cuda()})")
 ' || exit 1
 mapfile -t marked < <(grep -l needs_cuda tests/python/test_*.py)
-step tests 120 bash -c 'tests "$@"' tests "${marked[@]}"
+step tests 150 bash -c 'tests "$@"' tests "${marked[@]}"
 drr=(bench/drr_gpu.py --out "$out/drr_gpu.json")
 [[ -d $data ]] && drr+=(--data "$data")
 step drr 210 "$python" "${drr[@]}"
