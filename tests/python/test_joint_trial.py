@@ -17,7 +17,7 @@ from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
 from fluoropose.joint import Joint, JointMotion, anatomical_frame
 from fluoropose.registration import sight as sight_module
-from fluoropose.registration.joint_trial import COLUMNS, joint_rows
+from fluoropose.registration.joint_trial import COLUMNS, joint_rows, write_joint
 from fluoropose.registration.poses_file import PoseRow, write_poses
 from fluoropose.registration.registration import Status
 from fluoropose.tracking import Tracker
@@ -78,6 +78,15 @@ def test_rows_join_frames_and_say_what_is_missing() -> None:
     assert [one.motion and round(one.motion.flexion_deg, 6) for one in found] == [10, None, 30]
     assert found[1].reason == "proximal: blank"
     assert found[0].deviations is None
+
+
+def test_the_table_tells_frames_of_a_clock_that_counts_from_1970_apart(tmp_path: Path) -> None:
+    femur, times_s = Pose.identity(), [1_764_333_549.123456 + k / 250 for k in range(3)]
+    proximal = [row(k, femur, time_s=time_s) for k, time_s in enumerate(times_s)]
+    distal = [row(k, bent(10, femur), time_s=time_s) for k, time_s in enumerate(times_s)]
+    write_joint(tmp_path / "knee.csv", joint_rows(KNEE, proximal, distal))
+    table = csv.DictReader((tmp_path / "knee.csv").read_text().splitlines()[1:])
+    np.testing.assert_allclose([float(one["time_s"]) for one in table], times_s, rtol=0, atol=1e-5)
 
 
 def test_frames_that_do_not_belong_together_are_refused() -> None:

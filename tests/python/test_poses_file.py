@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,14 @@ def test_every_field_survives_the_file(tmp_path: Path) -> None:
     assert back[2].covariance is None
     assert back[0].likeness == 0.75
     assert np.isnan(back[2].likeness)
+
+
+def test_times_of_a_clock_that_counts_from_1970_keep_their_frames_apart(tmp_path: Path) -> None:
+    times_s = [1_764_333_549.123456 + k / 250 for k in range(5)]
+    rows = [replace(_row(k, Pose.identity()), time_s=time_s) for k, time_s in enumerate(times_s)]
+    write_poses(tmp_path / "poses.csv", rows)
+    back = [row.time_s for row in read_poses(tmp_path / "poses.csv")]
+    np.testing.assert_allclose(back, times_s, rtol=0, atol=1e-5)
 
 
 def test_files_of_the_first_version_are_read(tmp_path: Path) -> None:

@@ -103,6 +103,14 @@ def test_opensim_reads_angles_and_metres(tmp_path: Path, suffix: str) -> None:
         np.testing.assert_allclose(1000 * row[4:], pose.translation_mm, atol=1e-9)
 
 
+def test_opensim_tells_frames_of_a_clock_that_counts_from_1970_apart(tmp_path: Path) -> None:
+    times_s = [1_764_333_549.123456 + k / 250 for k in range(3)]
+    rows = [PoseRow(k, time_s, Status.OK, world_from_bone=POSES[k]) for k, time_s in enumerate(times_s)]
+    export_poses(rows, [str(tmp_path / "head.sto")], make_bone())
+    found = [float(line.split("\t")[0]) for line in (tmp_path / "head.sto").read_text().splitlines()[7:]]
+    np.testing.assert_allclose(found, times_s, rtol=0, atol=1e-5)
+
+
 def test_autoscoper_reads_matrices_by_row(tmp_path: Path) -> None:
     lines = written(AutoscoperTable(tmp_path / "head.tra")).splitlines()
     assert lines[2:4] == [",".join(["NaN"] * 16)] * 2  # pair 2 did not come, pair 3 has no pose

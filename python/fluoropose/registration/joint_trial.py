@@ -17,7 +17,7 @@ from fluoropose.bone import Bone
 from fluoropose.errors import ConfigError, InputError
 from fluoropose.geometry import Pose
 from fluoropose.joint import Joint, JointMotion, Side, anatomical_frame
-from fluoropose.registration.poses_file import PoseRow
+from fluoropose.registration.poses_file import PoseRow, time_text
 
 __all__ = ["COLUMNS", "JointConfig", "JointRow", "SegmentConfig", "joint_of", "joint_rows", "write_joint"]
 
@@ -124,7 +124,7 @@ def write_joint(path: str | Path, rows: Sequence[JointRow]) -> None:
     nothing = JointMotion(*[float("nan")] * 6)
     for row in rows:
         numbers = [*astuple(row.motion or nothing), *astuple(row.deviations or nothing)]
-        table.writerow([row.frame, _text(row.time_s), row.reason, *map(_text, numbers)])
+        table.writerow([row.frame, time_text(row.time_s), row.reason, *map(_text, numbers)])
     write_text(path, f"{_HEADER}\n{text.getvalue()}")
 
 

@@ -22,7 +22,7 @@ from fluoropose.errors import FileFormatError, FluoroposeError, InputError, firs
 from fluoropose.geometry import Pose
 from fluoropose.registration.registration import Registration, Status
 
-__all__ = ["COLUMNS", "PoseRow", "has_note", "header_lines", "read_poses", "row_line", "write_poses"]
+__all__ = ["COLUMNS", "PoseRow", "has_note", "header_lines", "read_poses", "row_line", "time_text", "write_poses"]
 
 _PREFIX = "# fluoropose-poses version "
 _HEADER = _PREFIX + "2; world_from_bone; mm, degrees, seconds; covariance (omega rad, v mm) in world axes"
@@ -132,6 +132,11 @@ def row_line(row: PoseRow) -> str:
     return text.getvalue()
 
 
+def time_text(time_s: float) -> str:
+    """Return a time, s, as files hold it: to 10 microseconds also where a clock counts from 1970; "" for NaN."""
+    return "" if np.isnan(time_s) else format(time_s, ".15g")
+
+
 def read_poses(path: str | Path) -> list[PoseRow]:
     """Read a file that ``write_poses`` wrote, or one edited by hand.
 
@@ -173,7 +178,7 @@ def _cells(row: PoseRow) -> list[str]:
         numbers = [*pose.quaternion, *pose.translation_mm, *pose.euler_zyx_deg]
     return [
         str(row.frame),
-        _text(row.time_s),
+        time_text(row.time_s),
         row.status.value,
         " ".join(row.reason.split()),
         *map(_text, numbers),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fluoropose._files import atomic_path
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import Pose
-from fluoropose.registration.poses_file import PoseRow, header_lines, row_line
+from fluoropose.registration.poses_file import PoseRow, header_lines, row_line, time_text
 from fluoropose.streaming.frame import Output
 
 __all__ = [
@@ -147,7 +147,7 @@ class OpenSimTable(Table):
         assert row.world_from_bone is not None  # see write
         angles_deg, shift_m = row.world_from_bone.euler_zyx_deg, row.world_from_bone.translation_mm / 1e3
         angles = angles_deg if self._degrees else np.radians(angles_deg)
-        return "\t".join(_number(value) for value in (row.time_s, *angles, *shift_m))
+        return "\t".join([time_text(row.time_s), *(_number(value) for value in (*angles, *shift_m))])
 
 
 class AutoscoperTable(Table):
