@@ -242,6 +242,27 @@ def test_a_mended_frame_is_registered_by_a_rerun(broken_lab: Laboratory, tmp_pat
     assert [row.status for row in again.rows] == [Status.OK] * 3
 
 
+def test_failed_pairs_that_a_rerun_leaves_out_stay_failed(broken_lab: Laboratory, tmp_path: Path) -> None:
+    (broken_lab.folder / "view1" / "0003.png").write_bytes(b"no image")
+    trial = broken_lab.trial(tmp_path / "out", refine=False)
+    first = register_trial(trial, "0:5")
+    again = register_trial(trial, "0:2")
+    assert again.resumed == 2
+    assert [(row.frame, row.status) for row in again.rows] == [(row.frame, row.status) for row in first.rows]
+    assert (again.summary.pairs, again.summary.failed) == (5, 1)
+    assert read_poses(trial.out / "poses.csv")[3].reason == first.rows[3].reason
+
+
+def test_kept_rows_have_the_times_that_the_trial_has_now(lab: Laboratory, tmp_path: Path) -> None:
+    times = tmp_path / "times.csv"
+    trial = lab.trial(tmp_path / "out", refine=False, frame_rate_hz=None, times=times)
+    for rate_hz in (30, 250):
+        times.write_text("frame,time_s\n" + "".join(f"{k},{k / rate_hz}\n" for k in range(20)))
+        found = register_trial(trial, "0:3")
+        assert [row.time_s for row in found.rows] == pytest.approx([0, 1 / rate_hz, 2 / rate_hz])
+    assert found.resumed == 3
+
+
 def test_swapped_views_are_noticed(lab: Laboratory, tmp_path: Path) -> None:
     trial = lab.trial(tmp_path / "out")
     swapped = trial.model_copy(update={"frames": trial.frames[::-1]})

@@ -98,11 +98,13 @@ def register_trial(
     poses_path, run_path = trial.out / "poses.csv", trial.out / "run.json"
     # What else is written to the same file, by hand or by a stream, does not bear this.
     note = f"registration {_fingerprint(trial, device)}"
-    rows, seconds = _earlier(poses_path, run_path, note)
-    resumed = sum(1 for i in chosen if inputs.frames.numbers[i] in rows)
+    wanted = [inputs.frames.numbers[i] for i in chosen]
+    rows, seconds = _earlier(poses_path, run_path, note, again=set(wanted))
+    time_of = dict(zip(inputs.frames.numbers, inputs.frames.times_s, strict=True))
+    rows = {n: replace(row, time_s=time_of.get(n, row.time_s)) for n, row in rows.items()}
+    resumed = sum(n in rows for n in wanted)
     _require_copied(poses_path, inputs.manual)
     rows.update(inputs.manual)
-    wanted = [inputs.frames.numbers[i] for i in chosen]
     todo = [i for i in chosen if inputs.frames.numbers[i] not in rows]
     started = time.perf_counter()
     for batch in [todo[k : k + _BATCH] for k in range(0, len(todo), _BATCH)] or [[]]:
@@ -249,8 +251,8 @@ def _require_copied(poses_path: Path, manual: Mapping[int, PoseRow]) -> None:
         )
 
 
-def _earlier(poses_path: Path, run_path: Path, note: str) -> tuple[dict[int, PoseRow], float]:
-    """Return the rows and seconds of an earlier run with the same inputs."""
+def _earlier(poses_path: Path, run_path: Path, note: str, again: set[int]) -> tuple[dict[int, PoseRow], float]:
+    """Return the rows and seconds of an earlier run with the same inputs, without the failed ones of ``again``."""
     try:
         run: Any = json.loads(run_path.read_text(encoding="utf-8"))
         if run["format"] != _FORMAT or not has_note(poses_path, note):
@@ -258,14 +260,14 @@ def _earlier(poses_path: Path, run_path: Path, note: str) -> tuple[dict[int, Pos
         rows = {row.frame: row for row in read_poses(poses_path)}
         own = {source + refined for source in ("network", "start") for refined in ("", REFINED)}
         # A failed pair is tried again: its frames may have been mended since.
-        kept = {n: row for n, row in rows.items() if row.source in own and row.status is Status.OK}
+        kept = {n: r for n, r in rows.items() if r.source in own and (r.status is Status.OK or n not in again)}
         return kept, float(run["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}, 0.0
 
 
 def _fingerprint(trial: Trial, device: str) -> str:
-    """Return a digest of everything that a row depends on, except for the frames' pixels."""
+    """Return a digest of everything that a pose depends on, except for the frames' pixels."""
     digest = hashlib.sha256()
     for path in (trial.rig, trial.bone, trial.bundle, trial.start_poses):
         digest.update(b"-" if path is None else hashlib.sha256(_bytes(path)).digest())
