@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -235,6 +236,12 @@ def test_a_wrong_table_of_beads_is_refused(tmp_path: object, text: str, named: s
     with pytest.raises(FileFormatError, match=named) as caught:
         AlignmentTool.load(path)
     assert "tool.csv" in str(caught.value)
+
+
+def test_a_table_of_beads_that_a_spreadsheet_wrote_is_read(tmp_path: Path) -> None:
+    rows = "".join(f"{bead},3,{x},{y},0\n" for bead, x, y in (("A", 0, 0), ("B", 40, 0), ("C", 0, 50), ("D", 60, 60)))
+    (tmp_path / "tool.csv").write_text("\ufeffbead,diameter_mm,x_mm,y_mm,z_mm\n" + rows, encoding="utf-8")
+    assert AlignmentTool.load(tmp_path / "tool.csv").names == ("A", "B", "C", "D")
 
 
 def angle_deg(true: Setting) -> float:

@@ -50,6 +50,14 @@ def test_fcsv(tmp_path: Path, system: str, sign: int) -> None:
     np.testing.assert_allclose(markups.points_mm, _POINTS * [sign, sign, 1])
 
 
+def test_a_mark_that_an_editor_put_first_does_not_matter(tmp_path: Path) -> None:
+    for path in (write(tmp_path, document()), tmp_path / "points.fcsv"):
+        if path.suffix == ".fcsv":
+            path.write_text("# Markups fiducial file\n# CoordinateSystem = LPS\n1,1,2,3,0,0,0,1,1,1,0,a\n")
+        path.write_text("\ufeff" + path.read_text(), encoding="utf-8")
+        np.testing.assert_allclose(read_markups(path).points_mm[0], _POINTS[0])
+
+
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(*[st.floats(-1e4, 1e4)] * 3), min_size=1, max_size=40))
 def test_round_trip(tmp_path: Path, points: list[tuple[float, ...]]) -> None:

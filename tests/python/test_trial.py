@@ -169,6 +169,11 @@ def test_times_come_from_the_file_however_frames_are_written(tmp_path: Path) -> 
     assert read_times(tmp_path / "t.csv", ["0000", "1"]) == (0.5, 0.75)
 
 
+def test_times_that_a_spreadsheet_wrote_are_read(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("\ufeffframe,time_s\n0,0.5\n1,0.75\n", encoding="utf-8")
+    assert read_times(tmp_path / "t.csv", ["0", "1"]) == (0.5, 0.75)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

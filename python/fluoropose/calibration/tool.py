@@ -56,7 +56,7 @@ class AlignmentTool:
     def load(cls, path: str | Path) -> AlignmentTool:
         """Read a CSV file with the columns bead, diameter_mm, x_mm, y_mm, z_mm."""
         try:
-            with Path(path).open(newline="", encoding="utf-8") as stream:
+            with Path(path).open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets put a mark first
                 reader = csv.DictReader(stream)
                 rows = list(reader)
         except (OSError, UnicodeDecodeError, csv.Error) as error:

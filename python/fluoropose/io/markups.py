@@ -40,7 +40,7 @@ def read_markups(path: str | Path) -> Markups:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors may put a mark first
     except (OSError, UnicodeDecodeError) as error:
         raise FileFormatError(f"{path}: cannot be read: {first_line(error)}") from error
     if path.name.endswith(".json"):

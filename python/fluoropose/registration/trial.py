@@ -185,7 +185,7 @@ def read_times(path: Path, names: list[str]) -> tuple[float, ...]:
         If the file cannot be read, a column or frame is missing, or the times do not increase.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets put a mark first
             rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise FileFormatError(f"{path}: cannot be read: {first_line(error)}") from error
