@@ -98,6 +98,13 @@ def test_multi_frame_dicom_reads_back_and_knows_its_bits(tmp_path: Path) -> None
     np.testing.assert_array_equal(open_frames(unnamed).read(3), frames[3])
 
 
+def test_fewer_bits_than_a_dicom_file_stores_are_believed(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "run.dcm", (stack(2, np.uint16) >> 6).astype(np.uint16))
+    assert open_frames(path, 10).bits == 10
+    with pytest.raises(FileFormatError, match=r"run\.dcm: bit_depth: expected at most the 12 bits of its pixels"):
+        open_frames(path, 14)
+
+
 def write_video(path: Path, frames: NDArray[np.uint8]) -> Path:
     av = pytest.importorskip("av")
     with av.open(str(path), "w") as container:

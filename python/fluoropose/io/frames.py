@@ -114,7 +114,7 @@ def open_frames(path: str | Path, bits: int | None = None) -> FrameSource:
     if suffix in _VIDEOS:
         return _Video(path)
     if suffix == ".dcm" or _is_dicom(path):
-        return _Dicom(path)
+        return _Dicom(path, bits)
     raise FileFormatError(
         f"{path}: expected a folder, a multi-page TIFF (.tif), a DICOM file (.dcm) or a video "
         f"({', '.join(sorted(_VIDEOS))}), found {path.suffix or 'a file without an ending'}"
@@ -213,15 +213,16 @@ class _TiffStack(FrameSource):
 
 
 class _Dicom(FrameSource):
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, bits: int | None) -> None:
         self.path = path
         try:
             header = pydicom.dcmread(path, stop_before_pixels=True)
             self.count = int(getattr(header, "NumberOfFrames", 1))
-            self.bits = int(header.BitsStored)
+            stored = int(header.BitsStored)
             frame_time_ms = float(getattr(header, "FrameTime", None) or 0)
         except Exception as error:
             raise FileFormatError(f"{path}: cannot be read as a DICOM image: {error}") from error
+        self.bits = _fewer(path, bits, stored)
         self.rate_hz = 1000 / frame_time_ms if frame_time_ms > 0 else None
 
     def __len__(self) -> int:
