@@ -287,6 +287,18 @@ def test_a_prediction_that_knows_too_little_is_given_up(knowing: KnowingNetwork)
     assert 4 <= phases.count(Phase.COASTING) <= 10
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(0, "constant: every pixel has the value 0"), (4095, "saturated: every pixel has the highest value")],
+)
+@pytest.mark.parametrize("polarity", ["bright_air", "bright_bone"])
+def test_a_stored_frame_is_called_what_it_is_on_the_screen(
+    knowing: KnowingNetwork, value: int, reason: str, polarity: Polarity
+) -> None:
+    stored = Attenuating(12, polarity)(np.full((400, 400), value, np.uint16))
+    assert tracker(knowing).push(FRAME, stored, 0.0).reason == f"view 2: {reason}"
+
+
 def wrong_size(frame: NDArray[np.float32]) -> NDArray[np.float32]:
     return frame[:300]
 

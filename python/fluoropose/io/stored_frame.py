@@ -41,7 +41,7 @@ class StoredFrame:
     def __init__(self, pixels: NDArray[Any], bits: int | None, polarity: Polarity) -> None:
         if polarity not in ("bright_air", "bright_bone"):
             raise InputError(f'polarity: expected "bright_air" or "bright_bone", found {polarity!r}')
-        self.pixels = pixels
+        self.pixels, self.bits = pixels, bits
         self._full, self._bright_air = np.float32(_full_scale(bits)), polarity == "bright_air"
 
     @property

@@ -238,8 +238,10 @@ class Tracker:
                 found = " x ".join(map(str, frame.shape[::-1]))
                 reasons.append(f"view {k}: wrong size: expected {width} x {height} pixels, found {found}")
                 continue
-            sparse = frame[::every, ::every]
-            why = why_unusable(sparse, None, (sparse.shape[1], sparse.shape[0]), lit)
+            # Of a stored frame what is stored: black is black then, whatever its polarity.
+            pixels, bits = (frame.pixels, frame.bits) if isinstance(frame, StoredFrame) else (frame, None)
+            sparse = pixels[::every, ::every]
+            why = why_unusable(sparse, bits, (sparse.shape[1], sparse.shape[0]), lit)
             if why:
                 reasons.append(f"view {k}: {why}")
         return "; ".join(reasons)
