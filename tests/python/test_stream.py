@@ -8,13 +8,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from threading import Event, Thread
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
 
+from fluoropose.errors import ConfigError
 from fluoropose.learning.bundle import Bundle
 from fluoropose.registration.poses_file import read_poses
 from fluoropose.registration.trial import TrialFrames
@@ -27,6 +31,7 @@ from fluoropose.streaming.sinks import Callback, Sink
 from fluoropose.streaming.sinks.tables import PosesTable
 from fluoropose.streaming.statistics import StreamSummary
 from fluoropose.streaming.stream import Stream
+from fluoropose.streaming.watch import Watch
 from fluoropose.tracking import Phase, Tracker
 from fluoropose.tracking.stored import Attenuating
 from trial_laboratory import SIDE, Laboratory
@@ -121,6 +126,30 @@ def test_a_trial_is_replayed_at_its_own_rate(lab: Laboratory) -> None:
     assert 19 / 30 - 0.01 < arrived[-1] - arrived[0] < 19 / 30 + 0.5  # never early, and late only on a busy machine
     fast = Replay(TrialFrames.open(lab.trial(lab.folder)), None, from_memory=True)
     assert [(frame.view, frame.number) for frame in fast] == [(view, k) for k in range(20) for view in (0, 1)]
+
+
+def test_views_of_different_depths_are_not_replayed_with_one_scale(lab: Laboratory, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(lab.folder, tmp_path / "copy"))
+    for path in (copy / "view2").iterdir():
+        with Image.open(path) as image:
+            stored = np.asarray(image)
+        Image.fromarray((stored >> 8).astype(np.uint8)).save(path)
+    frames = TrialFrames.open(replace(lab, folder=copy).trial(tmp_path))
+    with pytest.raises(ConfigError, match=r"frames: expected as many bits .*, found 16 in .*view1, 8 in .*view2"):
+        Replay(frames)
+
+
+def test_what_a_terminal_shows_of_a_stream_is_what_was_said(lab: Laboratory) -> None:
+    def dies(output: Output) -> None:
+        raise ValueError("expected [mm], found [/tmp/poses]")
+
+    watched = stream(lab, Cameras(lab, 2), Callback(dies, "zmq:ipc://[a]"))
+    watched.run()
+    console = Console(width=120, file=StringIO())
+    console.print(Watch(watched))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "ValueError: expected [mm], found [/tmp/poses]" in shown
+    assert "zmq:ipc://[a]" in shown
 
 
 def test_frames_that_cannot_be_read_are_pairs_without_a_measurement(lab: Laboratory, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fluoropose._checks import positive
-from fluoropose.errors import FileFormatError
+from fluoropose.errors import ConfigError, FileFormatError
 from fluoropose.registration.trial import TrialFrames
 from fluoropose.streaming.frame import Frame
 
@@ -33,6 +33,11 @@ class Replay:
         Begin behind the pair of this number; None: with the first.
     from_memory
         Read all frames before the first is given, so that no file is touched while the stream runs.
+
+    Raises
+    ------
+    ConfigError
+        If the views' frames have not the same bits: a stream knows one full scale.
     """
 
     def __init__(
@@ -46,6 +51,9 @@ class Replay:
     ) -> None:
         self.name = "frames"
         self.bits = frames.sources[0].bits
+        if any(source.bits != self.bits for source in frames.sources):
+            found = ", ".join(f"{source.bits or 'floating point'} in {source.path}" for source in frames.sources)
+            raise ConfigError(f"frames: expected as many bits in every view to replay them, found {found}")
         self.overtaken = self.malformed = self.refused = self.disconnected = 0
         self._frames = frames
         self._begin = 0 if after is None else sum(number <= after for number in frames.numbers)

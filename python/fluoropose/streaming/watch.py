@@ -42,10 +42,11 @@ class Watch:
                 a, b, c = pose.euler_zyx_deg
                 table.add_row("pose", f"{x:.1f} {y:.1f} {z:.1f} mm  {a:.1f} {b:.1f} {c:.1f} degrees")
             if last.tracked.reason:
-                table.add_row("", last.tracked.reason)
+                table.add_row("", escape(last.tracked.reason))
         for problem in summary.problems:
             table.add_row("", f"[red]{escape(problem)}[/]")
         for sink in summary.sinks:
             lost = f"  [red]{sink.lost} lost[/]" if sink.lost else ""
-            table.add_row(sink.name, f"{sink.written} written{lost}{f'  [red]{sink.error}[/]' if sink.error else ''}")
+            failed = f"  [red]{escape(sink.error)}[/]" if sink.error else ""
+            table.add_row(escape(sink.name), f"{sink.written} written{lost}{failed}")
         return table
