@@ -169,6 +169,7 @@ def test_stopping_ends_a_silent_ring(tmp_path: Path) -> None:
         (b"FPRING\0\0" + struct.pack("<6I", 2, 1, 1, 1, 1, 8) + bytes(160), "version: expected 1, found 2"),
         (b"FPRING\0\0" + struct.pack("<6I", 1, 9, 9, 9, 2, 16) + bytes(160), "9 slots of 9 x 9 pixels .* do not fill"),
         (b"FPRING\0\0" + struct.pack("<6I", 1, 1, 9, 9, 4, 16) + bytes(160), "of 4 bytes do not fill"),
+        (b"FPRING\0\0" + struct.pack("<6I", 1, 0, 9, 9, 2, 16) + bytes(32), "0 slots of 9 x 9 pixels"),
     ],
 )
 def test_what_is_no_ring_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:

@@ -83,7 +83,8 @@ class _Ring(Mapped):
         self.slots, self.bits = int(self.header["slots"]), int(self.header["bits"])
         shape = (int(self.header["height"]), int(self.header["width"]))
         each = _SLOT.itemsize + padded(shape[0] * shape[1] * int(self.header["bytes"]))
-        if self.header["bytes"] not in (1, 2) or len(self.map) != _HEADER.itemsize + self.slots * each:
+        filled = len(self.map) == _HEADER.itemsize + self.slots * each
+        if self.header["bytes"] not in (1, 2) or self.slots < 1 or not filled:
             raise FileFormatError(
                 f"{path}: {self.slots} slots of {shape[1]} x {shape[0]} pixels of {self.header['bytes']} bytes "
                 f"do not fill {len(self.map)} bytes"
