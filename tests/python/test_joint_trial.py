@@ -89,6 +89,20 @@ def test_the_table_tells_frames_of_a_clock_that_counts_from_1970_apart(tmp_path:
     np.testing.assert_allclose([float(one["time_s"]) for one in table], times_s, rtol=0, atol=1e-5)
 
 
+def test_a_pair_without_angles_does_not_cost_the_others_theirs() -> None:
+    femur = Pose.identity()
+    # The tibia's z axis along the femur's x axis.
+    across = KNEE.proximal_from_anatomical * Pose.from_euler_zyx_deg([0, 90, 0], [0, 0, 0])
+    sideways = across * KNEE.distal_from_anatomical.inverse()
+    known = np.eye(6)
+    proximal = [row(k, femur, known) for k in range(3)]
+    distal = [row(0, bent(10, femur), known), row(1, sideways, known), row(2, bent(20, femur), known)]
+    found = joint_rows(KNEE, proximal, distal)
+    assert [one.motion is None for one in found] == [False, True, False]
+    assert found[1].reason.endswith("no angles are defined there")
+    assert found[1].deviations is None
+
+
 def test_frames_that_do_not_belong_together_are_refused() -> None:
     femur = Pose.identity()
     with pytest.raises(InputError, match="no frame in common"):

@@ -80,7 +80,7 @@ class JointRow:
     frame, time_s
         Of the pair; time NaN when unknown.
     motion
-        None where one of the bones has no pose.
+        None where one of the bones has no pose, or no angles are defined.
     deviations
         Standard deviations of ``motion``; None where a pose has no covariance.
     reason
@@ -136,10 +136,14 @@ def _row(joint: Joint, proximal: PoseRow, distal: PoseRow) -> JointRow:
     if one is None or other is None:
         reasons = [f"{n}: {r.reason}" for n, r in (("proximal", proximal), ("distal", distal)) if r.reason]
         return JointRow(proximal.frame, times[0], None, None, "; ".join(reasons))
+    try:
+        motion = joint.motion(one, other)
+    except InputError as error:  # one pair where no angles are defined must not cost the others theirs
+        return JointRow(proximal.frame, times[0], None, None, str(error))
     deviations = None
     if proximal.covariance is not None and distal.covariance is not None:
         deviations = joint.deviations(one, other, proximal.covariance, distal.covariance)
-    return JointRow(proximal.frame, times[0], joint.motion(one, other), deviations)
+    return JointRow(proximal.frame, times[0], motion, deviations)
 
 
 def _frame(name: str, segment: SegmentConfig) -> Pose:
