@@ -94,10 +94,9 @@ class Fluoroscope:
 
     def sees(self, ideal_pixels: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Tell for ideal pixels (n, 2) whether they fall inside the recorded image and its circular field."""
-        inside = self.view.contains(ideal_pixels)
-        if self.field is not None:
-            inside &= self.field.contains(self.recorded_from_ideal(ideal_pixels))
-        return inside
+        recorded = self.recorded_from_ideal(ideal_pixels)
+        inside = self.view.contains(ideal_pixels) & self.view.contains(recorded)  # both images are of one size
+        return inside if self.field is None else inside & self.field.contains(recorded)
 
 
 @dataclass(frozen=True, eq=False)

@@ -56,6 +56,19 @@ def test_sees_only_what_lies_in_the_image_and_in_its_field() -> None:
     assert Fluoroscope(view).sees(pixels).tolist() == [True, True, True, False, False]
 
 
+def test_what_the_recorded_image_does_not_reach_is_not_seen() -> None:
+    scope = Fluoroscope(View.from_sdd((640, 480), 1200, 0.4, 0.4, 3, -2), pincushion())
+    pixels = np.array([[320.0, 240], [2, 2], [637, 240], [600, 240]])
+    recorded = scope.recorded_from_ideal(pixels)
+    assert recorded[1].max() < -0.5
+    assert recorded[2, 0] > 639.5
+    assert scope.sees(pixels).tolist() == [True, False, False, True]
+    # Nor by a circle that reaches past the image's edge.
+    assert Fluoroscope(scope.view, scope.distortion, CircularField(320, 240, 500)).sees(pixels).tolist() == [
+        *(True, False, False, True)
+    ]
+
+
 def test_the_field_is_a_disc_of_recorded_pixels() -> None:
     view = View.from_sdd((640, 480), 1200, 0.4, 0.4, 0, 0)
     fluoroscope = Fluoroscope(view, pincushion(), CircularField(319.5, 239.5, 200))
