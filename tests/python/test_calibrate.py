@@ -14,8 +14,10 @@ import pytest
 from matplotlib.patches import Polygon
 from matplotlib.quiver import QuiverKey
 
+from fluoropose._toml import read_toml
 from fluoropose.calibration import calibrate, calibrate_rig, write_config
 from fluoropose.calibration.calibrate_rig import RigCalibration
+from fluoropose.calibration.config import CalibrationConfig
 from fluoropose.calibration.report import _figure
 from fluoropose.errors import FileFormatError, FluoroposeError
 from fluoropose.rig import Rig
@@ -110,7 +112,7 @@ def test_one_placement_keeps_what_it_cannot_determine(laboratory: Path, tmp_path
     text = (laboratory / "CALIBRATION.toml").read_text(encoding="utf-8")
     for number in (1, 2):
         only = laboratory / "calibration" / f"alignment_00_view{number}.png"
-        text = re.sub(rf"alignment = \[\n(  '[^']*view{number}\.png',\n)*\]", f"alignment = ['{only}']", text)
+        text = re.sub(rf'alignment = \[\n(  "[^"]*view{number}\.png",\n)*\]', f'alignment = ["{only}"]', text)
     (tmp_path / "one.toml").write_text(text, encoding="utf-8")
     found = calibrate(tmp_path / "one.toml", tmp_path / "rig.json")
     assert found.alignment is not None
@@ -178,6 +180,20 @@ def test_damaged_images_are_refused_by_name(laboratory: Path, tmp_path: Path) ->
     damaged.write_bytes(original.read_bytes()[:2000])
     with pytest.raises(FileFormatError, match=r"plate\.png: cannot be read"):
         calibrate_rig(tmp_path / "damaged.toml")
+
+
+def test_a_folder_s_name_may_hold_quotes(tmp_path: Path) -> None:
+    folder = tmp_path / "O'Brien's \"lab\" \\ Zürich"
+    folder.mkdir()
+    (folder / "nominal.toml").write_text(
+        "plate_bead_spacing_mm = 10\nintensifier_diameter_mm = 300\nangle_between_axes_deg = 60\n"
+        "source_to_intensifier_mm = [1000, 1100]\n"
+    )
+    for view in (1, 2):
+        (folder / f"alignment_00_view{view}.png").touch()
+    config = read_toml(write_config(folder, tmp_path / "out.toml"), CalibrationConfig)
+    assert config.tool == folder / "alignment_tool.csv"
+    assert config.views[1].alignment == (folder / "alignment_00_view2.png",)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -49,5 +50,5 @@ def _view(folder: Path, number: int, distance_mm: float, diameter_mm: float) -> 
 
 
 def _quoted(path: Path) -> str:
-    # TOML's literal strings take backslashes as they are.
-    return f"'{path}'"
+    # A string of JSON is one of TOML: paths may hold quotes and backslashes.
+    return json.dumps(str(path), ensure_ascii=False)
