@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import struct
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +194,17 @@ def test_c3d_without_a_steady_rate_is_refused_and_keeps_its_rows(
         table.close()
     assert [path.name for path in tmp_path.iterdir()] == [".partial.poses.c3d"]
     assert len(table.partial.read_text().splitlines()) == len(numbers)
+
+
+def test_c3d_does_not_even_out_times_with_a_gap(tmp_path: Path) -> None:
+    pytest.importorskip("ezc3d", reason="C3D needs ezc3d")
+    times_s = [0.0, 1 / 30, 2 / 30, 1.1, 1.1 + 1 / 30]  # numbers go on, time leaps: no rate is right for both
+    rows = [PoseRow(k, time_s, Status.OK, world_from_bone=POSES[0]) for k, time_s in enumerate(times_s)]
+    with pytest.raises(InputError, match=r"c3d: no rate: .* pair 2 would be taken at 0\.5667 s, but was at 0\.06667 s"):
+        export_poses(rows, [str(tmp_path / "poses.c3d")], make_bone())
+    jittered = [replace(row, time_s=row.frame / 30 + 0.01 * (row.frame % 2)) for row in rows]
+    export_poses(jittered, [str(tmp_path / "poses.c3d")], make_bone())
+    assert (tmp_path / "poses.c3d").exists()
 
 
 def test_a_table_that_is_not_finished_leaves_its_rows_but_not_its_name(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ _WHOLE = ("frame", "n_visible")
 _QUATERNION, _SHIFT = ("qw", "qx", "qy", "qz"), ("tx_mm", "ty_mm", "tz_mm")
 _CHANNELS = ("theta_x_deg", "theta_y_deg", "theta_z_deg", *_SHIFT)
 _MOST_FRAMES = 1_000_000
+_MOST_UNEVEN = 1.0  # frames by which a pair may miss its place at a steady rate
 
 
 class ParquetFile(PosesTable):
@@ -80,7 +81,7 @@ class C3dFile(PosesTable):
     Raises
     ------
     InputError
-        If ezc3d is not installed; at the end, if the pairs' numbers or times make no rate.
+        If ezc3d is not installed; at the end, if the pairs' numbers and times make no steady rate.
     """
 
     def __init__(self, path: str | Path, bone: Bone) -> None:
@@ -113,10 +114,19 @@ class C3dFile(PosesTable):
         if not all(row["time_s"] for row in rows):
             raise InputError(f"{self.path}: no rate: a trial has times from times or frame_rate_hz")
         frames = np.array(numbers) - numbers[0]
-        seconds = float(rows[-1]["time_s"]) - float(rows[0]["time_s"])
-        if not seconds > 0 or frames[-1] >= _MOST_FRAMES:
-            raise InputError(f"{self.path}: no rate: {frames[-1] + 1} numbers in {seconds:g} s")
-        return frames, float(frames[-1]) / seconds
+        times_s = np.array([float(row["time_s"]) for row in rows])
+        times_s -= times_s[0]
+        if not times_s[-1] > 0 or frames[-1] >= _MOST_FRAMES:
+            raise InputError(f"{self.path}: no rate: {frames[-1] + 1} numbers in {times_s[-1]:g} s")
+        rate_hz = float(frames[-1] / times_s[-1])
+        off = np.abs(times_s * rate_hz - frames)
+        if off.max() > _MOST_UNEVEN:
+            worst = int(off.argmax())
+            raise InputError(
+                f"{self.path}: no rate: at a steady {rate_hz:.4g} per second pair {numbers[worst]} would be taken at "
+                f"{frames[worst] / rate_hz:.4g} s, but was at {times_s[worst]:.4g} s"
+            )
+        return frames, rate_hz
 
 
 def _numbers(row: dict[str, str], names: tuple[str, ...]) -> list[float]:
