@@ -135,6 +135,27 @@ def test_sinks_with_wrong_names_are_refused(lab: Laboratory, text: str) -> None:
         open_sink(text, lab.bone, Motion(), Token())
 
 
+def test_a_rerun_levels_the_tables_that_a_killed_run_left(lab: Laboratory, tmp_path: Path) -> None:
+    heads = {"live.csv": 2, "poses.mot": 7, "poses.sto": 7, "xmalab.csv": 1}
+    names = [f"{'xmalab:' * (name == 'xmalab.csv')}{tmp_path / name}" for name in heads]
+    sinks = [word for name in names for word in ("--sink", name)]
+    assert run(lab, tmp_path, "--every", "--fast", *sinks).exit_code == 0
+    whole = {name: (tmp_path / name).read_text().splitlines(keepends=True) for name in heads}
+    # Each has a thread of its own: some were killed ahead of FILE.csv, some behind.
+    for rows in ((10, 8, 13, 12), (0, 2, 0, 1)):
+        for (name, head), count in zip(heads.items(), rows, strict=True):
+            (tmp_path / name).unlink()
+            (tmp_path / f".partial.{name}").write_text("".join(whole[name][head : head + count]))
+        result = run(lab, tmp_path, "--every", "--fast", "--resume", *sinks)
+        assert result.exit_code == 0, result.output
+        for name, head in heads.items():
+            found = (tmp_path / name).read_text().splitlines(keepends=True)
+            assert found[:head] == whole[name][:head]
+            assert [line.split("\t")[0].split(",")[0] for line in found] == [
+                line.split("\t")[0].split(",")[0] for line in whole[name]
+            ]
+
+
 @pytest.mark.slow
 def test_a_rerun_continues_what_sigterm_stopped(lab: Laboratory, tmp_path: Path) -> None:
     trial, partial = lab.toml(tmp_path / "trial.toml", tmp_path / "out"), tmp_path / "out" / ".partial.live.csv"

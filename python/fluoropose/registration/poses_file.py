@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,17 @@ from fluoropose.errors import FileFormatError, FluoroposeError, InputError, firs
 from fluoropose.geometry import Pose
 from fluoropose.registration.registration import Registration, Status
 
-__all__ = ["COLUMNS", "PoseRow", "has_note", "header_lines", "read_poses", "row_line", "time_text", "write_poses"]
+__all__ = [
+    "COLUMNS",
+    "PoseRow",
+    "has_note",
+    "header_lines",
+    "read_poses",
+    "read_rows",
+    "row_line",
+    "time_text",
+    "write_poses",
+]
 
 _PREFIX = "# fluoropose-poses version "
 _HEADER = _PREFIX + "2; world_from_bone; mm, degrees, seconds; covariance (omega rad, v mm) in world axes"
@@ -154,12 +164,19 @@ def read_poses(path: str | Path) -> list[PoseRow]:
     version = lines[0][len(_PREFIX) :].split(";")[0].strip()
     if version not in _COLUMNS_OF:
         raise FileFormatError(f"{path}: line 1: expected version {' or '.join(_COLUMNS_OF)}, found {version!r}")
-    reader = csv.DictReader(lines[1:])
-    if tuple(reader.fieldnames or ()) != _COLUMNS_OF[version]:
-        raise FileFormatError(f"{path}: line 2: expected the columns {','.join(_COLUMNS_OF[version])}")
+    columns = _COLUMNS_OF[version]
+    if tuple(next(csv.reader(lines[1:]), ())) != columns:
+        raise FileFormatError(f"{path}: line 2: expected the columns {','.join(columns)}")
+    return read_rows(path, lines[2:], columns, first_line=3)
+
+
+def read_rows(
+    path: str | Path, lines: Sequence[str], columns: Sequence[str] = COLUMNS, first_line: int = 1
+) -> list[PoseRow]:
+    """Read the lines of rows alone, as ``row_line`` makes them; ``path`` and ``first_line`` are for messages."""
     rows: list[PoseRow] = []
     seen: set[int] = set()
-    for number, cells in enumerate(reader, start=3):
+    for number, cells in enumerate(csv.DictReader(lines, columns), start=first_line):
         try:
             row = _row(cells)
         except (FluoroposeError, ValueError) as error:

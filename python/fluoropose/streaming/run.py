@@ -22,7 +22,7 @@ from fluoropose.streaming.pairing import Pairer
 from fluoropose.streaming.queues import Policy
 from fluoropose.streaming.sinks import Sink
 from fluoropose.streaming.sinks.named import open_sink, require_sink
-from fluoropose.streaming.sinks.tables import last_frame
+from fluoropose.streaming.sinks.tables import PosesTable, Table, last_frame
 from fluoropose.streaming.sources.named import LISTENING, SOURCES, listen, open_source, require_source
 from fluoropose.streaming.statistics import StreamSummary
 from fluoropose.streaming.stream import Stream
@@ -75,10 +75,11 @@ def open_stream(
     """
     named = list(sinks) or [str(trial.out / "live.csv")]
     parts = _Parts(trial, options, source, named)
-    after = _last_frame(named) if resume and source == "frames" else None
+    goes_on = resume and source == "frames"
+    after = _last_frame(named) if goes_on else None
     opened = open_source(source, trial, parts.rig, speed, parts.token, after)
     bits = opened.bits if source == "frames" else trial.bit_depth or opened.bits
-    return parts.stream(opened, bits, named, policy=policy, resume=resume)
+    return parts.stream(opened, bits, named, policy=policy, resume=resume, level=goes_on)
 
 
 def open_service(trial: Trial, source: str, sinks: Sequence[str], options: LiveOptions = _DEFAULT) -> Stream:
@@ -109,14 +110,23 @@ class _Parts:
         trial.out.mkdir(parents=True, exist_ok=True)
 
     def stream(
-        self, source: Source, bits: int | None, sinks: Sequence[str], *, policy: Policy = "latest", resume: bool = False
+        self,
+        source: Source,
+        bits: int | None,
+        sinks: Sequence[str],
+        *,
+        policy: Policy = "latest",
+        resume: bool = False,
+        level: bool = False,
     ) -> Stream:
-        """Join them with an open source."""
+        """Join them with an open source; ``level`` as in ``_level``, where that begins behind FILE.csv's last pair."""
         trial, view, tracker = self._trial, self._options.view, self._tracker
         attenuating = Attenuating(bits, trial.polarity)
         outlets: list[Sink] = []
         try:
             outlets.extend(open_sink(name, tracker.bone, tracker.motion, self.token, resume=resume) for name in sinks)
+            if level:
+                _level(outlets)
             viewer = None if view is None else Viewer(trial.rig, trial.bone, bits, Path(view) if view else None)
         except BaseException:
             source.stop()
@@ -132,6 +142,15 @@ def _last_frame(sinks: Sequence[str]) -> int | None:
     if len(found) != 1:
         raise InputError("resume: expected a sink FILE.csv, whose last row tells where to go on, or several that agree")
     return found.pop()
+
+
+def _level(outlets: Sequence[Sink]) -> None:
+    """Let every table go on with the rows of FILE.csv: one that was killed left each with as many as it had got to."""
+    tables = [one for one in outlets if isinstance(one, Table)]
+    rows = next(table.rows for table in tables if isinstance(table, PosesTable))
+    for table in tables:
+        if not isinstance(table, PosesTable):
+            table.begin_with(rows)
 
 
 def _tracker(trial: Trial, rig: Rig, options: LiveOptions) -> Tracker:

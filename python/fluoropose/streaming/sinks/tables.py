@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fluoropose._files import atomic_path
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import Pose
-from fluoropose.registration.poses_file import PoseRow, header_lines, row_line, time_text
+from fluoropose.registration.poses_file import PoseRow, header_lines, read_rows, row_line, time_text
 from fluoropose.streaming.frame import Output
 
 __all__ = [
@@ -78,6 +78,13 @@ class Table(ABC):
         self._file.flush()
         self._rows += 1
 
+    def begin_with(self, rows: Iterable[PoseRow]) -> None:
+        """Hold the lines of these rows, and no others."""
+        self._file.truncate(0)
+        self._rows = 0
+        for row in rows:
+            self.add(row)
+
     def close(self) -> None:
         """Write the final file."""
         self._file.close()
@@ -99,6 +106,11 @@ class Table(ABC):
 
 class PosesTable(Table):
     """The project's own ``poses.csv``."""
+
+    @property
+    def rows(self) -> list[PoseRow]:
+        """The rows so far."""
+        return read_rows(self.partial, self.partial.read_text(encoding="utf-8").splitlines())
 
     def head(self, rows: int) -> str:
         """Return the format's two lines."""
