@@ -169,6 +169,22 @@ def test_poses_are_published_as_json() -> None:
     sink.close()
 
 
+@pytest.mark.slow
+def test_any_number_of_programs_may_come_for_poses_and_go() -> None:
+    sink = ZeromqSink("tcp://127.0.0.1:*", "skull", Token())
+    with zmq.Context() as context:
+        for k in range(2100):  # libzmq keeps 2,000 events for whoever watches a socket
+            with context.socket(zmq.SUB) as visitor:
+                visitor.setsockopt(zmq.LINGER, 0)
+                events = visitor.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+                visitor.connect(sink.endpoint)
+                assert events.poll(5000), f"client {k} was not let in"
+                visitor.disable_monitor()
+                events.close()
+    assert received_by(sink, "", 5.0) is not None
+    sink.close()
+
+
 # --- OpenIGTLink ----------------------------------------------------------------------------------------------------
 
 

@@ -118,7 +118,7 @@ class Server:
     refused
         Attempts to connect that were turned away for a wrong token.
     disconnected
-        Connections that ended: the program left, or had sent too large a message.
+        Connections that ended: the program left, or had sent too large a message; those of "PUB" are not counted.
 
     Raises
     ------
@@ -142,7 +142,9 @@ class Server:
         self.socket.set_hwm(queue)
         if self._gate is not None:
             self.socket.setsockopt(zmq.PLAIN_SERVER, 1)
-        self._events, self.disconnected = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED), 0
+        self.disconnected = 0
+        # Not without somebody who counts: once 2,000 events wait to be read, libzmq stands still.
+        self._events = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED) if kind == "PULL" else None
         try:
             self.socket.bind(endpoint)
         except zmq.ZMQError as error:
@@ -156,15 +158,16 @@ class Server:
         return 0 if self._gate is None else self._gate.refused
 
     def count(self) -> None:
-        """Count what has happened to connections since the last call."""
-        while self._events.poll(0):
+        """Count what has happened to connections since the last call; to be called again and again."""
+        while self._events is not None and self._events.poll(0):
             self._events.recv_multipart()
             self.disconnected += 1
 
     def close(self) -> None:
         """Stop listening."""
-        self.socket.disable_monitor()
-        self._events.close()
+        if self._events is not None:
+            self.socket.disable_monitor()
+            self._events.close()
         self.socket.close()
         self.context.term()
 
