@@ -62,6 +62,14 @@ def test_folder_of_png_reads_back_in_natural_order(tmp_path: Path, dtype: type) 
         np.testing.assert_array_equal(source.read(i), frames[i])
 
 
+def test_digits_that_are_no_numbers_sort_as_letters(tmp_path: Path) -> None:
+    folder = write_pngs(tmp_path / "view1", stack(3))
+    for old, new in (("f0", "m²1"), ("f1", "1²10"), ("f2", "1²9")):
+        (folder / f"{old}.png").rename(folder / f"{new}.png")
+    source = open_frames(folder)
+    assert [source.name(i) for i in range(3)] == ["m²1", "1²9", "1²10"]
+
+
 def test_hidden_companions_of_frames_are_no_frames(tmp_path: Path) -> None:
     folder = write_pngs(tmp_path / "view1", stack(3, np.uint8))
     (folder / "._f0.png").write_bytes(b"\0\5\x16\7")

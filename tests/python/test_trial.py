@@ -167,6 +167,8 @@ def test_nothing_tells_the_rate_of_pictures(tmp_path: Path) -> None:
 def test_times_come_from_the_file_however_frames_are_written(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("frame,time_s\n0,0.5\n0001,0.75\nextra,9\n")
     assert read_times(tmp_path / "t.csv", ["0000", "1"]) == (0.5, 0.75)
+    (tmp_path / "t.csv").write_text("frame,time_s\n²,0.5\n³,0.75\n", encoding="utf-8")
+    assert read_times(tmp_path / "t.csv", ["²", "³"]) == (0.5, 0.75)
 
 
 def test_times_that_a_spreadsheet_wrote_are_read(tmp_path: Path) -> None:

@@ -299,7 +299,7 @@ def _fewer(path: Path, bits: int | None, stored: int | None) -> int | None:
 
 
 def _natural(file: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file.name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", file.name)]
 
 
 def _read_tiff(file: Path, page: int) -> NDArray[Any]:

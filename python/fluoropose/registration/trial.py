@@ -213,4 +213,4 @@ def read_times(path: Path, names: list[str]) -> tuple[float, ...]:
 
 def _key(name: str) -> str:
     """Make "7" and "0007" the same frame."""
-    return str(int(name)) if name.isdigit() else name
+    return str(int(name)) if name.isdecimal() else name
