@@ -360,6 +360,24 @@ def test_an_openigtlink_client_that_leaves_does_not_matter() -> None:
     server.close()
 
 
+def test_openigtlink_clients_that_left_before_there_was_a_pose_take_nobodys_place() -> None:
+    pytest.importorskip("pyigtl")
+    import socket
+
+    server = IgtlServer("skull", port=0)
+    for _ in range(20):  # more than there may be at a time
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(b"whatever")
+            wait_until(lambda: server.clients == 1)
+        wait_until(lambda: server.clients == 0)
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        wait_until(lambda: server.clients == 1)
+        server.write(OUTPUTS[0])
+        client.settimeout(5)
+        assert len(client.recv(100_000)) >= 234
+    server.close()
+
+
 def test_an_address_that_is_taken_is_named() -> None:
     pytest.importorskip("pyigtl")
     server = IgtlServer("skull", port=0)

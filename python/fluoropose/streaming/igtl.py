@@ -124,6 +124,8 @@ class Clients:
                 return
             self._inside.remove(client)
             self.disconnected += 1
+        with suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)  # wakes whoever waits for its messages
         client.close()
 
     def close(self) -> None:
@@ -132,8 +134,6 @@ class Clients:
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
         for client in self.inside:
-            with suppress(OSError):
-                client.shutdown(socket.SHUT_RDWR)  # wakes whoever waits for its messages
             self.let_go(client)
 
     def _accept(self) -> None:

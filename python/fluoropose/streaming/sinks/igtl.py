@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import time
+from contextlib import suppress
+from select import POLLIN, poll
 
 from fluoropose.streaming.endpoint import Token
 from fluoropose.streaming.frame import Output
@@ -11,6 +13,7 @@ from fluoropose.streaming.igtl import Clients, tracking_data
 
 __all__ = ["IgtlServer"]
 
+_IGNORED_BYTES = 65536  # at once
 _SEND_S = 0.05  # a client that takes no bytes for so long is let go
 
 
@@ -68,5 +71,11 @@ class IgtlServer:
 
 
 def _keep(client: socket.socket) -> bool:
+    """Ignore what a client says until it leaves, also while there are no poses to be sent."""
     client.settimeout(_SEND_S)
-    return True
+    said = poll()
+    with suppress(OSError, ValueError):  # of a client that was let go
+        said.register(client, POLLIN)
+        while said.poll() and client.recv(_IGNORED_BYTES):
+            pass
+    return False
