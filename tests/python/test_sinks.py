@@ -112,6 +112,26 @@ def test_opensim_tells_frames_of_a_clock_that_counts_from_1970_apart(tmp_path: P
     np.testing.assert_allclose(found, times_s, rtol=0, atol=1e-5)
 
 
+def test_an_opensim_file_ends_where_the_clock_is_set_back(tmp_path: Path) -> None:
+    def row(frame: int, time_s: float) -> PoseRow:
+        return PoseRow(frame, time_s, Status.OK, world_from_bone=POSES[0])
+
+    table = OpenSimTable(tmp_path / "head.mot", "skull")
+    table.add(row(0, 8.0))
+    table.add(row(1, 8.5))
+    for time_s in (8.5, 0.25):
+        with pytest.raises(InputError, match=rf"head\.mot: expected a time after 8\.5 s, found pair 2 at {time_s} s"):
+            table.add(row(2, time_s))
+    table.close()
+    again = OpenSimTable(tmp_path / "head.mot", "skull", resume=True)
+    with pytest.raises(InputError, match=r"expected a time after 8\.5 s"):
+        again.add(row(2, 0.25))
+    again.close()
+    lines = (tmp_path / "head.mot").read_text().splitlines()
+    assert lines[2] == "nRows=2"
+    assert [float(line.split("\t")[0]) for line in lines[7:]] == [8.0, 8.5]
+
+
 def test_autoscoper_reads_matrices_by_row(tmp_path: Path) -> None:
     lines = written(AutoscoperTable(tmp_path / "head.tra")).splitlines()
     assert lines[2:4] == [",".join(["NaN"] * 16)] * 2  # pair 2 did not come, pair 3 has no pose

@@ -126,13 +126,16 @@ class OpenSimTable(Table):
 
     Columns time, NAME_rx, NAME_ry, NAME_rz, NAME_tx, NAME_ty, NAME_tz: rotations about the body's own x, then y, then z
     axis (R = Rx Ry Rz, OpenSim's body-fixed XYZ), translations in METRES, as OpenSim counts. Pairs without a pose have
-    no row: OpenSim takes uneven times, but its older reader, which its window uses, stops at the first "nan".
+    no row: OpenSim takes uneven times, but its older reader, which its window uses, stops at the first "nan". Where the
+    clock is set back the file ends: OpenSim reads none whose times do not increase.
     """
 
     def __init__(self, path: str | Path, bone: str, *, resume: bool = False) -> None:
         self._bone = "_".join(bone.split())
         self._degrees = Path(path).suffix.lower() == ".mot"
         super().__init__(path, resume=resume)
+        lines = self.partial.read_text(encoding="utf-8").splitlines()
+        self._last_s = float(lines[-1].split("\t")[0]) if lines else float("-inf")
 
     def head(self, rows: int) -> str:
         """Return OpenSim's header, which ends with the names of the columns."""
@@ -148,11 +151,21 @@ class OpenSimTable(Table):
         return "\n".join(fields) + "\n" + "\t".join(columns) + "\n"
 
     def add(self, row: PoseRow) -> None:
-        """Add a line where there is a pose; raises InputError where its time is unknown."""
+        """Add a line where there is a pose; raises InputError where its time is unknown or not after the last's."""
         if np.isnan(row.time_s):
             raise InputError(f"{self.path}: expected times, found none: a trial has them from times or frame_rate_hz")
-        if row.world_from_bone is not None:
-            super().add(row)
+        if row.world_from_bone is None:
+            return
+        if row.time_s <= self._last_s:
+            found = f"pair {row.frame} at {time_text(row.time_s)} s"
+            raise InputError(f"{self.path}: expected a time after {time_text(self._last_s)} s, found {found}")
+        super().add(row)
+        self._last_s = row.time_s
+
+    def begin_with(self, rows: Iterable[PoseRow]) -> None:
+        """Hold the lines of these rows, and no others."""
+        self._last_s = float("-inf")
+        super().begin_with(rows)
 
     def line(self, row: PoseRow) -> str:
         """Return time, angles and metres."""
