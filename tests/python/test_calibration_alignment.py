@@ -164,6 +164,22 @@ def test_a_bead_that_was_measured_wrongly_is_left_out() -> None:
     assert found.noise_mm == pytest.approx(0.01, rel=0.3)
 
 
+def test_an_outlier_that_must_stay_keeps_no_other_one() -> None:
+    true = setting()
+    five = AlignmentTool(
+        (*TOOL.names, "E"), np.vstack([TOOL.centres_mm, [60.0, 30.0, 40.0]]), np.append(TOOL.diameters_mm, 5.0)
+    )
+    observed = observe(true, 0.01, tool=five)
+    wrong = {3: {1: (1.9, -1.6), 2: (-1.9, 1.6)}, 6: {0: (0.9, 0.7)}}  # of the third, only one can be spared
+    for k, moved in wrong.items():
+        plane = observed[k].plane_mm.copy()
+        for bead, by in moved.items():
+            plane[bead] += by
+        observed[k] = replace(observed[k], plane_mm=plane)
+    found = align_observations(five, observed, true)
+    assert (observed[6].placement, observed[6].view, 0) in found.rejected
+
+
 def test_the_derivatives_are_those_of_the_residuals() -> None:
     true = setting(2)
     observed = observe(true, 0.3)

@@ -242,9 +242,9 @@ def _require_determined(covariance: NDArray[np.float64], views: int, noise: floa
 def _worst_outlier(
     tool: AlignmentTool, used: Sequence[Observation], setting: Setting, noise: float
 ) -> tuple[int, int] | None:
-    """Return (observation, bead) that misses by far more than the rest, if one does and enough beads would be left."""
+    """Return (observation, bead) that misses by far more than the rest, of those that would leave enough beads."""
     misses = [np.linalg.norm(residuals(tool, seen, setting), axis=1) for seen in used]
-    k = int(np.argmax([m.max() for m in misses]))
+    k = int(np.argmax([m.max() if len(m) > 4 else 0.0 for m in misses]))
     worst = int(np.argmax(misses[k]))
     typical = float(np.median(np.concatenate(misses)))
     limit = max(_OUTLIER_SIGMAS * typical / 1.18, _OUTLIER_MM)
