@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import tifffile
 from hypothesis import given
@@ -104,6 +105,15 @@ def test_multi_frame_dicom_reads_back_and_knows_its_bits(tmp_path: Path) -> None
     np.testing.assert_array_equal(source.read(2), frames[2])
     unnamed = (tmp_path / "run.dcm").rename(tmp_path / "IM0001")
     np.testing.assert_array_equal(open_frames(unnamed).read(3), frames[3])
+
+
+def test_the_sign_of_dicom_numbers_is_none_of_their_bits(tmp_path: Path) -> None:
+    (tmp_path / "view").mkdir()
+    path = write_dicom(tmp_path / "view" / "0.dcm", (stack(1, np.uint16) >> 5).astype(np.uint16))
+    signed = pydicom.dcmread(path)
+    signed.PixelRepresentation = 1
+    signed.save_as(path)
+    assert (open_frames(path).bits, open_frames(path.parent).bits) == (11, 11)
 
 
 def test_fewer_bits_than_a_dicom_file_stores_are_believed(tmp_path: Path) -> None:

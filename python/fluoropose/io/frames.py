@@ -183,7 +183,7 @@ class _Folder(FrameSource):
         for index, file in enumerate(self.files):
             with suppress(FileFormatError, AttributeError, OSError, InvalidDicomError):
                 if file.suffix.lower() == ".dcm":
-                    return int(pydicom.dcmread(file, stop_before_pixels=True).BitsStored)
+                    return _dicom_bits(pydicom.dcmread(file, stop_before_pixels=True))
                 return _bits(self.read(index).dtype)
         self.read(0)  # which says why
         raise FileFormatError(f"{self.path}: none of the {len(self.files)} frames can be read")
@@ -218,7 +218,7 @@ class _Dicom(FrameSource):
         try:
             header = pydicom.dcmread(path, stop_before_pixels=True)
             self.count = int(getattr(header, "NumberOfFrames", 1))
-            stored = int(header.BitsStored)
+            stored = _dicom_bits(header)
             frame_time_ms = float(getattr(header, "FrameTime", None) or 0)
         except Exception as error:
             raise FileFormatError(f"{path}: cannot be read as a DICOM image: {error}") from error
@@ -287,6 +287,10 @@ class _Video(FrameSource):
 
 def _bits(dtype: np.dtype[Any]) -> int | None:
     return None if dtype.kind == "f" else 8 * dtype.itemsize - (dtype.kind == "i")
+
+
+def _dicom_bits(header: pydicom.Dataset) -> int:
+    return int(header.BitsStored) - int(header.get("PixelRepresentation", 0))  # of signed numbers one is the sign
 
 
 def _fewer(path: Path, bits: int | None, stored: int | None) -> int | None:
