@@ -21,6 +21,7 @@ from fluoropose.registration.poses_file import PoseRow, read_poses, write_poses
 from fluoropose.registration.register import register_trial
 from fluoropose.registration.registration import Status
 from fluoropose.registration.summary import Summary
+from fluoropose.registration.trial import load_trial
 from fluoropose.report.compare import compare_trial, overlap
 from trial_laboratory import Laboratory, errors
 
@@ -251,6 +252,18 @@ def test_failed_pairs_that_a_rerun_leaves_out_stay_failed(broken_lab: Laboratory
     assert [(row.frame, row.status) for row in again.rows] == [(row.frame, row.status) for row in first.rows]
     assert (again.summary.pairs, again.summary.failed) == (5, 1)
     assert read_poses(trial.out / "poses.csv")[3].reason == first.rows[3].reason
+
+
+def test_a_rerun_goes_on_from_wherever_it_is_called(broken_lab: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = broken_lab.folder
+    toml = broken_lab.toml(folder / "walking.toml", folder / "out")
+    toml.write_text(toml.read_text().replace(f"{folder}/", ""))
+    monkeypatch.chdir(folder)
+    assert register_trial(load_trial("walking.toml"), "0:3").resumed == 0
+    assert register_trial(load_trial(toml), "0:3").resumed == 3
+    monkeypatch.chdir(folder.parent)
+    assert register_trial(load_trial(Path(folder.name) / "walking.toml"), "0:3").resumed == 3
+    assert register_trial(load_trial(folder.rename(folder.parent / "moved") / "walking.toml"), "0:3").resumed == 3
 
 
 def test_kept_rows_have_the_times_that_the_trial_has_now(lab: Laboratory, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -271,8 +272,10 @@ def _fingerprint(trial: Trial, device: str) -> str:
     digest = hashlib.sha256()
     for path in (trial.rig, trial.bone, trial.bundle, trial.start_poses):
         digest.update(b"-" if path is None else hashlib.sha256(_bytes(path)).digest())
-    rest = trial.model_dump_json(exclude={"rig", "bone", "bundle", "start_poses", "manual_poses", "out"})
-    digest.update(f"{rest} {device}".encode())
+    # As seen from the results: the same wherever the command is called from, or the study is moved to.
+    places = [os.path.relpath(one, trial.out) for one in (*trial.frames, *trial.masks)]
+    paths = {"rig", "bone", "bundle", "frames", "masks", "times", "start_poses", "manual_poses", "out"}
+    digest.update(f"{places} {trial.model_dump_json(exclude=paths)} {device}".encode())
     return digest.hexdigest()
 
 
