@@ -17,7 +17,7 @@ from fluoropose.geometry import Pose
 from fluoropose.rig import Fluoroscope
 from fluoropose.silhouette import silhouette
 
-__all__ = ["EdgeDistances", "edge_distances", "edges_from_drawn"]
+__all__ = ["EdgeDistances", "Outline", "edge_distances", "edges_from_drawn"]
 
 _FINE = 4  # the outline is drawn on pixels this many times smaller
 _REACH_PX = 8.0  # how far from the outline an edge is looked for
@@ -56,6 +56,58 @@ class EdgeDistances:
         return np.asarray(np.linalg.lstsq(columns, self.signed, rcond=None)[0])
 
 
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """Places along a bone's projected outline, about equally far apart.
+
+    Attributes
+    ----------
+    points
+        (n, 2) pixels of the frame.
+    normals
+        (n, 2) unit vectors pointing out.
+    seen
+        (n,) where all that is looked at lies in the field.
+    """
+
+    points: NDArray[np.float64]
+    normals: NDArray[np.float64]
+    seen: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls,
+        fluoroscope: Fluoroscope,
+        world_from_bone: Pose,
+        vertices: NDArray[np.float64],
+        faces: NDArray[np.int32],
+    ) -> Outline:
+        """Project a bone's surface."""
+        points, normals = _outline(fluoroscope, world_from_bone.apply(vertices), faces)
+        ends = (fluoroscope.sees(points + way * _REACH_PX * normals) for way in (-1, 1))
+        return cls(points, normals, np.logical_and(*ends))
+
+    def edges(self, frame: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return where (n,) px along the normals a frame falls most, and how much (n,) per pixel; 0 at the ends."""
+        along = np.arange(-_REACH_PX, _REACH_PX + _STEP_PX / 2, _STEP_PX)
+        at = self.points[:, None, :] + along[None, :, None] * self.normals[:, None, :]
+        smooth = cv2.GaussianBlur(np.ascontiguousarray(frame, dtype=np.float32), (0, 0), 1.0)
+        profile = map_coordinates(smooth, [at[..., 1], at[..., 0]], order=1, mode="nearest")
+        fall = -np.gradient(profile, _STEP_PX, axis=1)
+        best = fall[:, 1:-1].argmax(axis=1) + 1
+        row = np.arange(len(fall))
+        before, peak, after = fall[row, best - 1], fall[row, best], fall[row, best + 1]
+        bend = before - 2 * peak + after
+        shift = np.where(bend < 0, 0.5 * (before - after) / np.where(bend < 0, bend, -1), 0.0)
+        inner = (best > 2) & (best < len(along) - 3)
+        return along[best] + shift * _STEP_PX, np.where(inner, peak, 0.0)
+
+    def distances(self, signed: NDArray[np.float64], clear: NDArray[np.bool_]) -> EdgeDistances:
+        """Return the distances (n,) at the clear (n,) edges in the field."""
+        good = self.seen & clear
+        return EdgeDistances(signed[good], self.normals[good], float(good.sum() / max(int(self.seen.sum()), 1)))
+
+
 def edge_distances(
     fluoroscope: Fluoroscope,
     frame: NDArray[np.float32],
@@ -69,9 +121,9 @@ def edge_distances(
     An edge is clear where the frame, smoothed by one pixel, changes by more than ``clear`` (share of full scale) per
     pixel, brighter inside.
     """
-    points, normals = _outline(fluoroscope, world_from_bone.apply(vertices), faces)
-    signed, slope = _steepest(frame, points, normals)
-    return _kept(fluoroscope, points, normals, signed, slope > clear)
+    outline = Outline.of(fluoroscope, world_from_bone, vertices, faces)
+    signed, slope = outline.edges(frame)
+    return outline.distances(signed, slope > clear)
 
 
 def edges_from_drawn(
@@ -87,40 +139,9 @@ def edges_from_drawn(
 
     ``drawn`` (h, w) shows what there would be to see at the pose, with the frame's blur, bright = attenuating.
     """
-    points, normals = _outline(fluoroscope, world_from_bone.apply(vertices), faces)
-    (signed, slope), (expected, its_slope) = (_steepest(one, points, normals) for one in (frame, drawn))
-    return _kept(fluoroscope, points, normals, signed - expected, (slope > clear) & (its_slope > clear))
-
-
-def _kept(
-    fluoroscope: Fluoroscope,
-    points: NDArray[np.float64],
-    normals: NDArray[np.float64],
-    signed: NDArray[np.float64],
-    clear: NDArray[np.bool_],
-) -> EdgeDistances:
-    """Return the distances (n,) at the clear (n,) edges, of places where all that is looked at lies in the field."""
-    seen = fluoroscope.sees(points - _REACH_PX * normals) & fluoroscope.sees(points + _REACH_PX * normals)
-    good = seen & clear
-    return EdgeDistances(signed[good], normals[good], float(good.sum() / max(int(seen.sum()), 1)))
-
-
-def _steepest(
-    frame: NDArray[np.float32], points: NDArray[np.float64], normals: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return where (n,) px along the normals a frame falls most, and how much (n,) per pixel; 0 at the reach's ends."""
-    along = np.arange(-_REACH_PX, _REACH_PX + _STEP_PX / 2, _STEP_PX)
-    at = points[:, None, :] + along[None, :, None] * normals[:, None, :]
-    smooth = cv2.GaussianBlur(np.ascontiguousarray(frame, dtype=np.float32), (0, 0), 1.0)
-    profile = map_coordinates(smooth, [at[..., 1], at[..., 0]], order=1, mode="nearest")
-    fall = -np.gradient(profile, _STEP_PX, axis=1)
-    best = fall[:, 1:-1].argmax(axis=1) + 1
-    row = np.arange(len(fall))
-    before, peak, after = fall[row, best - 1], fall[row, best], fall[row, best + 1]
-    bend = before - 2 * peak + after
-    shift = np.where(bend < 0, 0.5 * (before - after) / np.where(bend < 0, bend, -1), 0.0)
-    inner = (best > 2) & (best < len(along) - 3)
-    return along[best] + shift * _STEP_PX, np.where(inner, peak, 0.0)
+    outline = Outline.of(fluoroscope, world_from_bone, vertices, faces)
+    (signed, slope), (expected, its_slope) = (outline.edges(one) for one in (frame, drawn))
+    return outline.distances(signed - expected, (slope > clear) & (its_slope > clear))
 
 
 def _outline(

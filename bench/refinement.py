@@ -62,7 +62,7 @@ def main() -> None:
 
 def _rows(name: str, arguments: Any) -> Iterator[dict[str, Any]]:
     path = arguments.work / "refinement" / f"{name}{'_quick' if arguments.quick else ''}.jsonl"
-    ledger = Ledger(path, {"version": {"poster": 4, "knee": 4}.get(name, 3)})
+    ledger = Ledger(path, {"version": {"poster": 4, "knee": 5}.get(name, 3)})
     if name == "two_view":
         yield from two_view_rows(head_trials(arguments.data, arguments.work), ledger)
     elif name == "capture":

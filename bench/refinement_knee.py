@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from scipy.ndimage import gaussian_filter
 
+from edge_pose import pose_of_edges
 from fluoropose.geometry import Pose
 from fluoropose.refinement import Refiner
 from mesh_xray import beam_through
@@ -22,6 +23,7 @@ from refinement_trials import FAILURE_MM, OpenTrial
 __all__ = ["knee_rows"]
 
 _OURS = "landmarks, then our LM, 8 starts"
+_EDGES_ALONE = "edges alone, from the reference"
 _EDGES = tuple(
     f"{what}_view{view}_{how}"
     for what in ("outline_to_edge", "drawn_to_edge")
@@ -58,7 +60,25 @@ def knee_rows(trial: OpenTrial, ledger: Ledger, quick: bool) -> Iterator[dict[st
                 edges |= _beside(results, done["reference"])
             landmarks = trial.bone.landmarks_mm
             yield row("knee", method, results, landmarks, failure_mm=FAILURE_MM, frames=span, **edges)
+        yield _edges_alone(trial, ledger, span, dict(zip(numbers[::step], done[_OURS], strict=True)))
     yield _simulated(trial, refiner, ledger, range(100, 150, 3)[::step])
+
+
+def _edges_alone(trial: OpenTrial, ledger: Ledger, span: str, ours: dict[int, Result]) -> dict[str, Any]:
+    """Fit drawn edges to the frames', from the reference and from ours: where both end, the frames show the bone."""
+    chosen = [(number, one) for number, one in ours.items() if one.extra and one.pose is not None]
+    results, apart = [], []
+    for number, one in track(chosen, f"knee: edges alone, {span}"):
+        from_reference, from_ours = (
+            ledger.get(f"edges {number} from {start}", partial(_edge_fit, trial, number, pose))
+            for start, pose in (("reference", one.true_pose), ("ours", one.pose))
+        )
+        results.append(from_reference)
+        apart.append([*_apart(from_reference.pose, one.pose), *_apart(from_reference.pose, from_ours.pose)])
+    names = ("from_ours_deg", "from_ours_mm", "both_starts_apart_deg", "both_starts_apart_mm")
+    found = dict(zip(names, np.median(apart, axis=0).tolist(), strict=True))
+    landmarks = trial.bone.landmarks_mm
+    return row("knee", _EDGES_ALONE, results, landmarks, failure_mm=FAILURE_MM, frames=span, **found)
 
 
 def _beside(ours: list[Result], reference: list[Result]) -> dict[str, Any]:
@@ -132,6 +152,25 @@ def _edges(trial: OpenTrial, number: int, frames: list[NDArray[np.float32]], pos
             hows = ("px", "signed_px", "shift_u_px", "shift_v_px", "growth_px")
             found |= {f"{what}_view{k}_{how}": value for how, value in zip(hows, values, strict=True)}
     return found
+
+
+def _edge_fit(trial: OpenTrial, number: int, start: Pose | None) -> Result:
+    if start is None:
+        return of_refinement(None, trial.truth[number])
+
+    def draw(pose: Pose, view: int) -> NDArray[np.float32]:
+        return np.asarray(1 - _exposed(trial, pose, view, np.float32(1)), dtype=np.float32)
+
+    bone, scopes = trial.bone, trial.rig.fluoroscopes
+    found = pose_of_edges(scopes, trial.frames(number), draw, start, bone.vertices, bone.faces, _CLEAR)
+    return of_refinement(found, trial.truth[number])
+
+
+def _apart(first: Pose | None, second: Pose | None) -> tuple[float, float]:
+    """Return by how many degrees and mm two poses differ; NaN where there is none."""
+    if first is None or second is None:
+        return float("nan"), float("nan")
+    return float(np.degrees(first.angle_to(second))), float(np.linalg.norm((first.inverse() * second).translation_mm))
 
 
 def _exposed(trial: OpenTrial, pose: Pose, view: int, tissue: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:
