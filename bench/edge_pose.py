@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,9 +20,11 @@ __all__ = ["Draw", "pose_of_edges"]
 
 Draw = Callable[[Pose, int], NDArray[np.float32]]  # of a pose in a view: (h, w), bright = attenuating
 
-_STEPS = np.array([np.radians(0.25)] * 3 + [0.1] * 3)  # radians, mm: a third of a pixel
-_ITERATIONS = 5
+_STEPS = np.array([np.radians(0.25)] * 3 + [0.1] * 3)  # radians, mm: a third of a pixel, for differences
+_ROUNDS, _STEPS_A_ROUND = 2, 2
 _FURTHEST_PX = 4.0  # further away lies another edge
+_WHITE = 0.002
+_BESIDE_PX = 4
 _TYPICAL_PX = 0.5  # distances beyond this pull less and less
 
 
@@ -38,6 +41,22 @@ def pose_of_edges(
 
     Frames (h, w) bright = attenuating, undistorted; for ``clear`` see ``edge_distances``.
     """
+    pose = start
+    for _ in range(_ROUNDS):
+        pose = _fitted(fluoroscopes, frames, draw, pose, vertices, faces, clear)
+    return pose
+
+
+def _fitted(
+    fluoroscopes: Sequence[Fluoroscope],
+    frames: Sequence[NDArray[np.float32]],
+    draw: Draw,
+    start: Pose,
+    vertices: NDArray[np.float64],
+    faces: NDArray[np.int32],
+    clear: float,
+) -> Pose:
+    """Do some steps at the places of the outline at ``start``, all with the derivative there."""
     outlines = [Outline.of(scope, start, vertices, faces) for scope in fluoroscopes]
     recorded = [outline.edges(frame) for outline, frame in zip(outlines, frames, strict=True)]
 
@@ -45,18 +64,28 @@ def pose_of_edges(
         found = [outline.edges(draw(pose, view)) for view, outline in enumerate(outlines)]
         return np.concatenate([at for at, _ in found]), np.concatenate([slope for _, slope in found])
 
-    seen = np.concatenate([outline.seen for outline in outlines])
+    exposed = [_exposed(outline, frame) for outline, frame in zip(outlines, frames, strict=True)]
+    seen = np.concatenate([outline.seen for outline in outlines]) & np.concatenate(exposed)
     wanted, its_slope = (np.concatenate([one[k] for one in recorded]) for k in (0, 1))
-    pose, (at, slope) = start, drawn(start)
-    moved = [drawn(_turned(start, step)) for step in np.diag(_STEPS)]
-    jacobian = np.column_stack([(one - at) / step for (one, _), step in zip(moved, _STEPS, strict=True)])
-    good = seen & (its_slope > clear) & (slope > clear) & (np.abs(jacobian * _STEPS).max(axis=1) < _FURTHEST_PX)
-    for _ in range(_ITERATIONS):
-        left = wanted - at
+    ways = [[drawn(_turned(start, way * step)) for way in (1, -1)] for step in np.diag(_STEPS)]
+    moved = np.column_stack([ahead - behind for (ahead, _), (behind, _) in ways])
+    slopes = np.min([slope for both in ways for _, slope in both], axis=0)
+    good = seen & (its_slope > clear) & (slopes > clear) & (np.abs(moved).max(axis=1) < _FURTHEST_PX)
+    pose = start
+    for _ in range(_STEPS_A_ROUND):
+        left = wanted - drawn(pose)[0]
         used = good & (np.abs(left) < _FURTHEST_PX)
-        pose = _turned(pose, _robust_solution(jacobian[used], left[used]))
-        at, _ = drawn(pose)
+        step = _robust_solution(moved[used] / (2 * _STEPS), left[used])
+        pose = _turned(pose, step)
     return pose
+
+
+def _exposed(outline: Outline, frame: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell (n,) which places are not beside overexposed pixels: there only the dark end of an edge's blur shows."""
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _BESIDE_PX + 1, 2 * _BESIDE_PX + 1))
+    white = cv2.dilate((frame < _WHITE).astype(np.uint8), disc) > 0
+    column, row = np.clip(np.round(outline.points).astype(int), 0, np.array(frame.shape[::-1]) - 1).T
+    return np.asarray(~white[row, column])
 
 
 def _turned(pose: Pose, step: NDArray[np.float64]) -> Pose:

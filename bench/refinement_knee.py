@@ -60,7 +60,8 @@ def knee_rows(trial: OpenTrial, ledger: Ledger, quick: bool) -> Iterator[dict[st
                 edges |= _beside(results, done["reference"])
             landmarks = trial.bone.landmarks_mm
             yield row("knee", method, results, landmarks, failure_mm=FAILURE_MM, frames=span, **edges)
-        yield _edges_alone(trial, ledger, span, dict(zip(numbers[::step], done[_OURS], strict=True)))
+        if numbers.step == 1:
+            yield _edges_alone(trial, ledger, span, dict(zip(numbers[::step], done[_OURS], strict=True)))
     yield _simulated(trial, refiner, ledger, range(100, 150, 3)[::step])
 
 
