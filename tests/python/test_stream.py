@@ -298,6 +298,22 @@ def test_a_source_that_fails_ends_the_stream_with_everything_written(lab: Labora
     assert len(read_poses(tmp_path / "poses.csv")) == 12
 
 
+def test_a_network_that_cannot_be_prepared_leaves_no_half_begun_table(
+    lab: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: Tracker) -> None:
+        raise RuntimeError("no memory")
+
+    stream(lab, Cameras(lab, 5), PosesTable(tmp_path / "poses.csv")).run()
+    with monkeypatch.context() as patched:
+        patched.setattr(Tracker, "warm_up", fails)
+        resumed = stream(lab, Cameras(lab, 5), PosesTable(tmp_path / "poses.csv", resume=True))
+        with pytest.raises(RuntimeError, match="no memory"):
+            resumed.run()
+    assert [path.name for path in tmp_path.iterdir()] == ["poses.csv"]
+    assert len(read_poses(tmp_path / "poses.csv")) == 5
+
+
 def test_stopping_ends_the_stream_with_everything_written(lab: Laboratory, tmp_path: Path) -> None:
     stopping = stream(lab, Cameras(lab, 10_000, rate_hz=60.0), PosesTable(tmp_path / "poses.csv"))
     summary = stopping.run(lambda output: stopping.stop() if output.number == 10 else None)

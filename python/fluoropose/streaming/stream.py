@@ -81,10 +81,10 @@ class Stream:
         Exception
             What the source raised, after everything that had arrived was tracked and written.
         """
-        self._tracker.warm_up()
         feeder = Thread(target=self._feed, name="frames", daemon=True)
-        feeder.start()
         try:
+            self._tracker.warm_up()
+            feeder.start()
             with undisturbed():
                 while (pair := self._pairs.get()) is not None:
                     output = self._tracked(pair)
@@ -102,7 +102,8 @@ class Stream:
                 outlet.close()
             if self._viewer is not None:
                 self._viewer.close()
-            feeder.join(timeout=5.0)
+            if feeder.ident is not None:  # it was started
+                feeder.join(timeout=5.0)
         if self._failure is not None:
             raise self._failure
         return self.summary()
