@@ -15,12 +15,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fluoropose.cli import app
-from fluoropose.errors import InputError
+from fluoropose.errors import FileFormatError, InputError
 from fluoropose.registration.poses_file import PoseRow, read_poses
 from fluoropose.registration.register import register_trial
 from fluoropose.registration.trial import TrialFrames
 from fluoropose.streaming.endpoint import Token
 from fluoropose.streaming.ring import RingWriter
+from fluoropose.streaming.run import open_stream
 from fluoropose.streaming.sinks.named import open_sink
 from fluoropose.tracking.kalman import Motion
 from trial_laboratory import SIDE, Laboratory
@@ -127,6 +128,15 @@ def test_a_ring_of_another_size_is_refused(lab: Laboratory, tmp_path: Path) -> N
     result = run(lab, tmp_path, "--source", f"ring:{tmp_path / 'ring'}")
     assert result.exit_code == 2
     assert "view 1: expected (160, 160) pixels, found (160, 90)" in " ".join(result.stderr.split())
+
+
+def test_a_ring_of_other_bits_than_the_trial_says_is_refused(lab: Laboratory, tmp_path: Path) -> None:
+    RingWriter(tmp_path / "ring", (SIDE, SIDE), 16).close()
+    opened = open_stream(lab.trial(tmp_path), f"ring:{tmp_path / 'ring'}", [str(tmp_path / "poses.csv")])
+    opened.stop()
+    opened.run()
+    with pytest.raises(FileFormatError, match=r"ring: expected 12 bits, as the trial's bit_depth says, found 16"):
+        open_stream(lab.trial(tmp_path, bit_depth=12), f"ring:{tmp_path / 'ring'}", [str(tmp_path / "poses.csv")])
 
 
 @pytest.mark.parametrize("text", ["igtl", "igtl:x", "igtl:host:", "xmalab:", "smooth:", "ring:", "poses", ""])

@@ -78,8 +78,7 @@ def open_stream(
     goes_on = resume and source == "frames"
     after = _last_frame(named) if goes_on else None
     opened = open_source(source, trial, parts.rig, speed, parts.token, after)
-    bits = opened.bits if source == "frames" else trial.bit_depth or opened.bits
-    return parts.stream(opened, bits, named, policy=policy, resume=resume, level=goes_on)
+    return parts.stream(opened, opened.bits, named, policy=policy, resume=resume, level=goes_on)
 
 
 def open_service(trial: Trial, source: str, sinks: Sequence[str], options: LiveOptions = _DEFAULT) -> Stream:

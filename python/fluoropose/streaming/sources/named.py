@@ -86,7 +86,7 @@ def open_source(
             raise ConfigError("frame_rate_hz: following a trial needs its frames' times; give this rate, or times")
         return Replay(frames, speed, offsets_s=rig.offsets_s, after=after)
     if kind == "ring":
-        return _fitting(RingReader(rest), rest, rig)
+        return _fitting(RingReader(rest), rest, rig, trial.bit_depth)
     return listen(text, trial, rig, token)
 
 
@@ -109,10 +109,12 @@ def listen(text: str, trial: Trial, rig: Rig, token: Token) -> Source:
     if len(set(sizes)) != 1:
         raise InputError(f"source: a ring holds frames of one size, the rig's views have {sizes}")
     made = frame_ring(Path(rest), sizes[0], bits)
-    return _fitting(RingReader(rest, lasting=True, owned=made), rest, rig)
+    return _fitting(RingReader(rest, lasting=True, owned=made), rest, rig, bits)
 
 
-def _fitting(ring: RingReader, path: str, rig: Rig) -> RingReader:
+def _fitting(ring: RingReader, path: str, rig: Rig, bits: int | None) -> RingReader:
+    if bits not in (None, ring.bits):
+        raise FileFormatError(f"{path}: expected {bits} bits, as the trial's bit_depth says, found {ring.bits}")
     for k, view in enumerate(rig.views, start=1):
         if ring.size_px != view.size_px:
             raise FileFormatError(f"{path}: view {k}: expected {view.size_px} pixels, found {ring.size_px}")
