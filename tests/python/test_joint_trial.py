@@ -201,6 +201,23 @@ def test_both_bones_are_followed_and_one_may_be_lost(monkeypatch: pytest.MonkeyP
     assert not follower.miss(1.0, "no frame").proximal.ok
 
 
+def test_a_pair_without_angles_does_not_end_the_following(monkeypatch: pytest.MonkeyPatch) -> None:
+    bone, rig = make_bone(), make_rig()
+    networks = [KnowingNetwork(bone, rig)]
+    networks.append(KnowingNetwork(bone, rig, seen=networks[0].seen))
+    monkeypatch.setattr(sight_module, "crop_frame", networks[0].crop)
+    for network in networks:
+        network.truth = TRUTH
+    # The distal z axis along the proximal x axis, whenever the bones lie in each other.
+    across = Joint(Pose.identity(), Pose.from_euler_zyx_deg([0, 90, 0], [0, 0, 0]), "right")
+    trackers = [Tracker(bone, rig, network, proven=False) for network in networks]  # type: ignore[arg-type]
+    found = JointTracker(*trackers, across).push(FRAME, FRAME, 0.0)
+    assert found.proximal.ok
+    assert found.distal.ok
+    assert (found.motion, found.deviations) == (None, None)
+    assert found.reason.endswith("no angles are defined there")
+
+
 def test_trackers_of_two_rigs_make_no_joint() -> None:
     trackers = [
         Tracker(n.bone, n.rig, n, proven=False) for n in (KnowingNetwork(make_bone(), make_rig()) for _ in range(2))

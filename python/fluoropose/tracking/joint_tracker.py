@@ -22,13 +22,16 @@ class TrackedJoint:
     proximal, distal
         What each bone's tracker says.
     motion, deviations
-        Of the filtered poses, see ``Joint``; None where one of the bones is lost.
+        Of the filtered poses, see ``Joint``; None where one of the bones is lost, or no angles are defined.
+    reason
+        Why no angles are defined; "" otherwise.
     """
 
     proximal: Tracked
     distal: Tracked
     motion: JointMotion | None
     deviations: JointMotion | None
+    reason: str = ""
 
 
 class JointTracker:
@@ -78,5 +81,9 @@ class JointTracker:
         one, other = proximal.world_from_bone, distal.world_from_bone
         if one is None or other is None or proximal.covariance is None or distal.covariance is None:
             return TrackedJoint(proximal, distal, None, None)
+        try:
+            motion = self._joint.motion(one, other)
+        except InputError as error:  # both bones are followed all the same
+            return TrackedJoint(proximal, distal, None, None, str(error))
         deviations = self._joint.deviations(one, other, proximal.covariance, distal.covariance)
-        return TrackedJoint(proximal, distal, self._joint.motion(one, other), deviations)
+        return TrackedJoint(proximal, distal, motion, deviations)
