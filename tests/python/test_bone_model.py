@@ -222,6 +222,24 @@ class TestCut:
             assert mesh.volume == pytest.approx(ball.sum(), rel=0.03)
             np.testing.assert_allclose(mesh.centroid, 30, atol=0.1)
 
+    @pytest.mark.parametrize("edge_mm", [0.4, 0.3, 0.2, 0.1])
+    def test_surface_of_a_ball_in_a_fine_ct_is_closed(self, edge_mm: float) -> None:
+        for radius_mm in (6.0, 6.25, 6.5, 6.75):
+            middle = round(radius_mm / edge_mm) + 3
+            grid = np.stack(np.meshgrid(*[np.arange(2.0 * middle + 1)] * 3, indexing="ij"), axis=-1)
+            ball = np.linalg.norm(grid - middle, axis=-1) * edge_mm < radius_mm
+            mesh = surface_of_mask(ball, np.diag([edge_mm] * 3 + [1.0]), 2.0)
+            assert mesh.is_watertight
+            # Measured: 12 % less at most, which cubes of 2 mm cost a ball as small as this one.
+            assert mesh.volume == pytest.approx(ball.sum() * edge_mm**3, rel=0.15)
+            np.testing.assert_allclose(mesh.centroid, middle * edge_mm, atol=0.1)
+
+    def test_what_is_too_small_for_a_surface_is_refused(self) -> None:
+        speck = np.zeros((5, 5, 5), dtype=bool)
+        speck[2, 2, 2] = True
+        with pytest.raises(InputError, match="mask: expected a bone that cubes of 2 mm show, found 1 voxels"):
+            surface_of_mask(speck, np.eye(4), 2.0)
+
 
 class TestBone:
     def test_frame(self, box_bone: Bone) -> None:
