@@ -155,6 +155,7 @@ def random_set(config: LearningConfig, count: int) -> RadiographSet:
         torch.rand(count) < data.segmented_share,
         config,
         owner,
+        recipe="random numbers",
     )
 
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +80,65 @@ def test_an_interrupted_set_is_completed(
     assert count == 0, "the five finished samples are rendered again"
     for name, values in contents(set_path).items():
         assert np.array_equal(values, contents(out)[name]), name
+
+
+KILLED = """
+import os, signal, sys
+from fluoropose.learning.config import load_config
+from fluoropose.learning.dataset import make_dataset
+from fluoropose.learning.scene import Scene
+
+whole, left = Scene.sample, int(sys.argv[3])
+
+def killed(scene, index):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(scene, index)
+
+Scene.sample = killed
+make_dataset(load_config(sys.argv[1]), sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("rendered", [0, 5])
+def test_a_set_whose_program_was_killed_is_completed(
+    config: LearningConfig, set_path: Path, tmp_path: Path, rendered: int
+) -> None:
+    out = tmp_path / "set.h5"
+    toml = config.dataset.bone.parent / "run.toml"
+    killed = subprocess.run([sys.executable, "-c", KILLED, toml, out, str(rendered)], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    make_dataset(config, out)
+    for name, values in contents(set_path).items():
+        assert np.array_equal(values, contents(out)[name]), name
+
+
+def test_a_finished_set_stays_wherever_it_is_asked_for_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "study"
+    folder.mkdir()
+    toml = write_toy(folder)
+    finished = make_dataset(load_config(toml), folder / "set.h5")
+    made = finished.stat().st_mtime_ns
+    monkeypatch.chdir(folder)
+    assert make_dataset(load_config("run.toml"), "set.h5").stat().st_mtime_ns == made
+    monkeypatch.chdir(tmp_path)
+    folder.rename(tmp_path / "moved")
+    assert make_dataset(load_config("moved/run.toml"), "moved/set.h5").stat().st_mtime_ns == made
+
+
+def test_a_bone_of_other_attenuation_makes_another_set(tmp_path: Path) -> None:
+    config = load_config(write_toy(tmp_path))
+    out = make_dataset(config, tmp_path / "set.h5")
+    before, shown = contents(out), RadiographSet.load(out)
+    bone = toy_bone()
+    heavier = replace(bone, volume=Volume(bone.volume.mu * 1.5, bone.volume.bone_from_voxel))
+    assert heavier.fingerprint == bone.fingerprint  # the same landmarks on the same surface
+    heavier.save(config.dataset.bone)
+    after = contents(make_dataset(config, out))
+    np.testing.assert_allclose(after["layers"], 1.5 * before["layers"].astype(np.float32), rtol=2e-3, atol=1e-3)
+    assert RadiographSet.load(out).fingerprint != shown.fingerprint  # no training goes on with other pictures
 
 
 def test_another_configuration_does_not_resume(config: LearningConfig, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from fluoropose._checks import whole_positive
+from fluoropose._files import atomic_path
 from fluoropose._toml import require_inputs
 from fluoropose.bone import Bone
 from fluoropose.errors import FileFormatError
@@ -76,24 +77,37 @@ def make_dataset(config: LearningConfig, out: str | Path, workers: int = 1) -> P
         done = file["done"][:]
         with _progress() as bar:
             task = bar.add_task(f"rendering {out.name}", total=data.count, completed=int(done.sum()))
+            stored: list[int] = []
             try:
                 left = np.flatnonzero(~done).tolist()
                 for i, sample in zip(left, rendered(scene, data, left, workers), strict=True):
                     _store(file, i, sample)
+                    stored.append(i)
                     bar.advance(task)
-                    if i % _FLUSH_EVERY == 0:
-                        file.flush()
+                    if len(stored) == _FLUSH_EVERY:
+                        _keep(file, stored)
             finally:
-                file.flush()
+                _keep(file, stored)
     os.replace(partial, out)
     return out
 
 
 def _recipe(config: LearningConfig, bones: tuple[Bone | None, ...]) -> str:
     """Return all that a sample depends on: the configuration, and what is in the files that it names."""
-    files = [None if bone is None else bone.fingerprint for bone in bones]
+    files = [None if bone is None else _digest(bone) for bone in bones]
     rig = hashlib.sha256(config.dataset.rig.read_bytes()).hexdigest()
-    return json.dumps({"dataset": config.dataset.model_dump(mode="json"), "bones": files, "rig": rig})
+    # Not where they are: the same wherever the command is called from, or the study is moved to.
+    data = config.dataset.model_dump(mode="json", exclude={"bone": True, "rig": True, "moving": {"__all__": {"bone"}}})
+    return json.dumps({"dataset": data, "bones": files, "rig": rig})
+
+
+def _digest(bone: Bone) -> str:
+    """Return a digest of all that is rendered of a bone."""
+    digest = hashlib.sha256(bone.fingerprint.encode())
+    for array in (bone.volume.mu, bone.mask, bone.volume.bone_from_voxel):
+        digest.update(f"{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _is_finished(path: Path, recipe: str) -> bool:
@@ -111,9 +125,14 @@ def _open_partial(path: Path, recipe: str, config: LearningConfig, bone: Bone, r
             file.close()
             raise FileFormatError(f"{path}: begun with another configuration, bone or rig; delete it to start afresh")
         return file
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        _begin(file, recipe, config, bone, rig, layers)
+    return _open(path, "r+")
+
+
+def _begin(file: h5py.File, recipe: str, config: LearningConfig, bone: Bone, rig: Rig, layers: int) -> None:
     data = config.dataset
     n, c = data.count, data.size + 2 * data.border
-    file = h5py.File(path, "w")
     file.attrs.update(
         format=_FORMAT,
         version=_VERSION,
@@ -135,7 +154,6 @@ def _open_partial(path: Path, recipe: str, config: LearningConfig, bone: Bone, r
     file.create_dataset("field_px", (n, 3), np.float32)
     file.create_dataset("segmented", (n,), np.bool_)
     file.create_dataset("done", (n,), np.bool_)
-    return file
 
 
 def _store(file: h5py.File, index: int, sample: Sample) -> None:
@@ -147,7 +165,14 @@ def _store(file: h5py.File, index: int, sample: Sample) -> None:
     file["region_px"][index] = sample.region
     file["field_px"][index] = sample.field
     file["segmented"][index] = sample.segmented
-    file["done"][index] = True
+
+
+def _keep(file: h5py.File, stored: list[int]) -> None:
+    """Call samples done once the file holds them: where a program is killed, what HDF5 had not yet written is lost."""
+    file.flush()
+    file["done"][stored] = True
+    file.flush()
+    stored.clear()
 
 
 @dataclass
@@ -162,6 +187,8 @@ class RadiographSet:
         The run that made it.
     owner
         What a network trained on it is good for.
+    recipe
+        All that its samples depend on.
     """
 
     layers: Tensor | StoredRows
@@ -172,14 +199,15 @@ class RadiographSet:
     segmented: Tensor
     config: LearningConfig
     owner: Owner
+    recipe: str
 
     def __len__(self) -> int:
         return len(self.layers)
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the bone and of every sample's view and landmarks, and so of its pose and region."""
-        digest = hashlib.sha256(self.owner.bone_fingerprint.encode())
+        """Digest of all that the samples depend on, and of every one's view and landmarks."""
+        digest = hashlib.sha256(self.recipe.encode())
         for part in (self.view, self.segmented, self.landmarks_px):
             digest.update(part.cpu().numpy().tobytes())
         return digest.hexdigest()
@@ -222,6 +250,7 @@ class RadiographSet:
                     views=int(file.attrs["views"]),
                     rig=_rig_facts(file, config),
                 )
+                recipe = str(file.attrs["recipe"])
             except (KeyError, OSError, ValueError) as error:
                 if isinstance(error, FileFormatError):
                     raise
@@ -236,6 +265,7 @@ class RadiographSet:
             torch.from_numpy(arrays["segmented"]),
             config,
             owner,
+            recipe,
         )
 
 
