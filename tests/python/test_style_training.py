@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -283,6 +284,26 @@ def test_bundles_for_other_pictures_or_bones_are_refused(
     with pytest.raises(FileFormatError, match='expected a network "translate"'):
         distil_style(config, tmp_path / "large.fpbundle")
     assert not list(tmp_path.glob("*.work"))
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_where_its_study_is_moved_to(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = shutil.copytree(folder, tmp_path / "study")
+    train_style(load_translation_config(study / "style.toml"), study / "toy.fpbundle")
+    monkeypatch.chdir(study)
+    train_style(longer(load_translation_config("style.toml"), 2), "toy.fpbundle")
+    monkeypatch.chdir(tmp_path)
+    study.rename("moved")
+    out = train_style(longer(load_translation_config("moved/style.toml"), 3), "moved/toy.fpbundle")
+    facts = Bundle.load(out).manifest.networks.translate
+    assert facts is not None
+    assert facts.training["epochs"] == 3
+
+    out.unlink()
+    with pytest.raises(FileFormatError, match=r"toy\.fpbundle: expected the network 'translate' .* which is over"):
+        train_style(longer(load_translation_config("moved/style.toml"), 3), out)
 
 
 def test_a_damaged_checkpoint_is_refused(config: TranslationConfig, tmp_path: Path) -> None:

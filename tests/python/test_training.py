@@ -128,6 +128,19 @@ def test_training_ends_early_where_nothing_is_learnt(set_path: Path, tmp_path: P
 
 
 @pytest.mark.slow
+def test_a_network_whose_loss_is_no_number_does_not_replace_one_that_works(set_path: Path, tmp_path: Path) -> None:
+    config = RadiographSet.load(set_path).config
+    training = config.training.model_copy(update={"epochs": 1, "width": 4})
+    out = train_landmarks(set_path, tmp_path / "toy.fpbundle", config.model_copy(update={"training": training}))
+    works = out.read_bytes()
+    wild = config.model_copy(update={"training": training.model_copy(update={"learning_rate": 1e30})})
+    train_landmarks(set_path, out, wild, tmp_path / "wild")
+    assert out.read_bytes() == works
+    with pytest.raises(FileFormatError, match=r"none\.fpbundle: expected the network 'landmarks' .* was a number"):
+        train_landmarks(set_path, tmp_path / "none.fpbundle", wild, tmp_path / "anew")
+
+
+@pytest.mark.slow
 def test_segmentation_joins_the_bundle_and_finds_the_bone(set_path: Path, tmp_path: Path) -> None:
     out = tmp_path / "toy.fpbundle"
     owner = RadiographSet.load(set_path).owner

@@ -21,6 +21,8 @@ from pydantic import BaseModel
 from torch.utils.data import DataLoader
 
 from fluoropose.errors import FileFormatError
+from fluoropose.learning.bundle.archive import read_archive
+from fluoropose.learning.bundle.manifest import NetworkName
 from fluoropose.learning.config import EpochsConfig
 from fluoropose.learning.training.batches import Batches
 
@@ -49,6 +51,7 @@ class Recipe(str):
 
 def fit(
     module: pl.LightningModule,
+    name: NetworkName,
     batches: Batches,
     tests: Sequence[Batches],
     config: EpochsConfig,
@@ -69,6 +72,8 @@ def fit(
     ----------
     module
         Logs "test_loss" in its validation step, with ``sync_dist``, if there are ``tests``.
+    name
+        A network that it exports.
     batches, tests
         What to train on and what to validate on, one loader for each.
     config
@@ -83,7 +88,8 @@ def fit(
     Raises
     ------
     FileFormatError
-        If the last checkpoint cannot be used, or is of another training.
+        If the last checkpoint cannot be used, or is of another training; or if that is over, and the bundle holds no
+        such network: it was taken out, or no epoch's test loss was a number.
     """
     try:
         _fit(module, batches, tests, config, recipe, out, work, patience, "auto")
@@ -96,6 +102,11 @@ def fit(
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         _fit(module, batches, tests, config, recipe, out, work, patience, "cpu")
+    if not out.exists() or name not in read_archive(out)[0].networks.named():
+        raise FileFormatError(
+            f"{out}: expected the network {name!r} of the training in {work}, which is over, found none: it was taken "
+            "out, or no test loss was a number; delete that folder to train anew"
+        )
 
 
 def _fit(
@@ -254,7 +265,7 @@ class _ExportBetter(Callback):
         score = trainer.callback_metrics.get(_SCORE)
         if trainer.sanity_checking or score is None:
             return
-        if self._score is None or float(score) < self._score:
+        if torch.isfinite(score) and (self._score is None or float(score) < self._score):
             self._score = float(score)
             if trainer.is_global_zero:
                 cast(Exportable, pl_module).export(self._out, self._clock.so_far(trainer))

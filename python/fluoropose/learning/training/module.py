@@ -160,7 +160,7 @@ def train_on_set(module: SetTraining, name: NetworkName, out: Path, work: Path) 
     known, unknown = rows[:-count], rows[-count:]
     tests = [Batches(part, loop.batch, 0, shuffle=False) for part in module.tests(known, unknown)]
     recipe = Recipe.of(loop, module.radiographs.fingerprint, config.style, config.preprocessing)
-    fit(module, module.batches, tests, loop, recipe, out, work, loop.patience)
+    fit(module, name, module.batches, tests, loop, recipe, out, work, loop.patience)
     return out
 
 

@@ -19,7 +19,7 @@ from fluoropose.learning.training.batches import Batches
 from fluoropose.learning.training.fit import Recipe, device_name, fit
 from fluoropose.learning.translation.config import DistilConfig, TranslationConfig
 from fluoropose.learning.translation.content import phi
-from fluoropose.learning.translation.domains import load_domains
+from fluoropose.learning.translation.domains import load_domains, shown
 from fluoropose.learning.translation.networks import Generator
 from fluoropose.learning.translation.xrays import XRayPictures
 
@@ -62,9 +62,9 @@ def distil_style(config: TranslationConfig, bundle: str | Path, work_dir: str | 
     data = config.distil
     tests = [Batches(rows[tested], data.batch, 0, shuffle=False)]
     known = Batches(rows[~tested], data.batch, data.seed, shuffle=True)
-    but = ("set", "rig", "training", "distil")
-    recipe = Recipe.of(data, f"{radiographs.fingerprint} {teacher.facts.sha256}", config, but=but)
-    fit(module, known, tests, data, recipe, bundle, work, data.patience)
+    but = ("set", "rig", "xrays", "training", "distil")
+    recipe = Recipe.of(data, f"{shown(config, radiographs, work)} {teacher.facts.sha256}", config, but=but)
+    fit(module, "translate_small", known, tests, data, recipe, bundle, work, data.patience)
     made = Bundle.load(bundle).manifest.networks.translate_small
     assert made is not None
     return made

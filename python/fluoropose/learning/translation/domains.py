@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import warnings
+from pathlib import Path
 
 from fluoropose.errors import FileFormatError
 from fluoropose.learning.bundle import RigFacts
@@ -11,7 +14,7 @@ from fluoropose.learning.translation.config import TranslationConfig
 from fluoropose.learning.translation.xrays import XRayPictures, load_xrays
 from fluoropose.rig import Rig
 
-__all__ = ["load_domains"]
+__all__ = ["load_domains", "shown"]
 
 
 def load_domains(config: TranslationConfig) -> tuple[XRayPictures, RadiographSet]:
@@ -36,3 +39,16 @@ def load_domains(config: TranslationConfig) -> tuple[XRayPictures, RadiographSet
     if xrays.left_out:
         warnings.warn(f"{len(xrays.left_out)} frames left out, the first: {xrays.left_out[0]}", stacklevel=2)
     return xrays, radiographs
+
+
+def shown(config: TranslationConfig, radiographs: RadiographSet, work: Path) -> str:
+    """Return what a training is shown, as text.
+
+    Frames are named as seen from the folder of its checkpoints: the same wherever the command is called from, or the
+    study is moved to.
+    """
+    frames = [
+        [os.path.relpath(path, work) for path in xrays.frames] + [xrays.model_dump(mode="json", exclude={"frames"})]
+        for xrays in config.xrays
+    ]
+    return f"{radiographs.fingerprint} {json.dumps(frames)}"

@@ -11,7 +11,7 @@ from fluoropose.learning.bundle import NetworkName, require_room
 from fluoropose.learning.training.fit import Recipe, fit
 from fluoropose.learning.translation.config import TranslationConfig
 from fluoropose.learning.translation.cyclegan import CycleGAN
-from fluoropose.learning.translation.domains import load_domains
+from fluoropose.learning.translation.domains import load_domains, shown
 
 __all__ = ["train_style"]
 
@@ -47,6 +47,7 @@ def train_style(config: TranslationConfig, out: str | Path, work_dir: str | Path
     require_room(out, radiographs.owner, replaced, made.dataset.size, made.preprocessing)
     pl.seed_everything(config.training.seed, verbose=False)
     module = CycleGAN(xrays, radiographs, config, work / "pictures")
-    recipe = Recipe.of(config.training, radiographs.fingerprint, config, but=("set", "rig", "training", "distil"))
-    fit(module, module.batches, (), config.training, recipe, out, work)
+    but = ("set", "rig", "xrays", "training", "distil")
+    recipe = Recipe.of(config.training, shown(config, radiographs, work), config, but=but)
+    fit(module, "translate", module.batches, (), config.training, recipe, out, work)
     return out
