@@ -100,7 +100,8 @@ def measure_drr(show: Callable[[str], object] = lambda _: None) -> DrrTimes:
                 show(f"{method}, {pixels} x {pixels} pixels of {side}^3 voxels")
                 ms = round(_median_ms(renderer, pixels), 3)
                 rows.append(DrrTime(method=method, device="cpu", volume=side, detector=pixels, milliseconds=ms))
-    threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+    told = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # of nested regions the outer one
+    threads = int(told) if told.isdigit() else os.cpu_count() or 1
     return DrrTimes(environment=Environment.here(), threads=threads, rows=tuple(rows))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,13 @@ def test_every_method_and_size_has_a_time() -> None:
     ]
     assert all(row.milliseconds > 0 for row in times.rows)
     assert len(said) == 4
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(("told", "threads"), [("3", 3), ("3,1", 3), ("", os.cpu_count())])
+def test_threads_are_those_that_openmp_was_told(monkeypatch: pytest.MonkeyPatch, told: str, threads: int) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    assert measure_drr().threads == threads
 
 
 def test_what_is_shipped_covers_what_is_measured() -> None:
