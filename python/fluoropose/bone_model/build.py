@@ -247,8 +247,10 @@ def _from_ct(
         if labels.hu.shape != ct.hu.shape or not np.allclose(labels.ct_from_voxel, ct.ct_from_voxel, atol=1e-3):
             raise FileFormatError(f"{source.label_map}: expected the grid of {source.path}, found another one")
         mask = np.isin(labels.hu, source.labels)
-        if not mask.any():
-            raise FileFormatError(f"{source.label_map}: labels: none of {list(source.labels)} occurs")
+        missing = [label for label in source.labels if not (labels.hu == label).any()]
+        if missing:
+            found = ", ".join(map(str, missing))
+            raise FileFormatError(f"{source.label_map}: labels: expected {list(source.labels)}, found no {found}")
         others = labels.hu > 0
     else:
         edges = np.linalg.norm(ct.ct_from_voxel[:3, :3], axis=0)
