@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -163,6 +164,16 @@ def test_lag_mixes_in_the_frames_before(scene: HeadScene, config: SimulationConf
     assert lagging[1] == pytest.approx((plain[1] + left * plain[0]) / (1 + left), abs=1)
     expected = (plain[2] + left * plain[1] + left**2 * plain[0]) / (1 + left + left**2)
     assert lagging[2] == pytest.approx(expected, abs=1)
+
+
+def test_tubes_that_fire_in_turn_show_their_own_moments(scene: HeadScene, config: SimulationConfig) -> None:
+    nodding = trial(config, "nodding").model_copy(update={"frame_rate_hz": 16.0})
+    first, second = toy_rig().fluoroscopes
+    late = replace(second, pulse_offset_s=1 / 16)
+    at_once, in_turn = (Recording(scene, Rig((first, one)), Style(), 1) for one in (second, late))
+    np.testing.assert_array_equal(in_turn.frame(nodding, 0, 2), at_once.frame(nodding, 0, 2))
+    np.testing.assert_array_equal(in_turn.frame(nodding, 1, 2), at_once.frame(nodding, 1, 3))
+    assert (in_turn.frame(nodding, 1, 2) != at_once.frame(nodding, 1, 2)).any()
 
 
 def test_drift_darkens_later_frames(scene: HeadScene) -> None:

@@ -62,6 +62,7 @@ class Recording:
     def __init__(self, scene: Scene, rig: Rig, style: Style, seed: int) -> None:
         self._scene, self._style, self._seed = scene, style, seed
         self._cameras = tuple(Camera(fluoroscope, style.chain) for fluoroscope in rig.fluoroscopes)
+        self._offsets_s = tuple(fluoroscope.pulse_offset_s for fluoroscope in rig.fluoroscopes)
         self._subject = Subject(scene.pieces, style.method)
         materials = self._subject.materials
         self._beam = Beam.monochromatic(materials) if style.beam is None else Beam.of(style.beam.spectrum(), materials)
@@ -87,7 +88,7 @@ class Recording:
 
     def _expose(self, trial: TrialConfig, view: int, number: int) -> NDArray[np.float32]:
         camera, exposure = self._cameras[view], self._style.exposure
-        middle = number / trial.frame_rate_hz
+        middle = number / trial.frame_rate_hz + self._offsets_s[view]
         instants = exposure.instants_s
         primary = np.zeros((camera.view.height, camera.view.width), dtype=np.float32)
         for offset in instants:
