@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import signal
 import subprocess
 import sys
@@ -139,6 +141,19 @@ def test_a_bone_of_other_attenuation_makes_another_set(tmp_path: Path) -> None:
     after = contents(make_dataset(config, out))
     np.testing.assert_allclose(after["layers"], 1.5 * before["layers"].astype(np.float32), rtol=2e-3, atol=1e-3)
     assert RadiographSet.load(out).fingerprint != shown.fingerprint  # no training goes on with other pictures
+
+
+def test_a_training_on_an_older_set_goes_on(set_path: Path, tmp_path: Path) -> None:
+    older = tmp_path / "set.h5"
+    older.write_bytes(set_path.read_bytes())
+    with h5py.File(older, "r+") as file:
+        recipe = json.loads(file.attrs["recipe"])
+        file.attrs["recipe"] = json.dumps(recipe | {"dataset": recipe["dataset"] | {"bone": "/study/bone.h5"}})
+    loaded, data = RadiographSet.load(older), contents(older)
+    digest = hashlib.sha256(loaded.owner.bone_fingerprint.encode())
+    for part in (data["view"].astype(np.int64), data["segmented"], data["landmarks_px"]):
+        digest.update(part.tobytes())
+    assert loaded.fingerprint == digest.hexdigest()
 
 
 def test_another_configuration_does_not_resume(config: LearningConfig, tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ class RadiographSet:
     owner
         What a network trained on it is good for.
     recipe
-        All that its samples depend on.
+        All that its samples depend on; of older sets the bone's fingerprint, which is what trainings on them know.
     """
 
     layers: Tensor | StoredRows
@@ -250,7 +250,8 @@ class RadiographSet:
                     views=int(file.attrs["views"]),
                     rig=_rig_facts(file, config),
                 )
-                recipe = str(file.attrs["recipe"])
+                told = str(file.attrs["recipe"])
+                recipe = owner.bone_fingerprint if "bone" in json.loads(told)["dataset"] else told
             except (KeyError, OSError, ValueError) as error:
                 if isinstance(error, FileFormatError):
                     raise
