@@ -306,6 +306,18 @@ def test_a_training_goes_on_where_its_study_is_moved_to(
         train_style(longer(load_translation_config("moved/style.toml"), 3), out)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:1 frames left out")
+def test_the_small_generator_is_tested_whichever_frames_are_left_out(folder: Path, tmp_path: Path) -> None:
+    study = shutil.copytree(folder, tmp_path / "study")
+    imageio.imwrite(study / "view1" / "0000.png", np.zeros((200, 200), np.uint8))
+    few = STYLE.replace('"view2"]', '"view2"]\nrange = "0:3"')
+    (study / "style.toml").write_text(few, encoding="utf-8")
+    config = load_translation_config(study / "style.toml")
+    out = train_style(config, study / "toy.fpbundle")
+    assert 0 < distil_style(config, out).training["test_loss"] < 2
+
+
 def test_a_damaged_checkpoint_is_refused(config: TranslationConfig, tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()

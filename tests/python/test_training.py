@@ -127,6 +127,13 @@ def test_training_ends_early_where_nothing_is_learnt(set_path: Path, tmp_path: P
     assert 2 <= last["epoch"] < 8
 
 
+def test_uncertainty_needs_test_samples_for_both_halves(tmp_path: Path) -> None:
+    config = load_config(write_toy(tmp_path, CONFIG.replace("test_count = 4", "test_count = 1")))
+    samples = make_dataset(config, tmp_path / "one.h5")
+    with pytest.raises(FileFormatError, match=r"one\.h5: test_count: expected at least 2, .* found 1"):
+        train_uncertainty(samples, tmp_path / "toy.fpbundle")
+
+
 @pytest.mark.slow
 def test_a_network_whose_loss_is_no_number_does_not_replace_one_that_works(set_path: Path, tmp_path: Path) -> None:
     config = RadiographSet.load(set_path).config

@@ -36,9 +36,12 @@ def train_uncertainty(
     Raises
     ------
     FileFormatError
-        If the set or the checkpoint cannot be used, or ``out`` has no landmark network of the set's bone and size.
+        If the set or the checkpoint cannot be used, the set has but one test sample, or ``out`` has no landmark network
+        of the set's bone and size.
     """
     out, radiographs = Path(out), RadiographSet.load(set_path)
+    if radiographs.config.dataset.test_count < 2:
+        raise FileFormatError(f"{set_path}: test_count: expected at least 2, one half to fit and one to check, found 1")
     config = config or radiographs.config
     pl.seed_everything(config.uncertainty.seed, verbose=False)
     bundle = Bundle.load(out)

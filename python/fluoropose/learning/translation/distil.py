@@ -58,7 +58,9 @@ def distil_style(config: TranslationConfig, bundle: str | Path, work_dir: str | 
     pl.seed_everything(config.distil.seed, verbose=False)
     module = Distillation(xrays, teacher, loaded.manifest.owner, config.distil)
     rows = torch.arange(len(xrays.pictures))
-    tested = xrays.frame % _TESTED == 0
+    tested = torch.unique(xrays.frame, return_inverse=True)[1] % _TESTED == 0  # of the frames that can be used
+    if bool(tested.all()):
+        raise FileFormatError("xrays: expected at least two frames that can be used, one to test on, found one")
     data = config.distil
     tests = [Batches(rows[tested], data.batch, 0, shuffle=False)]
     known = Batches(rows[~tested], data.batch, data.seed, shuffle=True)
