@@ -25,7 +25,7 @@ from fluoropose.streaming.pose_ring import POSE, PoseRing, PoseRingReader
 from fluoropose.streaming.ring import RingReader, frame_ring
 from fluoropose.streaming.run import open_service
 from fluoropose.streaming.statistics import StreamSummary
-from test_sinks import OUTPUTS, PATIENCE_S, POSES, wait_until
+from outputs import OUTPUTS, PATIENCE_S, POSES, wait_until
 from trial_laboratory import SIDE, Laboratory
 
 ROOT = Path(__file__).resolve().parents[2]

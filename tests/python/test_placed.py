@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cameras import Cameras, errors
 from fluoropose.errors import InputError
 from fluoropose.learning.bundle import Bundle
 from fluoropose.learning.bundle.placed import Placed, device_named
@@ -18,7 +19,6 @@ from fluoropose.streaming.sinks import Callback
 from fluoropose.streaming.stream import Stream
 from fluoropose.tracking import Phase, Tracker
 from fluoropose.tracking.stored import Attenuating
-from test_stream import Cameras, errors
 from trial_laboratory import Laboratory
 
 # PyTorch's device "meta" takes networks and tensors and never gives anything back: it fails at every result, as a GPU

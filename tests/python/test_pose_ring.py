@@ -11,7 +11,7 @@ import pytest
 
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.streaming.pose_ring import POSE, PoseRing, PoseRingReader
-from test_sinks import OUTPUTS, POSES
+from outputs import OUTPUTS, POSES
 
 
 def test_poses_come_out_as_they_went_in(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from fluoropose.streaming.ring import RingReader, RingWriter
 from fluoropose.streaming.run import open_service
 from fluoropose.streaming.statistics import StreamSummary
 from fluoropose.streaming.stream import Stream
-from test_sinks import PATIENCE_S, wait_until
+from outputs import PATIENCE_S, wait_until
 from trial_laboratory import SIDE, Laboratory
 
 

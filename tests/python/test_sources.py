@@ -19,7 +19,7 @@ from fluoropose.streaming.frame import Frame
 from fluoropose.streaming.sinks.zeromq import ZeromqSink
 from fluoropose.streaming.sources.igtl import IgtlSource
 from fluoropose.streaming.sources.zeromq import ZeromqSource
-from test_sinks import OUTPUTS, POSES, wait_until
+from outputs import OUTPUTS, POSES, wait_until
 
 zmq = pytest.importorskip("zmq", reason="ZeroMQ needs pyzmq")
 pyigtl = pytest.importorskip("pyigtl", reason="OpenIGTLink needs pyigtl")

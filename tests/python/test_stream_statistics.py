@@ -13,7 +13,7 @@ from fluoropose.streaming.frame import Output
 from fluoropose.streaming.pairing import Counts
 from fluoropose.streaming.statistics import Progress
 from fluoropose.tracking import Phase, Stages
-from test_sinks import POSES, output
+from outputs import POSES, output
 
 SOURCE = SimpleNamespace(overtaken=4, malformed=5, refused=6, disconnected=7)
 

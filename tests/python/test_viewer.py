@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from cameras import Cameras
 from fluoropose.cli import app
 from fluoropose.errors import InputError
 from fluoropose.learning.bundle import Bundle
@@ -26,8 +27,7 @@ from fluoropose.streaming.viewer.picture import Picture, Setting
 from fluoropose.streaming.viewer.viewer import Shown, Viewer
 from fluoropose.tracking import Tracker
 from fluoropose.tracking.stored import Attenuating
-from test_sinks import OUTPUTS, POSES
-from test_stream import Cameras
+from outputs import OUTPUTS, POSES
 from trial_laboratory import Laboratory
 
 PAIRS, RATE_HZ = 12, 4.0  # as fast as a processor keeps up that many other programs use
