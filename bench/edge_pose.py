@@ -6,7 +6,8 @@ moved onto the frames' edges, by Gauss-Newton on the distances along the outline
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from fluoropose.geometry import Pose
 from fluoropose.rig import Fluoroscope
 from outline_edges import Outline
 
-__all__ = ["Draw", "pose_of_edges"]
+__all__ = ["Draw", "EdgeFit"]
 
 Draw = Callable[[Pose, int], NDArray[np.float32]]  # of a pose in a view: (h, w), bright = attenuating
 
@@ -28,56 +29,60 @@ _BESIDE_PX = 4
 _TYPICAL_PX = 0.5  # distances beyond this pull less and less
 
 
-def pose_of_edges(
-    fluoroscopes: Sequence[Fluoroscope],
-    frames: Sequence[NDArray[np.float32]],
-    draw: Draw,
-    start: Pose,
-    vertices: NDArray[np.float64],
-    faces: NDArray[np.int32],
-    clear: float,
-) -> Pose:
-    """Return ``world_from_bone`` near ``start`` at which drawn and recorded edges lie on each other.
+@dataclass(frozen=True, eq=False)
+class EdgeFit:
+    """A pair of frames in which a bone's edges are looked for.
 
-    Frames (h, w) bright = attenuating, undistorted; for ``clear`` see ``edge_distances``.
+    Attributes
+    ----------
+    fluoroscopes, frames
+        By view; (h, w) bright = attenuating, undistorted.
+    draw
+        What there would be to see.
+    vertices, faces
+        Surface of the bone, (n, 3) mm in its frame and (f, 3).
+    clear
+        As for ``edge_distances``.
     """
-    pose = start
-    for _ in range(_ROUNDS):
-        pose = _fitted(fluoroscopes, frames, draw, pose, vertices, faces, clear)
-    return pose
 
+    fluoroscopes: Sequence[Fluoroscope]
+    frames: Sequence[NDArray[np.float32]]
+    draw: Draw
+    vertices: NDArray[np.float64]
+    faces: NDArray[np.int32]
+    clear: float
 
-def _fitted(
-    fluoroscopes: Sequence[Fluoroscope],
-    frames: Sequence[NDArray[np.float32]],
-    draw: Draw,
-    start: Pose,
-    vertices: NDArray[np.float64],
-    faces: NDArray[np.int32],
-    clear: float,
-) -> Pose:
-    """Do some steps at the places of the outline at ``start``, all with the derivative there."""
-    outlines = [Outline.of(scope, start, vertices, faces) for scope in fluoroscopes]
-    recorded = [outline.edges(frame) for outline, frame in zip(outlines, frames, strict=True)]
+    def near(self, start: Pose) -> Pose:
+        """Return ``world_from_bone`` near ``start`` at which drawn and recorded edges lie on each other."""
+        pose = start
+        for _ in range(_ROUNDS):
+            pose = self._moved(pose)
+        return pose
 
-    def drawn(pose: Pose) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        found = [outline.edges(draw(pose, view)) for view, outline in enumerate(outlines)]
-        return np.concatenate([at for at, _ in found]), np.concatenate([slope for _, slope in found])
+    def _moved(self, start: Pose) -> Pose:
+        """Do some steps at the places of the outline at ``start``, all with the derivative there."""
+        outlines = [Outline.of(scope, start, self.vertices, self.faces) for scope in self.fluoroscopes]
 
-    exposed = [_exposed(outline, frame) for outline, frame in zip(outlines, frames, strict=True)]
-    seen = np.concatenate([outline.seen for outline in outlines]) & np.concatenate(exposed)
-    wanted, its_slope = (np.concatenate([one[k] for one in recorded]) for k in (0, 1))
-    ways = [[drawn(_turned(start, way * step)) for way in (1, -1)] for step in np.diag(_STEPS)]
-    moved = np.column_stack([ahead - behind for (ahead, _), (behind, _) in ways])
-    slopes = np.min([slope for both in ways for _, slope in both], axis=0)
-    good = seen & (its_slope > clear) & (slopes > clear) & (np.abs(moved).max(axis=1) < _FURTHEST_PX)
-    pose = start
-    for _ in range(_STEPS_A_ROUND):
-        left = wanted - drawn(pose)[0]
-        used = good & (np.abs(left) < _FURTHEST_PX)
-        step = _robust_solution(moved[used] / (2 * _STEPS), left[used])
-        pose = _turned(pose, step)
-    return pose
+        def edges(frames: Iterable[NDArray[np.float32]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            found = [outline.edges(frame) for outline, frame in zip(outlines, frames, strict=True)]
+            return np.concatenate([at for at, _ in found]), np.concatenate([slope for _, slope in found])
+
+        def drawn(pose: Pose) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            return edges(self.draw(pose, view) for view in range(len(outlines)))
+
+        wanted, its_slope = edges(self.frames)
+        ways = [[drawn(_turned(start, way * step)) for way in (1, -1)] for step in np.diag(_STEPS)]
+        moved = np.column_stack([ahead - behind for (ahead, _), (behind, _) in ways])
+        slopes = np.min([slope for both in ways for _, slope in both], axis=0)
+        seen = [one.seen & _exposed(one, frame) for one, frame in zip(outlines, self.frames, strict=True)]
+        good = np.concatenate(seen) & (its_slope > self.clear) & (slopes > self.clear)
+        good &= np.abs(moved).max(axis=1) < _FURTHEST_PX
+        pose = start
+        for _ in range(_STEPS_A_ROUND):
+            left = wanted - drawn(pose)[0]
+            used = good & (np.abs(left) < _FURTHEST_PX)
+            pose = _turned(pose, _robust_solution(moved[used] / (2 * _STEPS), left[used]))
+        return pose
 
 
 def _exposed(outline: Outline, frame: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from rich.progress import track
 from scipy.ndimage import gaussian_filter
 
-from edge_pose import pose_of_edges
+from edge_pose import EdgeFit
+from fluoropose.evaluation import pose_errors
 from fluoropose.geometry import Pose
 from fluoropose.refinement import Refiner
 from mesh_xray import beam_through
@@ -67,19 +68,23 @@ def knee_rows(trial: OpenTrial, ledger: Ledger, quick: bool) -> Iterator[dict[st
 
 def _edges_alone(trial: OpenTrial, ledger: Ledger, span: str, ours: dict[int, Result]) -> dict[str, Any]:
     """Fit drawn edges to the frames', from the reference and from ours: where both end, the frames show the bone."""
-    chosen = [(number, one) for number, one in ours.items() if one.extra and one.pose is not None]
-    results, apart = [], []
-    for number, one in track(chosen, f"knee: edges alone, {span}"):
-        from_reference, from_ours = (
-            ledger.get(f"edges {number} from {start}", partial(_edge_fit, trial, number, pose))
-            for start, pose in (("reference", one.true_pose), ("ours", one.pose))
-        )
-        results.append(from_reference)
-        apart.append([*_apart(from_reference.pose, one.pose), *_apart(from_reference.pose, from_ours.pose)])
-    names = ("from_ours_deg", "from_ours_mm", "both_starts_apart_deg", "both_starts_apart_mm")
-    found = dict(zip(names, np.median(apart, axis=0).tolist(), strict=True))
+    chosen = {n: (pose, one.true_pose) for n, one in ours.items() if one.extra and (pose := one.pose) is not None}
+    from_ours: list[Result] = []
+    from_reference: list[Result] = []
+    for number, starts in track(chosen.items(), f"knee: edges alone, {span}"):
+        for start, name, ends in zip(starts, ("ours", "reference"), (from_ours, from_reference), strict=True):
+            ends.append(ledger.get(f"edges {number} from {name}", partial(_edge_fit, trial, number, start)))
+    found: dict[str, Any] = {}
+    others = {
+        "from_ours": [pose for pose, _ in chosen.values()],
+        "both_starts_apart": [pose for one in from_ours if (pose := one.pose) is not None],
+    }
+    for name, poses in others.items():
+        apart = pose_errors([one.pose for one in from_reference], poses)
+        found[f"{name}_deg"] = float(np.median(apart.geodesic_error_deg))
+        found[f"{name}_mm"] = float(np.median(apart.translation_norm_mm))
     landmarks = trial.bone.landmarks_mm
-    return row("knee", _EDGES_ALONE, results, landmarks, failure_mm=FAILURE_MM, frames=span, **found)
+    return row("knee", _EDGES_ALONE, from_reference, landmarks, failure_mm=FAILURE_MM, frames=span, **found)
 
 
 def _beside(ours: list[Result], reference: list[Result]) -> dict[str, Any]:
@@ -155,23 +160,13 @@ def _edges(trial: OpenTrial, number: int, frames: list[NDArray[np.float32]], pos
     return found
 
 
-def _edge_fit(trial: OpenTrial, number: int, start: Pose | None) -> Result:
-    if start is None:
-        return of_refinement(None, trial.truth[number])
-
+def _edge_fit(trial: OpenTrial, number: int, start: Pose) -> Result:
     def draw(pose: Pose, view: int) -> NDArray[np.float32]:
         return np.asarray(1 - _exposed(trial, pose, view, np.float32(1)), dtype=np.float32)
 
-    bone, scopes = trial.bone, trial.rig.fluoroscopes
-    found = pose_of_edges(scopes, trial.frames(number), draw, start, bone.vertices, bone.faces, _CLEAR)
-    return of_refinement(found, trial.truth[number])
-
-
-def _apart(first: Pose | None, second: Pose | None) -> tuple[float, float]:
-    """Return by how many degrees and mm two poses differ; NaN where there is none."""
-    if first is None or second is None:
-        return float("nan"), float("nan")
-    return float(np.degrees(first.angle_to(second))), float(np.linalg.norm((first.inverse() * second).translation_mm))
+    bone = trial.bone
+    fit = EdgeFit(trial.rig.fluoroscopes, trial.frames(number), draw, bone.vertices, bone.faces, _CLEAR)
+    return of_refinement(fit.near(start), trial.truth[number])
 
 
 def _exposed(trial: OpenTrial, pose: Pose, view: int, tissue: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:

@@ -53,7 +53,8 @@ class MovingBone:
             volumes.append(_halved(volumes[-1]))
         self.spacings_mm = [float(level.spacing_mm.max()) for level in volumes]
         self.opaque = bool((volume.mu > _METAL_PER_MM).sum() > (volume.mu > 0).sum() / 2)
-        rendered = [_sharpened(level, float(volume.mu.max())) for level in volumes] if self.opaque else volumes
+        densest = float(volume.mu.max())
+        rendered = [_sharpened(level, densest) for level in volumes] if self.opaque else volumes
         self._renderers = [Renderer(level, "shear_warp", device) for level in rendered]
         self.device: Device = device
         finest = self._renderers[0].core
