@@ -12,7 +12,8 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from fluoropose.bone import Bone
-from fluoropose.bone_model.build import build_bone, read_bone_config
+from fluoropose.bone_model.build import build_bone, build_model, read_bone_config
+from fluoropose.bone_model.cut import cut_from_neighbours
 from fluoropose.errors import ConfigError, FileFormatError, InputError
 from fluoropose.io.markups import write_markups
 
@@ -169,3 +170,40 @@ def test_crop_through_the_bone(folder: Path) -> None:
     crop = f"crop_low_mm = {(_CENTRE - 3).tolist()}\ncrop_high_mm = {(_CENTRE + 3).tolist()}"
     with pytest.raises(InputError, match="holds the whole bone"):
         build(folder, crop=crop)
+
+
+@pytest.mark.parametrize("threshold_hu", [250.0, 899.0, 900.0, 1500.0])
+def test_thresholds_for_metal_cut_as_well(threshold_hu: float) -> None:
+    hu = np.zeros((20, 20, 20), dtype=np.int16)
+    hu[4:16, 4:16, 2:9] = hu[4:16, 4:16, 11:18] = 2000
+    keep, remove = np.array([[5.0, 9, 9]]), np.array([[14.0, 9, 9]])
+    mask = cut_from_neighbours(hu, threshold_hu, keep, remove, 1.0, np.ones(3))
+    np.testing.assert_array_equal(mask, (hu > 0) & (np.arange(20) < 10))
+
+
+def test_labels_of_muscle_are_no_bones_beside_it(folder: Path, tmp_path: Path) -> None:
+    image = sitk.ReadImage(str(folder / "labels.nrrd"))
+    labels = sitk.GetArrayFromImage(image)
+    labels[(labels == 0) & (np.arange(_SHAPE[0]) > 20)[:, None, None]] = 11  # 40 HU
+    muscle = sitk.GetImageFromArray(labels)
+    muscle.CopyInformation(image)
+    sitk.WriteImage(muscle, str(tmp_path / "labels.nrrd"))
+    (tmp_path / "bone.toml").write_text(
+        config_text(crop="", cut='label_map = "labels.nrrd"\nlabels = [3]')
+        .replace('"ct.nii.gz"', f'"{folder / "ct.nii.gz"}"')
+        .replace('"points.mrk.json"', f'"{folder / "points.mrk.json"}"')
+    )
+    model = build_model(read_bone_config(tmp_path / "bone.toml"))
+    np.testing.assert_array_equal(model.neighbours, labels == 7)
+
+
+def test_landmarks_of_another_place_are_refused(folder: Path, tmp_path: Path) -> None:
+    away = _LANDMARKS.copy()
+    away[3] += [0, 40, 0]
+    write_markups(tmp_path / "away.mrk.json", _NAMES, away)
+    message = r"away\.mrk\.json: expected landmarks \(LPS mm\) within 12 mm of .*holds x .*found 'front' 16 mm away"
+    with pytest.raises(FileFormatError, match=message):
+        build(folder, landmarks=f'[landmarks]\nfile = "{tmp_path / "away.mrk.json"}"')
+    inside = np.vstack([_LANDMARKS[:4], _CENTRE])  # such as a joint's centre
+    write_markups(tmp_path / "inside.mrk.json", _NAMES, inside)
+    assert build(folder, landmarks=f'[landmarks]\nfile = "{tmp_path / "inside.mrk.json"}"').landmark_names == _NAMES

@@ -11,6 +11,8 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 from pydantic import Field, FiniteFloat, PositiveFloat, PositiveInt, model_validator
+from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from fluoropose._toml import Config, ConfigPath, read_toml, require_inputs
 from fluoropose.bone import Bone
@@ -20,7 +22,7 @@ from fluoropose.bone_model.surface import even_points, surface_of_mask
 from fluoropose.errors import ConfigError, FileFormatError, InputError
 from fluoropose.geometry import Pose
 from fluoropose.io.ct import MU_WATER_PER_MM, Ct, attenuation_from_hu, read_ct, read_labels
-from fluoropose.io.markups import read_markups
+from fluoropose.io.markups import Markups, read_markups
 from fluoropose.io.mesh import read_mesh, voxelise
 from fluoropose.volume import Volume
 
@@ -28,6 +30,8 @@ __all__ = ["BoneConfig", "BoneModel", "build_bone", "build_model", "read_bone_co
 
 Point = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 _SURFACE_POINTS = 40000
+_BONE_HU = 100.0  # the mean of a label: muscle and other soft tissue have less, the softest vertebrae more
+_LEAST_REACH_MM = 10.0
 
 
 class CtSource(Config):
@@ -169,8 +173,9 @@ class BoneModel:
     bone
         The bone.
     neighbours
-        (nz, ny, nx) bool, the voxels of its volume that are of other bones: other labels of its label map, or what else
-        of the body is as dense as the cut asks for. None where there was nothing to cut: in a mesh.
+        (nz, ny, nx) bool, the voxels of its volume that are of other bones: other labels of its label map, but for soft
+        tissue's, or what else of the body is as dense as the cut asks for. None where there was nothing to cut: in a
+        mesh.
     """
 
     bone: Bone
@@ -251,7 +256,7 @@ def _from_ct(
         if missing:
             found = ", ".join(map(str, missing))
             raise FileFormatError(f"{source.label_map}: labels: expected {list(source.labels)}, found no {found}")
-        others = labels.hu > 0
+        others = _bones(labels, ct)
     else:
         edges = np.linalg.norm(ct.ct_from_voxel[:3, :3], axis=0)
         _require_seeds_inside(source, ct)
@@ -270,6 +275,13 @@ def _from_ct(
     place = ct.ct_from_voxel.copy()
     place[:3, 3] = (place @ np.array([box[2].start, box[1].start, box[0].start, 1.0]))[:3]
     return mu[box].copy(), mask[box].copy(), neighbours[box].copy(), place
+
+
+def _bones(labels: Ct, ct: Ct) -> NDArray[np.bool_]:
+    """Return the voxels (nz, ny, nx) of labels that are bones: a label map may tell muscles and organs, too."""
+    named = np.unique(labels.hu[labels.hu > 0])
+    means = ndimage.mean(ct.hu, labels.hu, named)
+    return np.isin(labels.hu, named[np.asarray(means) >= _BONE_HU])
 
 
 def _require_seeds_inside(source: CtSource, ct: Ct) -> None:
@@ -308,17 +320,32 @@ def _crop_box(
 def _landmarks(
     config: LandmarkConfig, mesh: trimesh.Trimesh
 ) -> tuple[tuple[str, ...], NDArray[np.float64], NDArray[np.intp]]:
+    surface = even_points(mesh, _SURFACE_POINTS)
     if config.file is None:
-        surface = even_points(mesh, _SURFACE_POINTS)
         allowed = np.ones(len(surface), dtype=bool)
         for half in config.within:
             allowed &= surface @ np.asarray(half.normal) >= half.offset_mm
         placed = place_landmarks(surface, allowed, config.count, config.pairs)
         return placed.names, placed.points_mm, placed.pairs
     markups = read_markups(config.file)
+    _require_at_bone(config.file, markups, surface)
     index = {name: i for i, name in enumerate(markups.names)}
     unknown = [name for pair in config.symmetric_pairs for name in pair if name not in index]
     if unknown:
         raise FileFormatError(f"{config.file}: symmetric_pairs: no landmark is called {unknown[0]!r}")
     pairs = np.array([[index[a], index[b]] for a, b in config.symmetric_pairs], dtype=np.intp).reshape(-1, 2)
     return markups.names, markups.points_mm, pairs
+
+
+def _require_at_bone(path: Path, markups: Markups, surface: NDArray[np.float64]) -> None:
+    """Raise FileFormatError where a landmark is farther from the surface (n, 3) mm than the middle of a bone can be."""
+    low, high = surface.min(axis=0), surface.max(axis=0)
+    reach = max(float((high - low).min()) / 2, _LEAST_REACH_MM)
+    away, _ = cKDTree(surface).query(markups.points_mm)
+    worst = int(np.argmax(away))
+    if away[worst] > reach:
+        held = ", ".join(f"{axis} {a:.1f} to {b:.1f}" for axis, a, b in zip("xyz", low, high, strict=True))
+        raise FileFormatError(
+            f"{path}: expected landmarks (LPS mm) within {reach:.0f} mm of the bone's surface, which holds {held}, "
+            f"found {markups.names[worst]!r} {away[worst]:.0f} mm away"
+        )

@@ -67,7 +67,8 @@ def cut_from_neighbours(
             markers[_seed(f"{name}: seed {number}", seed, bone, radius_mm, edges_mm)] = label
     inside = bone[box]
     depth = ndimage.distance_transform_edt(inside, sampling=edges_mm[::-1])
-    density = np.clip((hu[box].astype(np.float32) - threshold_hu) / (_DENSEST_HU - threshold_hu), 0, 1)
+    span = max(_DENSEST_HU - threshold_hu, 1.0)  # above a threshold for metal all is as dense as it gets
+    density = np.clip((hu[box].astype(np.float32) - threshold_hu) / span, 0, 1)
     labels = watershed(-(np.minimum(depth, _DEEPEST_MM) / _DEEPEST_MM + density), markers[box], mask=inside)
     mask = np.zeros(bone.shape, dtype=bool)
     mask[box] = labels == 1
