@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from fluoropose._toml import Config, fields_of, table_of
+from fluoropose._toml import Config, fields_of, quoted, table_of
 
 __all__ = ["toml_template"]
 
@@ -107,4 +107,4 @@ def _value(value: Any) -> str:
         return f"[{', '.join(map(_value, value))}]"
     if isinstance(value, dict):
         return f"{{ {', '.join(f'{key} = {_value(entry)}' for key, entry in value.items())} }}"
-    return json.dumps(str(value)) if isinstance(value, (str, Path)) else repr(value)
+    return quoted(value) if isinstance(value, (str, Path)) else repr(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import json
 import os
 import re
 import tomllib
@@ -17,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from fluoropose.errors import ConfigError, FileFormatError
 
-__all__ = ["Config", "ConfigPath", "OutputPath", "fields_of", "read_toml", "require_inputs", "table_of"]
+__all__ = ["Config", "ConfigPath", "OutputPath", "fields_of", "quoted", "read_toml", "require_inputs", "table_of"]
 
 # What a key's value should have been, by pydantic's name for what is wrong with it.
 _EXPECTED = {
@@ -109,6 +110,12 @@ def read_toml(path: str | Path, model: type[C], folder: str | Path | None = None
         return model.model_validate(document, context={"folder": path.parent if folder is None else Path(folder)})
     except ValidationError as error:
         raise FileFormatError(f"{path}: {'; '.join(_described(error, model))}") from error
+
+
+def quoted(text: object) -> str:
+    """Return ``text`` as a string of TOML, in quotes."""
+    # A string of JSON is one of TOML, but for the delete character.
+    return json.dumps(str(text), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def require_inputs(config: Config, *unused: str) -> None:

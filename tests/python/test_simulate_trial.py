@@ -365,3 +365,26 @@ def test_the_command_writes_it(tmp_path: Path) -> None:
     ran = CliRunner().invoke(app, ["simulate", str(path), "--out", str(tmp_path / "out")])
     assert ran.exit_code == 0, ran.output
     assert (tmp_path / "out/trials/squat/view2/0000.png").exists()
+
+
+def test_bones_may_be_called_anything(tmp_path: Path) -> None:
+    path = write_toy_simulation(tmp_path, KNEE.replace("frames = 4", "frames = 1"))
+    name = 'left "knee" 3\\4 ü'
+    (tmp_path / "femur.h5").rename(tmp_path / f"{name}.h5")
+    path.write_text(path.read_text(encoding="utf-8").replace('"femur.h5"', f"'{name}.h5'"), encoding="utf-8")
+    write_simulation(read_simulation(path), tmp_path / "out")
+    trial = load_trial(tmp_path / "out" / f"squat_{name}.toml")
+    assert trial.bone == tmp_path / "out" / f"{name}.h5"
+    assert trial.bone.exists()
+
+
+def test_trials_of_another_rig_or_bone_are_not_mixed_in(tmp_path: Path) -> None:
+    config = read_simulation(write_toy_simulation(tmp_path, KNEE.replace("frames = 4", "frames = 1")))
+    write_simulation(config, tmp_path / "out")
+    kept = (tmp_path / "out" / "rig.json").read_bytes()
+    other = config.model_copy(update={"trials": (config.trials[0].model_copy(update={"name": "again"}),)})
+    toy_rig(distorted=False).save(config.rig)
+    with pytest.raises(FileFormatError, match=r"out/rig\.json: belongs to trials that are in the folder already"):
+        write_simulation(other, tmp_path / "out")
+    assert (tmp_path / "out" / "rig.json").read_bytes() == kept
+    write_simulation(other, tmp_path / "elsewhere")

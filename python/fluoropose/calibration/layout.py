@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from pathlib import Path
 
 from fluoropose._files import write_text
+from fluoropose._toml import quoted
 from fluoropose.errors import FileFormatError, first_line
 
 __all__ = ["write_config"]
@@ -30,7 +30,7 @@ def write_config(folder: str | Path, path: str | Path) -> Path:
         raise FileFormatError(f"{folder / 'nominal.toml'}: cannot be read: {first_line(error)}") from error
     except KeyError as error:
         raise FileFormatError(f"{folder / 'nominal.toml'}: {error.args[0]}: missing") from error
-    head = f"{known}tool = {_quoted(folder / 'alignment_tool.csv')}\n"
+    head = f"{known}tool = {quoted(folder / 'alignment_tool.csv')}\n"
     plate = f'\n[plate]\nspacing_mm = {spacing}\norder = "auto"\n'
     write_text(path, head + plate + "".join(views))
     return Path(path)
@@ -38,17 +38,12 @@ def write_config(folder: str | Path, path: str | Path) -> Path:
 
 def _view(folder: Path, number: int, distance_mm: float, diameter_mm: float) -> str:
     placements = sorted(folder.glob(f"alignment_*_view{number}.png"))
-    images = "".join(f"  {_quoted(image)},\n" for image in placements)
+    images = "".join(f"  {quoted(image)},\n" for image in placements)
     return (
         f'\n[[views]]\nname = "view {number}"\n'
-        f"plate = {_quoted(folder / f'plate_view{number}.png')}\n"
-        f"flat = {_quoted(folder / f'flat_view{number}.png')}\n"
+        f"plate = {quoted(folder / f'plate_view{number}.png')}\n"
+        f"flat = {quoted(folder / f'flat_view{number}.png')}\n"
         f"alignment = [\n{images}]\n"
         f"source_to_detector_mm = {distance_mm}\n"
         f"detector_diameter_mm = {diameter_mm}\n"
     )
-
-
-def _quoted(path: Path) -> str:
-    # A string of JSON is one of TOML: paths may hold quotes and backslashes.
-    return json.dumps(str(path), ensure_ascii=False)

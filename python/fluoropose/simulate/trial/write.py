@@ -18,7 +18,7 @@ import hashlib
 import json
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, fields
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fluoropose import __version__
 from fluoropose._files import atomic_path, write_text
-from fluoropose._toml import require_inputs
+from fluoropose._toml import quoted, require_inputs
 from fluoropose.bone import Bone
 from fluoropose.errors import FileFormatError
 from fluoropose.joint import JointMotion
@@ -109,7 +109,8 @@ def write_simulation(config: SimulationConfig, out: str | Path, console: Console
     Raises
     ------
     FileFormatError, InputError
-        If a file cannot be used, or a trial in the folder was made from another configuration.
+        If a file cannot be used, a trial in the folder was made from another configuration, or others in the folder
+        from another rig or bone of the same name.
     """
     out = Path(out)
     require_inputs(config)
@@ -119,11 +120,13 @@ def write_simulation(config: SimulationConfig, out: str | Path, console: Console
         path = out / "truth" / name / "recipe.json"
         if path.exists() and path.read_text(encoding="utf-8") != recipe:
             raise FileFormatError(f"{path}: made from another configuration, rig or bone; delete the trial's folders")
+    copies = {config.rig: out / "rig.json"} | {path: out / f"{path.stem}.h5" for path in _bone_files(config)}
+    if any(out.glob("truth/*/recipe.json")):
+        _require_same(copies)
     scene: Scene = _scene(config)
     recording = Recording(scene, rig, style, config.seed)
-    _copy(config.rig, out / "rig.json")
-    for path in _bone_files(config):
-        _copy(path, out / f"{path.stem}.h5")
+    for path, copy in copies.items():
+        _copy(path, copy)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         for trial in config.trials:
@@ -186,6 +189,16 @@ def _sha256(path: Path) -> str:
         raise FileFormatError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
+def _require_same(copies: Mapping[Path, Path]) -> None:
+    """Raise FileFormatError where a copy that trials rest on is of another file than is to be copied now."""
+    for source, copy in copies.items():
+        if copy.exists() and _sha256(copy) != _sha256(source):
+            raise FileFormatError(
+                f"{copy}: belongs to trials that are in the folder already: expected what {source} holds, found "
+                "another; simulate into another folder"
+            )
+
+
 def _copy(source: Path, target: Path) -> None:
     if source.resolve() == target.resolve():
         return
@@ -215,12 +228,12 @@ def _write_tables(out: Path, scene: Scene, style: Style, trial: TrialConfig, vie
             out / f"{trial.name}_{bone}.toml",
             "# what `fluoropose register` needs\n"
             'rig = "rig.json"\n'
-            f'bone = "{bone}.h5"\n'
-            f'bundle = "{bone}.fpbundle"\n'
+            f"bone = {quoted(f'{bone}.h5')}\n"
+            f"bundle = {quoted(f'{bone}.fpbundle')}\n"
             f"frames = [{frames}]\n"
             f'times = "trials/{trial.name}/times.csv"\n'
             f"bit_depth = {style.chain.bits}\n"
-            f'out = "results/{trial.name}_{bone}"\n',
+            f"out = {quoted(f'results/{trial.name}_{bone}')}\n",
         )
 
 
