@@ -34,6 +34,7 @@ from fluoropose.learning.preprocess import Preprocessing
 from fluoropose.learning.translation.config import PlainStyle
 from fluoropose.registration.trial import Trial
 from fluoropose.report.error_bars import error_bars, error_section
+from fluoropose.report.page import write_page
 from fluoropose.report.predictions import prediction_section
 from fluoropose.report.radiographs import drawn, radiograph_section
 from fluoropose.report.translations import translation_section
@@ -152,6 +153,15 @@ def test_distances_are_those_between_true_and_predicted_landmarks(radiographs: R
     np.testing.assert_allclose([float(cell) for cell in row[2:5]], expected, atol=0.006)
     boxes = section.pictures[1].figure.axes[0].get_xticklabels()
     assert [label.get_text() for label in boxes] == [f"p{k}\n({inside[:, k].sum()})" for k in range(N)]
+
+
+def test_a_set_without_a_landmark_inside_is_told_so(radiographs: RadiographSet, tmp_path: Path) -> None:
+    network = bundle(tmp_path / "toy.fpbundle", radiographs.owner, {"landmarks": Middle()})
+    outside = replace(radiographs, landmarks_px=radiographs.landmarks_px + 1e4)
+    section = prediction_section(outside, network, radiographs.config)
+    assert section.table[-1][:2] == (f"all: {TESTS}", "0")
+    write_page(tmp_path / "page.html", "none", "", [section])
+    assert len(pictures(tmp_path / "page.html")) == 3
 
 
 def test_a_network_of_another_bone_rig_or_size_is_refused(

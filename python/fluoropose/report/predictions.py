@@ -126,7 +126,7 @@ def _sheet(found: _Predictions) -> Figure:
     middles[seen] = np.nanmedian(distances[seen], axis=1)
     order = np.argsort(middles, kind="stable")
     order = order[: int(seen.sum())]
-    chosen = order[np.unique(np.linspace(0, len(order) - 1, _COLUMNS * _ROWS).round().astype(int))]
+    chosen = order[np.unique(np.linspace(0, len(order) - 1, min(_COLUMNS * _ROWS, len(order))).round().astype(int))]
     figure = new_figure(2.35 * _COLUMNS, 2.5 * _ROWS)
     places = np.ravel(figure.subplots(_ROWS, _COLUMNS))
     size = found.inputs.shape[1]
