@@ -137,3 +137,11 @@ def test_wrong_arguments_are_named() -> None:
         Pairer("name")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="tolerance_s"):
         Pairer("time", tolerance_s=0)
+
+
+@pytest.mark.parametrize("match", ["number", "time"])
+def test_a_pair_that_lacks_view_1_is_of_the_moment_at_which_view_1_fired(match: Match) -> None:
+    pairer = Pairer(match, tolerance_s=0.002, offset_s=0.016)
+    pairs = [*pairer.add(frame(1, 1, 0.016)), *pairer.add(frame(0, 2, 0.033)), *pairer.add(frame(1, 2, 0.049))]
+    assert names(pairs) == [(None, 1), (2, 2)]
+    assert [pair.time_s for pair in pairs] == pytest.approx([0.0, 0.033])

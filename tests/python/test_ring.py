@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fluoropose.errors import FileFormatError, InputError
-from fluoropose.streaming.ring import RingReader, RingWriter
+from fluoropose.streaming.ring import RingReader, RingWriter, frame_ring
 
 SIZE = (40, 30)  # width, height
 
@@ -187,3 +187,22 @@ def test_wrong_arguments_are_named(tmp_path: Path) -> None:
             writer.write(0, 0, 0.0, picture(0, "<u1"))
         with pytest.raises(InputError, match="view: expected 0 or 1, found 2"):
             writer.write(2, 0, 0.0, picture(0))
+
+
+def test_a_ring_that_another_program_writes_is_not_replaced(tmp_path: Path) -> None:
+    with RingWriter(tmp_path / "ring", SIZE, 12) as writer:
+        reader = RingReader(tmp_path / "ring")
+        with pytest.raises(InputError, match="ring: another program writes it"):
+            frame_ring(tmp_path / "ring", SIZE, 8)
+        writer.write(0, 7, 0.0, picture(1))
+    assert [one.number for one in reader] == [7]
+    assert frame_ring(tmp_path / "ring", SIZE, 8)  # nobody writes it now
+
+
+def test_readers_need_no_right_to_write(tmp_path: Path) -> None:
+    with RingWriter(tmp_path / "ring", SIZE, 16) as writer:
+        reader = RingReader(tmp_path / "ring")
+        with pytest.raises(ValueError, match="read-only"):
+            reader._ring.header["written"] = 9
+        writer.write(0, 7, 0.0, picture(1))
+    assert [one.number for one in reader] == [7]

@@ -91,7 +91,7 @@ class Kept(Viewer):
 
 
 def pair(pixels: np.ndarray | None) -> Pair:
-    return Pair((Frame(0, 4, 0.0, pixels, 0.0), None))
+    return Pair((Frame(0, 4, 0.0, pixels, 0.0), None), 0.0)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ int32_t say(int32_t status, const char* why) noexcept {
 }
 
 MappedFile::MappedFile(const std::string& path, bool writes) : path_(path) {
-  file_ = open(path.c_str(), O_RDWR | O_CLOEXEC);
+  file_ = open(path.c_str(), (writes ? O_RDWR : O_RDONLY) | O_CLOEXEC);
   if (file_ < 0) fail(path, "cannot be opened");
   try {
     if (writes && flock(file_, LOCK_EX | LOCK_NB) != 0) {
@@ -45,7 +45,7 @@ MappedFile::MappedFile(const std::string& path, bool writes) : path_(path) {
     size_ = static_cast<uint64_t>(about.st_size);
     device_ = about.st_dev;
     inode_ = about.st_ino;
-    void* mapped = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_SHARED, file_, 0);
+    void* mapped = mmap(nullptr, size_, writes ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, file_, 0);
     if (mapped == MAP_FAILED) fail(path, "cannot be mapped");
     data_ = static_cast<char*>(mapped);
   } catch (...) {

@@ -47,9 +47,18 @@ class Frame:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Pair:
-    """The two frames of one moment; one of them is None where it never came."""
+    """The two frames of one moment; one of them is None where it never came.
+
+    Attributes
+    ----------
+    frames
+        View 1's and view 2's.
+    time_s
+        When view 1 was exposed, or would have been.
+    """
 
     frames: tuple[Frame | None, Frame | None]
+    time_s: float
 
     @property
     def first(self) -> Frame:
@@ -63,11 +72,6 @@ class Pair:
     def number(self) -> int:
         """The sequence number of ``first``."""
         return self.first.number
-
-    @property
-    def time_s(self) -> float:
-        """When ``first`` was taken."""
-        return self.first.time_s
 
     @property
     def arrived_s(self) -> float:

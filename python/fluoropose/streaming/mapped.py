@@ -48,12 +48,12 @@ class Mapped:
     def __init__(self, path: Path, header: np.dtype[np.void], magic: bytes, what: str, *, writes: bool) -> None:
         self.path = path
         try:
-            self._descriptor = os.open(path, os.O_RDWR)
+            self._descriptor = os.open(path, os.O_RDWR if writes else os.O_RDONLY)
             self._let_go = finalize(self, os.close, self._descriptor)
             if writes:
                 _lock(self._descriptor, path)
             self._stat = os.fstat(self._descriptor)
-            self.map = mmap.mmap(self._descriptor, 0)
+            self.map = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_WRITE if writes else mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             if isinstance(error, InputError):
                 raise

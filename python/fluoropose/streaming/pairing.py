@@ -134,6 +134,10 @@ class Pairer:
     def _key(self, frame: Frame) -> float:
         if self._match == "number":
             return float(frame.number)
+        return self._moment_s(frame)
+
+    def _moment_s(self, frame: Frame) -> float:
+        """Return when view 1 is exposed where ``frame`` is."""
         return frame.time_s - (self._offset_s if frame.view == 1 else 0.0)
 
     def _settled(self, new: _Waiting) -> list[Pair]:
@@ -147,7 +151,7 @@ class Pairer:
         self._done = max(partner.key, new.key)
         self.counts.pairs += 1
         frames = (new.frame, partner.frame) if new.frame.view == 0 else (partner.frame, new.frame)
-        return [*settled, Pair(frames)]
+        return [*settled, Pair(frames, frames[0].time_s)]
 
     def _give_up(self, before: float) -> list[Pair]:
         """Settle what waits and is older than ``before``."""
@@ -157,4 +161,7 @@ class Pairer:
         if old:
             self._done = max(self._done, old[-1].key)
         self.counts.missing += len(old)
-        return [Pair((one.frame, None) if one.frame.view == 0 else (None, one.frame)) for one in old]
+        return [self._alone(one.frame) for one in old]
+
+    def _alone(self, frame: Frame) -> Pair:
+        return Pair((frame, None) if frame.view == 0 else (None, frame), self._moment_s(frame))

@@ -105,7 +105,7 @@ class _Ring(Mapped):
 
 
 def frame_ring(path: str | Path, size_px: tuple[int, int], bits: int, slots: int = 32) -> bool:
-    """Make a ring that waits for its writer; one that exists with the same layout is left as it is.
+    """Make a ring that waits for its writer; one with the same layout is left as it is, another one replaced.
 
     Returns whether it was made.
 
@@ -119,6 +119,13 @@ def frame_ring(path: str | Path, size_px: tuple[int, int], bits: int, slots: int
         Bits that carry signal, 1 to 16; up to 8 are stored in one byte, more in two.
     slots
         Frames of both views together that the ring holds.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is something else.
+    InputError
+        If another program writes a ring of another layout there.
     """
     width, height = (whole_positive("size_px", side) for side in size_px)
     if not 1 <= bits <= 16:
@@ -131,6 +138,7 @@ def frame_ring(path: str | Path, size_px: tuple[int, int], bits: int, slots: int
         ring.close()
         if found == layout:
             return False
+        _Ring(path, writes=True).close()  # what another program writes is not taken from under it
     header = np.zeros((), _HEADER)
     header["magic"] = _MAGIC
     for name, value in zip(_LAYOUT, layout, strict=True):

@@ -170,7 +170,8 @@ def _tracker(trial: Trial, rig: Rig, options: LiveOptions) -> Tracker:
 
 
 def _pairer(tolerance_s: float | None, rig: Rig) -> Pairer:
-    return Pairer() if tolerance_s is None else Pairer("time", tolerance_s, offset_s=rig.offsets_s[-1])
+    offset_s = rig.offsets_s[-1]
+    return Pairer(offset_s=offset_s) if tolerance_s is None else Pairer("time", tolerance_s, offset_s=offset_s)
 
 
 def run_stream(stream: Stream, trial: Trial) -> StreamSummary:

@@ -93,8 +93,8 @@ def open_source(
 def listen(text: str, trial: Trial, rig: Rig, token: Token) -> Source:
     """Open the source that ``text`` names for whoever may come, one program after the other, until it is stopped.
 
-    A ring is made where there is none, and removed in the end unless a program still has it. Parameters and errors are
-    those of ``open_source``; "frames" is none of these.
+    A ring is made where there is none, or one of another layout that nobody writes, and removed in the end unless a
+    program still has it. Parameters and errors are those of ``open_source``; "frames" is none of these.
     """
     require_source(text, trial, LISTENING)
     kind, _, rest = text.partition(":")
