@@ -14,6 +14,7 @@ from drr_scenes import affine
 from fluoropose.bone import Bone
 from fluoropose.distortion import Distortion
 from fluoropose.drr import Renderer
+from fluoropose.errors import InputError
 from fluoropose.geometry import Pose, View
 from fluoropose.refinement import (
     Adam,
@@ -324,6 +325,25 @@ def test_robust_weights_lessen_what_another_bone_pulls() -> None:
     assert misses[1] < 0.7 * misses[0]
 
 
+def test_robust_weights_do_not_outlive_the_climb() -> None:
+    near = off(2.0, 2.0)
+    objective = Objective(MovingBone(bone().volume), windows(CROWDED, near), GradientCorrelation(), [near], 5.0)
+    before = objective.value(near)
+    for outcome in LevenbergMarquardt(robust_scale=2.0).climb_all(objective, [near, off(9.0, 9.0)]):
+        assert outcome.value == pytest.approx(objective.value(outcome.pose), abs=1e-6)
+    assert objective.value(near) == before
+
+
+def test_robust_weights_bear_images_that_are_alike() -> None:
+    moving = MovingBone(bone().volume)
+    views = [one.view for one in windows(TISSUE, TRUTH)]
+    drawn = [moving.renderer(view, TRUTH).render(view, TRUTH) for view in views]
+    fixed = [FixedView(view, image, np.ones_like(image)) for view, image in zip(views, drawn, strict=True)]
+    objective = Objective(moving, fixed, GradientCorrelation(), [TRUTH], 5.0)
+    found = LevenbergMarquardt(robust_scale=2.0).climb(objective, TRUTH)
+    assert found.value == pytest.approx(1, abs=1e-6)
+
+
 def test_the_covariance_tells_how_far_noise_moves_the_pose() -> None:
     refiner = Refiner(rig(), bone(), most_px=128, starts=Starts(1))
     clean = frames(Scene(tissue=0.3))
@@ -361,3 +381,64 @@ def test_the_peers_optimisers_find_it_too(optimiser: Optimiser) -> None:
     assert turn < 0.4
     assert shift < 0.06
     assert found.covariance is None
+
+
+PEERS: list[Optimiser] = [
+    Adam(5),
+    Bobyqa(),
+    CmaEs(evaluations=20),
+    Lbfgs(),
+    NelderMead(evaluations=20),
+    Powell(evaluations=20),
+]
+
+
+@pytest.mark.parametrize("optimiser", PEERS, ids=lambda o: type(o).__name__)
+def test_where_nothing_shows_the_peers_optimisers_say_so(optimiser: Optimiser) -> None:
+    objective = Objective(MovingBone(bone().volume), windows(TISSUE, TRUTH), GradientCorrelation(), [TRUTH], 5.0)
+    away = moved(TRUTH, np.array([0, 0, 0, 0, 500.0, 0]))
+    found = optimiser.climb(objective, away)
+    assert np.isnan(found.value)
+    assert not found.converged
+    assert found.pose.angle_to(away) < 1e-9
+    np.testing.assert_allclose(found.pose.translation_mm, away.translation_mm)
+
+
+def test_a_pose_that_shows_nothing_is_not_the_best_of_bad_ones() -> None:
+    fixed = [replace(one, image=-one.image) for one in windows(TISSUE, TRUTH)]
+    objective = Objective(MovingBone(bone().volume), fixed, GradientCorrelation(), [TRUTH], 5.0)
+    assert objective.value(TRUTH) < -0.5
+    # Most of the box lies outside of the field.
+    found = CmaEs(Box(1.0, 400.0), evaluations=20).climb(objective, TRUTH)
+    assert found.value == pytest.approx(objective.value(found.pose), abs=1e-6)
+
+
+def test_adam_stays_in_its_box() -> None:
+    start = off(3.0, 3.0)
+    objective = Objective(MovingBone(bone().volume), windows(TISSUE, start), GradientCorrelation(), [start], 5.0)
+    found = Adam(30, box=Box(0.5, 0.5)).climb(objective, start)
+    assert found.value > objective.value(start)
+    assert np.abs(np.degrees((found.pose * start.inverse()).rotation_vector)).max() < 0.5 * (1 + 1e-6)
+    assert np.abs(found.pose.translation_mm - start.translation_mm).max() < 0.5 * (1 + 1e-6)
+
+
+def test_cma_es_has_random_numbers_of_its_own() -> None:
+    start = off(2.0, 2.0)
+    objective = Objective(MovingBone(bone().volume), windows(TISSUE, start), GradientCorrelation(), [start], 5.0)
+    np.random.seed(3)  # noqa: NPY002 the stream that others may rely on
+    expected = np.random.rand()  # noqa: NPY002
+    np.random.seed(3)  # noqa: NPY002
+    once, again = (CmaEs(evaluations=20, seed=0).climb(objective, start).value for _ in range(2))
+    assert once == again
+    assert np.random.rand() == expected  # noqa: NPY002
+
+
+def test_bad_settings_are_named() -> None:
+    with pytest.raises(InputError, match="turn_deg: expected a positive number"):
+        Box(0.0, 5.0)
+    with pytest.raises(InputError, match="kept: expected a positive number"):
+        Starts(2, kept=0)
+    with pytest.raises(InputError, match="turns: expected 0 or more"):
+        Starts(2, turns=-1)
+    with pytest.raises(InputError, match="robust_scale: expected a positive number"):
+        LevenbergMarquardt(robust_scale=0.0)

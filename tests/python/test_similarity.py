@@ -172,6 +172,42 @@ def test_a_flat_image_is_like_nothing(metric: Metric) -> None:
     assert np.isnan(metric.against(FIXED, weight).value(flat))
 
 
+@pytest.mark.parametrize("metric", CORRELATIONS + OTHERS, ids=names)
+def test_a_flat_fixed_image_is_like_nothing(metric: Metric) -> None:
+    assert np.isnan(metric.against(np.full(FIXED.shape, 2.0, np.float32), weights()).value(MOVING))
+
+
+@pytest.mark.parametrize("metric", CORRELATIONS + OTHERS, ids=names)
+def test_images_of_any_numbers_can_be_compared_but_of_one_shape_only(metric: Metric) -> None:
+    similarity = metric.against(FIXED, weights())
+    value, gradient = similarity.value_and_gradient(MOVING)
+    found, by_pixel = similarity.value_and_gradient(np.asfortranarray(MOVING, dtype=np.float64))  # type: ignore[arg-type]
+    assert found == pytest.approx(value, abs=1e-6)
+    np.testing.assert_allclose(by_pixel, gradient, atol=1e-6 * np.abs(gradient).max())
+    # Pixels are looked up by their numbers: of other shapes, others would be compared.
+    for wrong in (np.ascontiguousarray(MOVING.T), smooth(3, (60, 70))):
+        with pytest.raises(InputError, match="moving: expected shape"):
+            similarity.value(wrong)
+        with pytest.raises(InputError, match="moving: expected shape"):
+            similarity.value_and_gradient(wrong)
+    if isinstance(similarity, LeastSquares):
+        with pytest.raises(InputError, match="jacobian: expected shape"):
+            similarity.step(MOVING, np.stack([MOVING.T] * 6))
+
+
+@pytest.mark.parametrize("metric", CORRELATIONS + OTHERS, ids=names)
+def test_what_weights_are_relative_to_does_not_matter(metric: Metric) -> None:
+    expected = metric.against(FIXED, weights()).value(MOVING)
+    assert metric.against(FIXED, np.float32(1e-9) * weights()).value(MOVING) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("metric", CORRELATIONS, ids=names)
+def test_equal_images_leave_no_residuals(metric: Metric) -> None:
+    similarity = metric.against(FIXED, weights())
+    assert isinstance(similarity, LeastSquares)
+    assert not similarity.residual(FIXED).any()
+
+
 def test_residuals_point_at_what_does_not_fit() -> None:
     spoilt = FIXED.copy()
     spoilt[20:24, 20:24] += 6
@@ -189,6 +225,13 @@ def test_filters_have_their_adjoints(feature: Identity) -> None:
     x, y = smooth(3), smooth(4)
     left, right = float((feature.apply(x) * y).sum()), float((x * feature.adjoint(y)).sum())
     assert left == pytest.approx(right, rel=1e-4)
+
+
+def test_the_narrowest_filters_are_differences_of_neighbours() -> None:
+    for sigma_px in (0.05, 1e-3):
+        np.testing.assert_allclose(
+            gradient_features(sigma_px)[0].apply(FIXED)[:, 1:-1], np.gradient(FIXED, axis=1)[:, 1:-1], atol=1e-6
+        )
 
 
 def test_filters_differentiate() -> None:
@@ -217,6 +260,12 @@ def test_bad_input_is_named() -> None:
         MutualInformation().against(FIXED * np.float32(np.nan), weights())
     with pytest.raises(InputError, match="sigma_px: expected a positive number"):
         GradientCorrelation(0.0).against(FIXED, weights())
+    with pytest.raises(InputError, match="tile_px: expected a positive number"):
+        GradientCorrelation(tile_px=0).against(FIXED, weights())
+    with pytest.raises(InputError, match="bins: expected at least 5"):
+        MutualInformation(4)
+    with pytest.raises(InputError, match="fixed, weights: expected one shape"):
+        CrossCorrelation().against(FIXED[:0], weights()[:0])
     with pytest.raises(InputError, match="veil: expected"):
         Tone(-1.0)
     with pytest.raises(InputError, match="factors: expected one per metric"):

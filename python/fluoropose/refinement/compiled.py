@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from functools import cached_property
 
-import numpy as np
-
 from fluoropose import _core
 from fluoropose.refinement.features import gradient_features, gradient_kernels, spread_px
-from fluoropose.refinement.similarity import Image, Step, checked_pair
+from fluoropose.refinement.similarity import Image, Step, checked_pair, like_the_fixed
 from fluoropose.refinement.tile_correlation import TileCorrelation
 from fluoropose.refinement.tone import Tone
 
@@ -36,6 +34,7 @@ class CompiledCorrelation:
     def __init__(self, fixed: Image, weights: Image, sigma_px: float, tile_px: int | None) -> None:
         image, weight = checked_pair(fixed, weights)
         self._pair, self._sigma_px, self._tile_px = (image, weight), sigma_px, tile_px
+        self._shape = image.shape
         smooth, slope = (kernel.tolist() for kernel in gradient_kernels(sigma_px))
         self.core = _core.GradientCorrelation(image, weight, smooth, slope, tile_px or 0)
         self.independent = 2 * self.core.counted / spread_px(sigma_px)
@@ -46,7 +45,7 @@ class CompiledCorrelation:
 
     def value(self, moving: Image) -> float:
         """Return the mean correlation; NaN where one of the two images is flat."""
-        return self.core.value(_plain(moving))
+        return self.core.value(like_the_fixed("moving", moving, self._shape))
 
     def value_and_gradient(self, moving: Image) -> tuple[float, Image]:
         """Return the mean correlation and its derivative (h, w) by the moving image's pixels."""
@@ -56,7 +55,8 @@ class CompiledCorrelation:
         """Return the normal equations by n parameters; compiled for the six of a pose."""
         if len(jacobian) != 6:
             return self._reference.step(moving, jacobian)
-        value, jtj, jtr = self.core.step(_plain(moving), _plain(jacobian))
+        image = like_the_fixed("moving", moving, self._shape)
+        value, jtj, jtr = self.core.step(image, like_the_fixed("jacobian", jacobian, (6, *self._shape)))
         return Step(value, jtj, jtr, self.independent)
 
     def residual(self, moving: Image) -> Image:
@@ -65,8 +65,5 @@ class CompiledCorrelation:
 
     def best_tone(self, line_integral: Image, tones: tuple[Tone, ...]) -> Tone:
         """Return the tone through which an image is most alike."""
-        return tones[self.core.best_veil(_plain(line_integral), [tone.veil for tone in tones])]
-
-
-def _plain(image: Image) -> Image:
-    return np.ascontiguousarray(image, dtype=np.float32)
+        image = like_the_fixed("line_integral", line_integral, self._shape)
+        return tones[self.core.best_veil(image, [tone.veil for tone in tones])]

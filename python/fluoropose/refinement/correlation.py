@@ -74,7 +74,13 @@ class GradientCorrelation:
         """Prepare for a fixed image (h, w) with weights (h, w)."""
         tile_px = self.tile_px
         if tile_px is not None:
-            tile_px = max(1, min(tile_px, fixed.shape[-1] // whole_positive("tiles_across", self.tiles_across)))
+            tile_px = max(
+                1,
+                min(
+                    whole_positive("tile_px", tile_px),
+                    fixed.shape[-1] // whole_positive("tiles_across", self.tiles_across),
+                ),
+            )
         return CompiledCorrelation(fixed, weights, self.sigma_px, tile_px)
 
 

@@ -102,7 +102,7 @@ def spread_px(sigma_px: float) -> float:
 
 def _gaussian(sigma_px: float) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return a sampled Gaussian with sum 1, and its first (as correlation) and second derivative kernels."""
-    sigma = positive("sigma_px", sigma_px)
+    sigma = max(positive("sigma_px", sigma_px), 0.05)  # of one pixel nothing is left beside it, whatever is smaller
     x = np.arange(-int(np.ceil(2.5 * sigma)), int(np.ceil(2.5 * sigma)) + 1, dtype=np.float64)
     smooth = np.exp(-0.5 * (x / sigma) ** 2)
     smooth /= smooth.sum()

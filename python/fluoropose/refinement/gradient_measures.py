@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluoropose.refinement.features import gradient_features
-from fluoropose.refinement.similarity import Image, Similarity, checked_pair
+from fluoropose.refinement.similarity import Image, Similarity, checked_pair, like_the_fixed
 
 __all__ = ["GradientDifference", "GradientInformation"]
 
@@ -84,6 +84,7 @@ class _Gradients:
 
     def value_and_gradient(self, moving: Image) -> tuple[float, Image]:
         """Return the likeness and its derivative (h, w) by the moving image's pixels."""
+        moving = like_the_fixed("moving", moving, self._weight.shape)
         b, scale = self._scaled(moving)
         if scale == 0 or self._fixed_scale == 0:
             return float("nan"), np.zeros_like(moving)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fluoropose._checks import positive
 from fluoropose.geometry import Pose
 from fluoropose.refinement.objective import Objective, moved
 from fluoropose.refinement.optimiser import Outcome
@@ -40,7 +41,8 @@ class LevenbergMarquardt:
     damping
         At the first step, relative to the diagonal of J^T J.
     robust_scale
-        See `Objective.reweight`, which then follows every step. None: all pixels count alike.
+        See `Objective.reweighted`, which then follows every step; the likeness told at the end is of all pixels alike,
+        so that several starts can be compared. None: they count alike all the time.
     """
 
     iterations: int = 20
@@ -48,6 +50,11 @@ class LevenbergMarquardt:
     coarse_tolerance_px: float = 0.2
     damping: float = 1e-3
     robust_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        positive("damping", self.damping)
+        if self.robust_scale is not None:
+            positive("robust_scale", self.robust_scale)
 
     def climb(self, objective: Objective, start: Pose) -> Outcome:
         """See `Optimiser`; the covariance is that of the residuals taken for noise."""
@@ -83,7 +90,7 @@ class LevenbergMarquardt:
     def _climb(self, objective: Objective, start: Pose) -> Outcome:
         tolerance_px = self._tolerance_px(objective)
         pose, damping, converged, tried = start, self.damping, False, 0
-        here = self._reweighted(objective, pose)
+        weighed, here = self._weighed(objective, pose)
         if not np.isfinite(here.value):
             return Outcome(start, here.value, 0, False)
         sizing = _sized(here.value)
@@ -93,7 +100,7 @@ class LevenbergMarquardt:
                 converged = True
                 break
             tried += 1
-            there = objective.step(moved(pose, step))
+            there = weighed.step(moved(pose, step))
             bend = max(float(step @ here.jtj @ step), 1e-30)
             tells = objective.motion_px(step) < _SHORT_PX and np.isfinite(there.value)
             told = float(step @ (there.jtr - here.jtr)) / bend
@@ -102,19 +109,20 @@ class LevenbergMarquardt:
                 gained = (there.value - here.value) / max(predicted, 1e-30)
                 damping = max(damping / 5, 1e-6) if gained > 0.25 else 2 * damping
                 pose = moved(pose, step)
-                here = there if self.robust_scale is None else self._reweighted(objective, pose)
+                weighed, here = (weighed, there) if self.robust_scale is None else self._weighed(weighed, pose)
             else:
                 damping *= 8
             sizing = _sized(told if tells else here.value)
-        return Outcome(pose, here.value, tried, converged, _covariances([here])[0])
+        value = here.value if self.robust_scale is None else objective.value(pose)
+        return Outcome(pose, value, tried, converged, _covariances([here])[0])
 
     def _tolerance_px(self, objective: Objective) -> float:
         return self.coarse_tolerance_px if objective.finer_follows else self.tolerance_px
 
-    def _reweighted(self, objective: Objective, pose: Pose) -> Step:
+    def _weighed(self, objective: Objective, pose: Pose) -> tuple[Objective, Step]:
         if self.robust_scale is not None:
-            objective.reweight(pose, self.robust_scale)
-        return objective.step(pose)
+            objective = objective.reweighted(pose, self.robust_scale)
+        return objective, objective.step(pose)
 
 
 def _damped_step(here: Step, sizing: float, damping: float, objective: Objective) -> NDArray[np.float64]:

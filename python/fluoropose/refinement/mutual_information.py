@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluoropose._checks import whole_positive
-from fluoropose.refinement.similarity import Image, Similarity, checked_pair
+from fluoropose.errors import InputError
+from fluoropose.refinement.similarity import Image, Similarity, checked_pair, like_the_fixed
 
 __all__ = ["MutualInformation"]
 
@@ -26,15 +27,19 @@ class MutualInformation:
     Attributes
     ----------
     bins
-        Of each axis.
+        Of each axis, at least 5: the spline reaches over 4.
     """
 
     bins: int = 32
     reach_px = 0
 
+    def __post_init__(self) -> None:
+        if whole_positive("bins", self.bins) < 5:
+            raise InputError(f"bins: expected at least 5, found {self.bins}")
+
     def against(self, fixed: Image, weights: Image) -> Similarity:
         """Prepare for a fixed image (h, w) with weights (h, w)."""
-        return _Information(fixed, weights, whole_positive("bins", self.bins))
+        return _Information(fixed, weights, self.bins)
 
 
 class _Information:
@@ -45,21 +50,21 @@ class _Information:
         self._weight = weight.ravel()[self._pixels].astype(np.float64)
         self._weight /= self._weight.sum()
         self._per_bin = (_RANGE[1] - _RANGE[0]) / (bins - 4)
-        grey, _ = self._standard(image)
+        grey, self._fixed_scale = self._standard(image)
         place, _ = self._places(grey)
         low = np.floor(place).astype(np.intp)
         part = place - low
         self._fixed = [(low, 1 - part), (low + 1, part)]
 
     def value(self, moving: Image) -> float:
-        """Return the mutual information with an image (h, w); NaN where it is flat."""
+        """Return the mutual information with an image (h, w); NaN where one of the two is flat."""
         return self.value_and_gradient(moving)[0]
 
     def value_and_gradient(self, moving: Image) -> tuple[float, Image]:
         """Return the mutual information and its derivative (h, w) by the moving image's pixels."""
         out = np.zeros(self._shape[0] * self._shape[1], np.float32)
-        grey, scale = self._standard(moving)
-        if scale == 0:
+        grey, scale = self._standard(like_the_fixed("moving", moving, self._shape))
+        if scale == 0 or self._fixed_scale == 0:
             return float("nan"), out.reshape(self._shape)
         place, inside = self._places(grey)
         first = np.floor(place).astype(np.intp) - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import cv2
@@ -203,17 +204,22 @@ class Objective:
         """See `Step`; of the compiled metrics."""
         return sum(v.similarity.independent for v in self._views if isinstance(v.similarity, CompiledCorrelation))
 
-    def reweight(self, pose: Pose, scale: float) -> None:
-        """Let pixels count the less, the worse they fit at ``pose``: by 1 / (1 + (r / scale)^2)^2, r over its RMS.
+    def reweighted(self, pose: Pose, scale: float) -> Objective:
+        """Return this one with pixels that count the less, the worse they fit: by 1 / (1 + (r / scale)^2)^2.
 
-        That is Geman and McClure's weight: what another bone or a wire casts into the frame does not pull.
+        r: their residuals at ``pose`` over the RMS of all. That is Geman and McClure's weight: what another bone or a
+        wire casts into the frame does not pull.
         """
-        for k, one in enumerate(self._views):
+        views = []
+        for one in self._views:
             if not isinstance(one.similarity, LeastSquares):
                 raise InputError(f"metric: expected one that is a sum of squares, found {type(self._metric).__name__}")
             residual = one.similarity.residual(one.tone.apply(self._render(one.fixed, pose)))
             robust = one.mask / (1 + (residual / np.float32(scale)) ** 2) ** 2
-            self._views[k] = replace(one, similarity=self._metric.against(one.fixed.image, robust))
+            views.append(replace(one, similarity=self._metric.against(one.fixed.image, robust)))
+        other = copy(self)
+        other._views = views
+        return other
 
     def _render(self, one: FixedView, pose: Pose) -> Image:
         return self._bone.renderer(one.view, pose).render(one.view, pose)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from fluoropose._checks import positive
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
 from fluoropose.refinement.objective import Objective, moved
@@ -32,6 +33,10 @@ class Box:
     turn_deg: float = 10.0
     shift_mm: float = 15.0
 
+    def __post_init__(self) -> None:
+        positive("turn_deg", self.turn_deg)
+        positive("shift_mm", self.shift_mm)
+
     def sides(self, objective: Objective) -> Vector:
         """Return them (6,) in mm at the bone's surface."""
         return np.repeat([np.radians(self.turn_deg) * objective.radius_mm, self.shift_mm], 3)
@@ -44,7 +49,7 @@ class _Search:
         self._objective, self._start = objective, start
         self.sides = box.sides(objective)
         self.evaluations = 0
-        self.best_x, self.best = np.zeros(6), np.inf
+        self.best_x, self.best = np.zeros(6), np.nan
 
     def pose(self, x: Vector) -> Pose:
         return moved(self._start, self._step(x))
@@ -60,17 +65,19 @@ class _Search:
         return self._seen(x, value), -by_x
 
     def outcome(self, converged: bool) -> Outcome:
-        return Outcome(self.pose(self.best_x), -self.best, self.evaluations, converged)
+        """Return the best of the poses that show something; the start where none does."""
+        return Outcome(self.pose(self.best_x), -self.best, self.evaluations, converged and bool(np.isfinite(self.best)))
 
     def _step(self, x: Vector) -> Vector:
         return np.concatenate([x[:3] / self._objective.radius_mm, x[3:]])
 
     def _seen(self, x: Vector, value: float) -> float:
         self.evaluations += 1
-        cost = -value if np.isfinite(value) else 0.0
-        if cost < self.best:
-            self.best_x, self.best = np.array(x, dtype=np.float64), cost
-        return cost
+        if not np.isfinite(value):
+            return 0.0
+        if not -value >= self.best:
+            self.best_x, self.best = np.array(x, dtype=np.float64), -value
+        return -value
 
 
 def _left_jacobian(omega: Vector) -> NDArray[np.float64]:
@@ -112,7 +119,10 @@ class CmaEs:
             warnings.simplefilter("ignore")  # the package warns of optional plotting libraries
             cma = _library("cma")
             search = _Search(objective, start, self.box)
-            options = {"bounds": [-1, 1], "maxfevals": self.evaluations, "seed": self.seed, "verbose": -9}
+            # NumPy's own stream of random numbers, which the package would seed, belongs to others.
+            normal = np.random.RandomState(self.seed).randn
+            options = {"bounds": [-1, 1], "maxfevals": self.evaluations, "verbose": -9}
+            options |= {"randn": normal, "seed": np.nan}
             options |= {"tolx": self.tolerance_mm / float(search.sides.min()), "tolfun": 1e-7}
             if self.population is not None:
                 options["popsize"] = self.population
@@ -233,7 +243,7 @@ class Adam:
             square = 0.999 * square + 0.001 * gradient**2
             rate = self.rate_mm * (0.55 + 0.45 * np.cos(np.pi * k / self.iterations))
             step = rate * (mean / (1 - 0.9**k)) / (np.sqrt(square / (1 - 0.999**k)) + 1e-12)
-            x = x - step
+            x = np.clip(x - step, -search.sides, search.sides)
             converged = bool(np.abs(step).max() < self.tolerance_mm)
             if converged:
                 break

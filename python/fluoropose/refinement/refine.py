@@ -79,9 +79,15 @@ class Starts:
     kept: int = 3
     turns: int = 0
 
+    def __post_init__(self) -> None:
+        whole_positive("count", self.count)
+        whole_positive("kept", self.kept)
+        if self.turns < 0:
+            raise InputError(f"turns: expected 0 or more, found {self.turns}")
+
     def around(self, pose: Pose) -> list[Pose]:
         """Return the starts, the given pose first."""
-        offsets = 2 * qmc.Halton(6, scramble=False).random(whole_positive("count", self.count))[1:] - 1
+        offsets = 2 * qmc.Halton(6, scramble=False).random(self.count)[1:] - 1
         turns = _rotations(np.radians(self.turn_deg) * offsets[:, :3]) @ pose.rotation
         places = pose.translation_mm + self.shift_mm * offsets[:, 3:]
         return [pose, *(Pose(*one) for one in zip(turns, places, strict=True))]

@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 
 from fluoropose.errors import InputError
 
-__all__ = ["Image", "LeastSquares", "LeastSquaresMetric", "Metric", "Similarity", "Step", "checked_pair"]
+__all__ = [
+    "Image",
+    "LeastSquares",
+    "LeastSquaresMetric",
+    "Metric",
+    "Similarity",
+    "Step",
+    "checked_pair",
+    "like_the_fixed",
+]
 
 Image = NDArray[np.float32]
 
@@ -89,10 +98,18 @@ class LeastSquaresMetric(Metric, Protocol):
 def checked_pair(fixed: Image, weights: Image) -> tuple[Image, Image]:
     """Return both as float32, or raise InputError where they do not fit each other or nothing counts."""
     image, weight = np.asarray(fixed, dtype=np.float32), np.asarray(weights, dtype=np.float32)
-    if image.ndim != 2 or weight.shape != image.shape:
+    if image.ndim != 2 or weight.shape != image.shape or not image.size:
         raise InputError(f"fixed, weights: expected one shape (h, w), found {image.shape} and {weight.shape}")
     if not (np.isfinite(image).all() and np.isfinite(weight).all()):
         raise InputError("fixed, weights: expected finite numbers, found NaN or infinity")
     if weight.min() < 0 or not weight.any():
         raise InputError(f"weights: expected none below zero and some above, found {weight.min()} to {weight.max()}")
     return np.ascontiguousarray(image), np.ascontiguousarray(weight)
+
+
+def like_the_fixed(name: str, images: Image, shape: tuple[int, ...]) -> Image:
+    """Return an image (h, w), or a stack, as contiguous float32; InputError unless its shape is as expected."""
+    given = np.ascontiguousarray(images, dtype=np.float32)
+    if given.shape != shape:
+        raise InputError(f"{name}: expected shape {shape} of the fixed image, found {given.shape}")
+    return given

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluoropose.refinement.features import Feature
-from fluoropose.refinement.similarity import Image, Step, checked_pair
+from fluoropose.refinement.similarity import Image, Step, checked_pair, like_the_fixed
 
 __all__ = ["TileCorrelation"]
 
@@ -23,6 +23,7 @@ class TileCorrelation:
 
     def __init__(self, fixed: Image, weights: Image, features: tuple[Feature, ...], tile_px: int | None) -> None:
         image, weight = checked_pair(fixed, weights)
+        weight = weight / weight.max()  # what is flat does not depend on their unit
         self._features, self._shape = features, image.shape
         self._index = _tiles(weight, tile_px)
         self._padded = tile_px is not None  # only then is a tile's pixel beyond the image
@@ -52,6 +53,7 @@ class TileCorrelation:
     def step(self, moving: Image, jacobian: Image) -> Step:
         """Return the normal equations; see the head of this file."""
         n = len(jacobian)
+        jacobian = like_the_fixed("jacobian", jacobian, (n, *self._shape))
         value, jtj, jtr = 0.0, np.zeros((n, n)), np.zeros(n)
         for k, feature in enumerate(self._features):
             one, unit, correlation, per_length = self._compare(k, moving)
@@ -72,13 +74,14 @@ class TileCorrelation:
         for k in range(len(self._features)):
             # Both have unit length in each tile: a pixel's part is the smaller, the larger the tile.
             squares += (self._compare(k, moving)[1] - self._fixed[k]) ** 2 * self._sum[:, None]
-        mean = float(squares.sum() / self._sum.sum())
+        mean = max(float(squares.sum() / self._sum.sum()), 1e-30)  # images may be the same
         per_pixel = np.divide(squares, mean * self._root**2, out=np.zeros_like(squares), where=self._root > 0)
         return self._join(np.sqrt(per_pixel))
 
     def _compare(self, k: int, moving: Image) -> tuple[float, Image, NDArray[np.float64], NDArray[np.float64]]:
         """Return the share of feature k in the value, B^ (t, m), its correlation with A^ and 1 / |P B| by tile (t,)."""
-        unit, length = self._standard(self._features[k].apply(moving))
+        image = like_the_fixed("moving", moving, self._shape)
+        unit, length = self._standard(self._features[k].apply(image))
         correlation = np.einsum("tm,tm->t", unit, self._fixed[k], dtype=np.float64)
         if not length.any():
             return float("nan"), unit, correlation, length
