@@ -18,6 +18,7 @@ from fluoropose.streaming.frame import Output
 from fluoropose.streaming.sinks import Callback
 from fluoropose.streaming.sinks.binary import C3dFile, ParquetFile
 from fluoropose.streaming.sinks.export import export_poses
+from fluoropose.streaming.sinks.named import open_table
 from fluoropose.streaming.sinks.tables import AutoscoperTable, OpenSimTable, PosesTable, Table, XmalabTable
 from knowing_network import make_bone
 from outputs import OUTPUTS, POSES, output
@@ -113,12 +114,26 @@ def test_xmalab_has_named_matrices_by_column(tmp_path: Path) -> None:
     rows = list(csv.DictReader(written(XmalabTable(tmp_path / "head.csv", "skull")).splitlines()))
     assert [row["Frame"] for row in rows] == ["1", "2", "4", "5"]
     assert list(rows[0])[1:5] == ["skull_R11", "skull_R12", "skull_R13", "skull_01"]
-    assert set(list(rows[2].values())[1:]) == {"nan"}
+    assert set(list(rows[2].values())[1:]) == {"NaN"}
     for row, pose in zip([rows[0], rows[1], rows[3]], POSES, strict=True):
         shift = [float(row[f"skull_T{axis}"]) for axis in "XYZ"]
         np.testing.assert_allclose(shift, pose.translation_mm, atol=1e-9)
         values = np.array(list(row.values())[1:], float).reshape(4, 4)
         np.testing.assert_allclose(values.T, pose.matrix, atol=1e-9)
+
+
+def test_other_programs_count_a_trials_frames_from_its_first(tmp_path: Path) -> None:
+    numbers = (1, 2, 3, 5, 6, 7)  # of the frames' files, of which one is missing
+    rows = [PoseRow(number, 0.1 * number, Status.OK, world_from_bone=POSES[0]) for number in (3, 6)]
+    export_poses(rows, [str(tmp_path / "a.tra"), f"xmalab:{tmp_path / 'a.csv'}"], make_bone(), numbers)
+    lines = (tmp_path / "a.tra").read_text().splitlines()
+    assert [line.startswith("NaN") for line in lines] == [True, True, False, True, False]
+    assert [line.split(",")[0] for line in (tmp_path / "a.csv").read_text().splitlines()[1:]] == ["3", "5"]
+    for name in ("b.tra", "xmalab:b.csv"):
+        table = open_table(name.replace("b.", f"{tmp_path}/b."), make_bone(), numbers)
+        with pytest.raises(InputError, match=r"b\.\w+: expected pairs of the trial, 1 to 7, found 4"):
+            table.add(replace(rows[0], frame=4))
+        table.discard()
 
 
 def test_parquet_has_the_columns_of_poses_csv_with_their_types(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,6 +67,18 @@ def test_tracking_is_no_less_accurate_than_pairs_by_themselves(lab: Laboratory, 
     single = errors(lab, list(register_trial(lab.trial(tmp_path / "single", refine=False)).rows))
     # Measured: 0.64 against 0.70 degrees and 0.10 against 0.12 mm, with one look at each frame instead of four.
     assert (tracked.mean(axis=0) <= single.mean(axis=0)).all()
+
+
+def test_files_of_other_programs_count_a_trials_frames_from_its_first(lab: Laboratory, tmp_path: Path) -> None:
+    for view in ("view1", "view2"):
+        (tmp_path / view).mkdir()
+        for number in range(2):
+            shutil.copy(lab.folder / view / f"{number:04d}.png", tmp_path / view / f"{number + 7:04d}.png")
+    trial = lab.trial(tmp_path / "out", frames=(tmp_path / "view1", tmp_path / "view2"))
+    sinks = [f"xmalab:{tmp_path / 'a.csv'}", str(tmp_path / "live.csv")]
+    open_stream(trial, sinks=sinks, policy="every", speed=None).run()
+    assert [line.split(",")[0] for line in (tmp_path / "a.csv").read_text().splitlines()] == ["Frame", "1", "2"]
+    assert [row.frame for row in read_poses(tmp_path / "live.csv")] == [7, 8]
 
 
 def test_sinks_are_opened_by_name(lab: Laboratory, tmp_path: Path) -> None:

@@ -106,12 +106,14 @@ def export(
     """Write the poses of a registered trial to files of other programs."""
     from fluoropose.bone import Bone
     from fluoropose.registration.poses_file import read_poses
-    from fluoropose.registration.trial import load_trial
+    from fluoropose.registration.trial import TrialFrames, load_trial
     from fluoropose.streaming.sinks.export import export_poses
+    from fluoropose.streaming.sinks.named import counts_frames
 
     loaded = load_trial(trial)
     rows = read_poses(loaded.out / "poses.csv" if poses is None else poses)
-    export_poses(rows, files, Bone.load(loaded.bone))
+    numbers = TrialFrames.open(loaded).numbers if any(map(counts_frames, files)) else ()
+    export_poses(rows, files, Bone.load(loaded.bone), numbers)
     found = sum(row.world_from_bone is not None for row in rows)
     console.print(f"{found} of {len(rows)} pairs have a pose: [bold]{', '.join(files)}[/bold]")
 

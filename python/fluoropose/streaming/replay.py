@@ -63,6 +63,11 @@ class Replay:
         self._offsets_s = offsets_s or tuple(0.0 for _ in views)
         self._read = [[self._pixels(v, i) for v in views] for i in range(len(frames))] if from_memory else None
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Those of all of the trial's pairs, in order."""
+        return self._frames.numbers
+
     def __iter__(self) -> Iterator[Frame]:
         """Give view 1's and view 2's frame of every pair."""
         start, begin = time.monotonic(), self._begin

@@ -20,6 +20,7 @@ from fluoropose.streaming.frame import Source
 from fluoropose.streaming.options import LiveOptions
 from fluoropose.streaming.pairing import Pairer
 from fluoropose.streaming.queues import Policy
+from fluoropose.streaming.replay import Replay
 from fluoropose.streaming.sinks import Sink
 from fluoropose.streaming.sinks.named import open_sink, require_sink
 from fluoropose.streaming.sinks.tables import PosesTable, Table, last_frame
@@ -121,9 +122,11 @@ class _Parts:
         """Join them with an open source; ``level`` as in ``_level``, where that begins behind FILE.csv's last pair."""
         trial, view, tracker = self._trial, self._options.view, self._tracker
         attenuating = Attenuating(bits, trial.polarity)
+        numbers = source.numbers if isinstance(source, Replay) else ()
         outlets: list[Sink] = []
         try:
-            outlets.extend(open_sink(name, tracker.bone, tracker.motion, self.token, resume=resume) for name in sinks)
+            named = (tracker.bone, tracker.motion, self.token, numbers)
+            outlets.extend(open_sink(name, *named, resume=resume) for name in sinks)
             if level:
                 _level(outlets)
             viewer = None if view is None else Viewer(trial.rig, trial.bone, bits, Path(view) if view else None)

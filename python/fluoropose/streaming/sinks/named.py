@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fluoropose.bone import Bone
@@ -17,7 +18,7 @@ from fluoropose.streaming.sinks.tables import AutoscoperTable, OpenSimTable, Pos
 from fluoropose.streaming.sinks.zeromq import ZeromqSink
 from fluoropose.tracking.kalman import Motion
 
-__all__ = ["open_sink", "open_table", "require_sink"]
+__all__ = ["counts_frames", "open_sink", "open_table", "require_sink"]
 
 _EXPECTED = (
     "expected FILE.csv, FILE.parquet, FILE.c3d, FILE.mot, FILE.sto, FILE.tra, xmalab:FILE.csv, smooth:FILE.csv, "
@@ -40,7 +41,14 @@ def require_sink(text: str) -> None:
         raise InputError(f"sink: {_EXPECTED}, found {text!r}")
 
 
-def open_sink(text: str, bone: Bone, motion: Motion, token: Token, *, resume: bool = False) -> Sink:
+def counts_frames(text: str) -> bool:
+    """Tell whether what ``text`` names counts the frames of a trial, whatever numbers these carry."""
+    return text.startswith("xmalab:") or Path(text).suffix.lower() == ".tra"
+
+
+def open_sink(
+    text: str, bone: Bone, motion: Motion, token: Token, numbers: Sequence[int] = (), *, resume: bool = False
+) -> Sink:
     """Open the sink that ``text`` names.
 
     Parameters
@@ -55,6 +63,8 @@ def open_sink(text: str, bone: Bone, motion: Motion, token: Token, *, resume: bo
         That of the tracker.
     token
         Needed where other machines can listen.
+    numbers
+        Those of the trial's pairs, in order; none where frames come from elsewhere.
     resume
         Keep what is in the file from an earlier run.
 
@@ -77,11 +87,13 @@ def open_sink(text: str, bone: Bone, motion: Motion, token: Token, *, resume: bo
         if resume:
             raise InputError(f"sink: {text} {_NOT_CONTINUED}")
         return SmoothedFile(rest, motion)
-    return open_table(text, bone, resume=resume)
+    return open_table(text, bone, numbers, resume=resume)
 
 
-def open_table(text: str, bone: Bone, *, resume: bool = False) -> Table:
+def open_table(text: str, bone: Bone, numbers: Sequence[int] = (), *, resume: bool = False) -> Table:
     """Open the file that ``text`` names: those of ``open_sink`` that need no more than the rows of ``poses.csv``.
+
+    Parameters are those of ``open_sink``.
 
     Raises
     ------
@@ -93,7 +105,7 @@ def open_table(text: str, bone: Bone, *, resume: bool = False) -> Table:
     if resume and suffix in (".parquet", ".c3d", ".tra"):
         raise InputError(f"sink: {text} {_NOT_CONTINUED}")
     if kind == "xmalab" and rest:
-        return XmalabTable(rest, bone.name, resume=resume)
+        return XmalabTable(rest, bone.name, numbers, resume=resume)
     if suffix == ".csv":
         return PosesTable(text, resume=resume)
     if suffix == ".parquet":
@@ -101,7 +113,7 @@ def open_table(text: str, bone: Bone, *, resume: bool = False) -> Table:
     if suffix == ".c3d":
         return C3dFile(text, bone)
     if suffix == ".tra":
-        return AutoscoperTable(text)
+        return AutoscoperTable(text, numbers)
     if suffix in (".mot", ".sto"):
         return OpenSimTable(text, bone.name, resume=resume)
     raise InputError(f"sink: {_EXPECTED}, found {text!r}")

@@ -6,7 +6,7 @@ Rows are kept beside the final file in a hidden one until then, so that even a p
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -178,21 +178,36 @@ class OpenSimTable(Table):
 class AutoscoperTable(Table):
     """A tracking file (.tra) of Autoscoper: per frame the matrix world_from_bone, row by row, comma-separated, mm.
 
-    That is Autoscoper's "matrix, row, comma, mm"; sixteen NaN where there is no pose, and for every number between two
-    pairs that was dropped or never came: lines are counted from the first pair that was tracked.
+    That is Autoscoper's "matrix, row, comma, mm"; it takes line k for frame k of the trial, so there are sixteen NaN
+    where there is no pose, and for every pair that was left out, dropped or never came.
+
+    Parameters
+    ----------
+    path
+        The file.
+    numbers
+        The numbers of the trial's pairs, in order. Without them, as frames come from a camera, lines are counted from
+        the first pair that was tracked.
     """
 
     _next: int | None = None  # number of the pair whose line follows
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, numbers: Sequence[int] = ()) -> None:
+        self._places = _places(numbers)
         super().__init__(path)
 
     def add(self, row: PoseRow) -> None:
-        """Add a line, after those of the pairs that did not come; raises InputError where these are too many."""
-        if self._next is not None and row.frame - self._next > _MOST_MISSING:
+        """Add a line, after those of the pairs that did not come.
+
+        Raises InputError where these are too many, or the pair is none of the trial's.
+        """
+        left_out = 0 if self._next is None else row.frame - self._next
+        if self._places:
+            left_out = _place(self.path, self._places, row.frame) - self._rows
+        elif left_out > _MOST_MISSING:
             raise InputError(f"{self.path}: expected a pair {self._next} or some later one, found {row.frame}")
-        for number in range(row.frame if self._next is None else self._next, row.frame):
-            super().add(PoseRow.failed(number, _NAN, "did not come"))
+        for _ in range(left_out):
+            super().add(PoseRow.failed(row.frame, _NAN, "did not come"))
         super().add(row)
         self._next = row.frame + 1
 
@@ -208,12 +223,22 @@ class AutoscoperTable(Table):
 class XmalabTable(Table):
     """Rigid body transformations (CSV) as XMALab exports them, with its header and frame column.
 
-    Columns Frame (the first is 1), then the matrix world_from_bone COLUMN by column, as Maya takes it: NAME_R11 ...
-    NAME_1. NaN where there is no pose.
+    Columns Frame, then the matrix world_from_bone COLUMN by column, as Maya takes it: NAME_R11 ... NAME_1. NaN where
+    there is no pose.
+
+    Parameters
+    ----------
+    path, resume
+        As of every table.
+    bone
+        What the columns are called after.
+    numbers
+        The numbers of the trial's pairs, in order: XMALab calls the first frame 1 whatever number its file ends in.
+        Without them, as frames come from a camera, the pair numbered 0 is frame 1.
     """
 
-    def __init__(self, path: str | Path, bone: str, *, resume: bool = False) -> None:
-        self._bone = "_".join(bone.split())
+    def __init__(self, path: str | Path, bone: str, numbers: Sequence[int] = (), *, resume: bool = False) -> None:
+        self._bone, self._places = "_".join(bone.split()), _places(numbers)
         super().__init__(path, resume=resume)
 
     def head(self, rows: int) -> str:
@@ -223,9 +248,10 @@ class XmalabTable(Table):
         return ",".join(["Frame", *(f"{self._bone}_{name}" for name in names)]) + "\n"
 
     def line(self, row: PoseRow) -> str:
-        """Return the frame's number and sixteen values."""
+        """Return the frame's number and sixteen values; raises InputError where the pair is none of the trial's."""
+        place = _place(self.path, self._places, row.frame) if self._places else row.frame
         values = _matrix(row.world_from_bone).reshape(4, 4).T.ravel()
-        return ",".join([str(row.frame + 1), *(_number(value) for value in values)])
+        return ",".join([str(place + 1), *(_number(value) if np.isfinite(value) else "NaN" for value in values)])
 
 
 def earlier_rows(path: Path, head: Callable[[int], str]) -> list[str]:
@@ -252,6 +278,17 @@ def last_frame(path: str | Path) -> int | None:
 def partial_of(path: Path) -> Path:
     """Return where a table keeps its rows until it is complete."""
     return path.with_name(f".partial.{path.name}")
+
+
+def _places(numbers: Sequence[int]) -> dict[int, int]:
+    return {number: place for place, number in enumerate(numbers)}
+
+
+def _place(path: Path, places: Mapping[int, int], number: int) -> int:
+    """Return where the pair of a number stands in the trial."""
+    if number not in places:
+        raise InputError(f"{path}: expected pairs of the trial, {min(places)} to {max(places)}, found {number}")
+    return places[number]
 
 
 def _matrix(pose: Pose | None) -> NDArray[np.float64]:
