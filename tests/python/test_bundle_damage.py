@@ -15,6 +15,7 @@ from fluoropose.errors import FileFormatError, InputError
 from fluoropose.learning.bundle import (
     Bundle,
     Owner,
+    StyleFacts,
     add_networks,
     require_room,
 )
@@ -64,6 +65,14 @@ def test_altered_weights_are_refused(bundle_path: Path, tmp_path: Path) -> None:
     bad = rewritten(bundle_path, tmp_path / "bad.fpbundle", landmarks=bytes(weights))
     with pytest.raises(FileFormatError, match=r"landmarks\.pt: SHA-256"):
         Bundle.load(bad)
+
+
+def test_facts_that_could_not_be_read_again_are_refused(bundle_path: Path, owner: Owner) -> None:
+    before = bundle_path.read_bytes()
+    facts = StyleFacts(size=SIZE, preprocessing=Preprocessing(), training={"test_loss": float("nan")})
+    with pytest.raises(InputError, match=r"networks\.translate\.training\.test_loss: .* number"):
+        add_networks(bundle_path, owner, {"translate": (nn.Identity(), facts)})
+    assert bundle_path.read_bytes() == before
 
 
 def test_a_manifest_with_a_wrong_field_is_refused(bundle_path: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -22,7 +23,7 @@ from fluoropose.learning.preprocess import Preprocessing
 from fluoropose.learning.training.batches import Batches
 from fluoropose.learning.translation.config import TranslationConfig, load_translation_config
 from fluoropose.learning.translation.cyclegan import CycleGAN
-from fluoropose.learning.translation.distil import distil_style
+from fluoropose.learning.translation.distil import Distillation, distil_style
 from fluoropose.learning.translation.domains import load_domains
 from fluoropose.learning.translation.train import train_style
 from fluoropose.rig import Rig
@@ -245,6 +246,46 @@ def test_two_processes_train_together(config: TranslationConfig, folder: Path, t
     assert Bundle.load(out).translate is not None
     state = torch.load(tmp_path / "toy.fpbundle.work" / "style" / "last.ckpt", weights_only=False)
     assert state["global_step"] == 6  # 12 X-rays, 2 per batch and process, two optimisers
+
+
+@pytest.mark.slow
+def test_generators_whose_losses_are_no_numbers_do_not_replace_those_that_work(
+    config: TranslationConfig, tmp_path: Path
+) -> None:
+    out = train_style(config, tmp_path / "toy.fpbundle")
+    works = out.read_bytes()
+    training = config.training.model_copy(update={"learning_rate": 1e30, "epochs": 3})
+    wild = config.model_copy(update={"training": training})
+    with warnings.catch_warnings(record=True) as said:  # Lightning's own among them
+        warnings.simplefilter("always")
+        train_style(wild, out, tmp_path / "wild")
+        with pytest.raises(FileFormatError, match=r"none\.fpbundle: expected the network 'translate' .* was a number"):
+            train_style(wild, tmp_path / "none.fpbundle", tmp_path / "anew")
+    assert sum("epoch 1: losses are no numbers any more" in str(one.message) for one in said) == 2
+    assert not any("val_dataloader" in str(one.message) for one in said)
+    assert out.read_bytes() == works
+    assert torch.load(tmp_path / "wild" / "last.ckpt", weights_only=False)["epoch"] == 0
+
+
+@pytest.mark.slow
+def test_a_longer_distillation_goes_on_with_the_rates_of_one(
+    config: TranslationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = train_style(config, tmp_path / "toy.fpbundle")
+    rates: list[float] = []
+    made = Distillation.training_step
+
+    def watch(module: Distillation, batch: tuple[torch.Tensor, int]) -> torch.Tensor:
+        rates.append(module.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        return made(module, batch)
+
+    monkeypatch.setattr(Distillation, "training_step", watch)
+    for epochs in (2, 4):
+        small = config.distil.model_copy(update={"epochs": epochs, "patience": 9})
+        distil_style(config.model_copy(update={"distil": small}), out, tmp_path / "work")
+    steps = len(rates) // 4
+    share = np.repeat([0, 1 / 2, 2 / 4, 3 / 4], steps)
+    np.testing.assert_allclose(rates, config.distil.learning_rate * 0.5 * (1 + np.cos(np.pi * share)))
 
 
 def test_every_picture_of_the_larger_domain_is_shown(config: TranslationConfig, tmp_path: Path) -> None:

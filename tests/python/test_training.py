@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from fluoropose.errors import FileFormatError
 from fluoropose.learning.bundle import Bundle, LandmarkFacts, StyleFacts, add_networks
-from fluoropose.learning.config import TrainingConfig, load_config
+from fluoropose.learning.config import LearningConfig, TrainingConfig, load_config
 from fluoropose.learning.coordinates import normalised_from_px, px_from_normalised
 from fluoropose.learning.dataset import RadiographSet, make_dataset
 from fluoropose.learning.landmark_net import LandmarkNet
@@ -23,8 +24,9 @@ from fluoropose.learning.training import batches as batches_module
 from fluoropose.learning.training.batches import Batches
 from fluoropose.learning.training.landmarks import LandmarkTraining, landmark_loss, train_landmarks
 from fluoropose.learning.training.module import train_on_set
+from fluoropose.learning.training.resume import WholeCheckpoints
 from fluoropose.learning.training.segment import SegmentTraining, overlap, train_segment
-from fluoropose.learning.training.uncertainty import spread_loss, train_uncertainty
+from fluoropose.learning.training.uncertainty import UncertaintyTraining, spread_loss, train_uncertainty
 from toy_learning import CONFIG, toy_bone, toy_rig, write_toy
 
 pytestmark = pytest.mark.filterwarnings(
@@ -88,6 +90,10 @@ def test_it_learns(set_path: Path) -> None:
     assert losses[-1] < 0.1 * losses[0]
 
 
+def training_of(config: LearningConfig, epochs: int) -> TrainingConfig:
+    return config.training.model_copy(update={"epochs": epochs})
+
+
 @pytest.mark.slow
 def test_training_writes_a_bundle_and_resumes(set_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     out, work = tmp_path / "toy.fpbundle", tmp_path / "work"
@@ -104,7 +110,7 @@ def test_training_writes_a_bundle_and_resumes(set_path: Path, tmp_path: Path, ca
     done = torch.load(work / "last.ckpt", weights_only=False)["epoch"]
 
     config = RadiographSet.load(set_path).config
-    longer = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 3})})
+    longer = config.model_copy(update={"training": training_of(config, 3)})
     train_landmarks(set_path, out, longer, work)
     assert torch.load(work / "last.ckpt", weights_only=False)["epoch"] == done + 1
 
@@ -116,15 +122,53 @@ def test_training_writes_a_bundle_and_resumes(set_path: Path, tmp_path: Path, ca
     (work / "last.ckpt").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(FileFormatError, match=r"last\.ckpt: cannot resume"):
         train_landmarks(set_path, out, longer, work)
+    (work / "last.ckpt").write_bytes(whole)
+    with pytest.raises(FileFormatError, match=r"last\.ckpt: cannot resume.*max_epochs=1"):
+        train_landmarks(set_path, out, config.model_copy(update={"training": training_of(config, 1)}), work)
 
 
 @pytest.mark.slow
 def test_training_ends_early_where_nothing_is_learnt(set_path: Path, tmp_path: Path) -> None:
     config = RadiographSet.load(set_path).config
+    out, work = tmp_path / "toy.fpbundle", tmp_path / "work"
     training = config.training.model_copy(update={"epochs": 9, "patience": 2, "learning_rate": 1e-12, "width": 4})
-    out = train_landmarks(set_path, tmp_path / "toy.fpbundle", config.model_copy(update={"training": training}))
-    last = torch.load(out.with_name(out.name + ".work") / "landmarks" / "last.ckpt", weights_only=False)
-    assert 2 <= last["epoch"] < 8
+
+    def last_epoch(patience: int) -> int:
+        patient = training.model_copy(update={"patience": patience})
+        train_landmarks(set_path, out, config.model_copy(update={"training": patient}), work)
+        return int(torch.load(work / "last.ckpt", weights_only=False)["epoch"])
+
+    ended = last_epoch(2)
+    assert 2 <= ended < 8
+    assert last_epoch(2) == ended  # it is over, whatever is asked for once more
+    assert last_epoch(20) == 8  # unless that is more patience
+
+
+def test_a_checkpoint_is_whole_or_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))  # from another disk it would be copied
+    last = tmp_path / "work" / "last.ckpt"
+    WholeCheckpoints().save_checkpoint({"epoch": 1}, last)
+
+    def cut_short(path: Path, _: bytes) -> None:
+        path.write_text("PK")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", cut_short)
+    with pytest.raises(OSError, match="No space left"):
+        WholeCheckpoints().save_checkpoint({"epoch": 2}, last)
+    assert torch.load(last) == {"epoch": 1}
+    assert list(last.parent.iterdir()) == [last]
+
+
+@pytest.mark.slow
+def test_checkpoints_are_written_beside_the_last_one(
+    set_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    config = RadiographSet.load(set_path).config
+    short = config.model_copy(update={"training": training_of(config, 1)})
+    train_landmarks(set_path, tmp_path / "toy.fpbundle", short, tmp_path / "work")
+    assert (tmp_path / "work" / "last.ckpt").exists()
 
 
 def test_uncertainty_needs_test_samples_for_both_halves(tmp_path: Path) -> None:
@@ -199,6 +243,15 @@ def test_the_spread_is_that_of_the_errors() -> None:
     losses = [float(spread_loss(distance, torch.full_like(distance, float(np.log(s))))) for s in (0.28, 0.3, 0.32)]
     assert losses[1] == min(losses)
     assert float((distance**2).mean().div(2).sqrt()) == pytest.approx(0.3 * 3**0.5, rel=0.01)
+
+
+def test_parts_without_a_prediction_are_left_out_of_the_table(set_path: Path) -> None:
+    radiographs = RadiographSet.load(set_path)
+    facts = LandmarkFacts(size=32, preprocessing=Preprocessing(), crop_margin=None, training={})
+    net = LandmarkNet(7, 2, 32, width=4)
+    module = UncertaintyTraining(radiographs, radiographs.config, net, facts, radiographs.owner)
+    module._checked = [torch.tensor([[0.1, 0.2], [0.3, 0.1]])]
+    assert set(module._reliability(1.0)) == {f"sd_{what}_px_{k}" for what in ("predicted", "actual") for k in (1, 2)}
 
 
 @pytest.mark.slow
@@ -342,7 +395,8 @@ def test_batches_are_handed_over_together() -> None:
 def test_a_checkpoint_cut_short_is_refused(set_path: Path, tmp_path: Path) -> None:
     out, work = tmp_path / "toy.fpbundle", tmp_path / "work"
     work.mkdir()
-    (work / "last.ckpt").write_bytes(b"PK\x03\x04 and then nothing")
-    with pytest.raises(FileFormatError, match=r"last\.ckpt"):
-        train_landmarks(set_path, out, work_dir=work)
+    for content in (b"PK\x03\x04 and then nothing", b"", b'{"no": "checkpoint"}'):
+        (work / "last.ckpt").write_bytes(content)
+        with pytest.raises(FileFormatError, match=r"last\.ckpt"):
+            train_landmarks(set_path, out, work_dir=work)
     assert not out.exists()

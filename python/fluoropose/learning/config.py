@@ -268,7 +268,7 @@ class EpochsConfig(Config):
 
     stored: Literal["float32", "float16"] = "float32"
     epochs: int = Field(default=40, ge=1)
-    seed: int = Field(default=1, ge=0)
+    seed: int = Field(default=1, ge=0, le=1_000_000_000)  # those of batches, made of it, must fit 64 bits
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
 
 

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from fluoropose._files import atomic_path
-from fluoropose.errors import FileFormatError, first_line
+from fluoropose.errors import FileFormatError, InputError, first_line
 from fluoropose.learning.bundle.manifest import (
     NETWORKS,
     LandmarkFacts,
@@ -66,6 +66,8 @@ def add_networks(
     ------
     FileFormatError
         If there is a file that is no bundle, or a bundle whose other networks belong to another bone or rig.
+    InputError
+        If a number in the facts is NaN.
     """
     exported = {name: _exported(module, facts, stored) for name, (module, facts) in networks.items()}
     _put(Path(path), owner, exported)
@@ -89,8 +91,10 @@ def _put(path: Path, owner: Owner, networks: Mapping[NetworkName, tuple[bytes, N
         entries = manifest.networks.named() | {name: facts for name, (_, facts) in networks.items()}
         rig = owner.rig or manifest.rig  # bundles of version 1 do not know theirs
         manifest = Manifest(**dict(owner) | {"rig": rig}, networks=Networks.model_validate(entries))
+        document = manifest.model_dump_json(indent=1)
+        _require_readable(document)
         with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr(_MANIFEST, manifest.model_dump_json(indent=1))
+            archive.writestr(_MANIFEST, document)
             for name, content in weights.items():
                 archive.writestr(f"{name}.pt", content)
 
@@ -125,9 +129,7 @@ def read_archive(path: Path) -> tuple[Manifest, dict[NetworkName, bytes]]:
             manifest, files = _manifest(document)
             weights = {name: archive.read(file) for name, file in files.items()}
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise FileFormatError(f"{path}: {_MANIFEST}: {field}: {first['msg']}") from error
+        raise FileFormatError(f"{path}: {_MANIFEST}: {_first(error)}") from error
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise FileFormatError(f"{path}: expected a zip of {_MANIFEST} and networks: {first_line(error)}") from error
     for name, facts in manifest.networks.named().items():
@@ -137,6 +139,19 @@ def read_archive(path: Path) -> tuple[Manifest, dict[NetworkName, bytes]]:
                 f"{path}: {files[name]}: SHA-256 {found[:12]}... is not the manifest's; it was altered"
             )
     return manifest, weights
+
+
+def _require_readable(document: str) -> None:
+    """Raise InputError for a manifest that could not be read again, before it replaces one that can."""
+    try:
+        Manifest.model_validate_json(document)
+    except ValidationError as error:  # of numbers that are none, above all
+        raise InputError(_first(error)) from error
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
 @contextmanager

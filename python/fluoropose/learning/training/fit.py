@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 import platform
 import time
 import warnings
@@ -15,7 +16,8 @@ from typing import Any, Literal, Protocol, cast
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from pydantic import BaseModel
 from torch.utils.data import DataLoader
@@ -25,6 +27,7 @@ from fluoropose.learning.bundle.archive import read_archive
 from fluoropose.learning.bundle.manifest import NetworkName
 from fluoropose.learning.config import EpochsConfig
 from fluoropose.learning.training.batches import Batches
+from fluoropose.learning.training.resume import Patience, WholeCheckpoints
 
 __all__ = ["Exportable", "Recipe", "device_name", "fit", "training_precision"]
 
@@ -89,7 +92,7 @@ def fit(
     ------
     FileFormatError
         If the last checkpoint cannot be used, or is of another training; or if that is over, and the bundle holds no
-        such network: it was taken out, or no epoch's test loss was a number.
+        such network: it was taken out, or no epoch's loss was a number.
     """
     try:
         _fit(module, batches, tests, config, recipe, out, work, patience, "auto")
@@ -105,7 +108,7 @@ def fit(
     if not out.exists() or name not in read_archive(out)[0].networks.named():
         raise FileFormatError(
             f"{out}: expected the network {name!r} of the training in {work}, which is over, found none: it was taken "
-            "out, or no test loss was a number; delete that folder to train anew"
+            "out, or no loss was a number; delete that folder to train anew"
         )
 
 
@@ -128,13 +131,14 @@ def _fit(
         _ExportBetter(out, clock) if tests else _ExportEvery(out, clock),
     ]
     if patience is not None:
-        callbacks += [EarlyStopping(_SCORE, patience=patience)]
+        callbacks += [Patience(_SCORE, patience=patience)]
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
     trainer = pl.Trainer(
         max_epochs=config.epochs,
         accelerator=accelerator,
         precision=training_precision(accelerator) if config.precision == "auto" else config.precision,
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
         logger=CSVLogger(work, name="log"),
         log_every_n_steps=20,
         benchmark=True,
@@ -143,13 +147,15 @@ def _fit(
         **_together(module),
     )
     last = work / "last.ckpt"
-    loaders = DataLoader(batches, batch_size=None), [DataLoader(test, batch_size=None) for test in tests]
+    loaders = DataLoader(batches, batch_size=None), [DataLoader(test, batch_size=None) for test in tests] or None
     try:
         with _quiet():
             trainer.fit(module, *loaders, ckpt_path=last if last.exists() else None)
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, EOFError, KeyError, OSError, ValueError) as error:
+    except MisconfigurationException as error:
+        raise FileFormatError(f"{last}: cannot resume from this checkpoint: {error}") from error
+    except (RuntimeError, EOFError, KeyError, OSError, ValueError, pickle.UnpicklingError) as error:
         if last.exists() and trainer.global_step == 0:
             raise FileFormatError(f"{last}: cannot resume from this checkpoint: {error}") from error
         raise
@@ -242,14 +248,20 @@ class _Clock(Callback):
 
 
 class _ExportEvery(Callback):
-    """Export after every epoch."""
+    """Export after every epoch; stop where its losses are no numbers, and leave what was exported before."""
 
     def __init__(self, out: Path, clock: _Clock) -> None:
         self._out, self._clock = out, clock
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Export."""
-        if trainer.is_global_zero:
+        lost = not all(bool(torch.isfinite(loss)) for loss in trainer.callback_metrics.values())
+        if trainer.strategy.reduce_boolean_decision(lost, all=False):
+            warnings.warn(
+                f"epoch {trainer.current_epoch + 1}: losses are no numbers any more: training stops there", stacklevel=2
+            )
+            trainer.should_stop = True
+        elif trainer.is_global_zero:
             cast(Exportable, pl_module).export(self._out, self._clock.so_far(trainer))
 
 

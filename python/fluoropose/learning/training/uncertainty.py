@@ -164,6 +164,8 @@ class UncertaintyTraining(SetTraining):
         order = torch.argsort(spread)
         table: dict[str, float] = {}
         for k, part in enumerate(torch.tensor_split(order, _BINS), start=1):
+            if not len(part):  # hardly a prediction lies inside its picture
+                continue
             half = self.size / 2
             table[f"sd_predicted_px_{k}"] = float((spread[part] * factor).square().mean().sqrt()) * half
             table[f"sd_actual_px_{k}"] = float(distance[part].square().mean().div(2).sqrt()) * half

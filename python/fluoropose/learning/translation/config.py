@@ -111,7 +111,13 @@ class StyleTrainingConfig(EpochsConfig):
 
 
 class DistilConfig(LoopConfig):
-    """The small generator for machines without a GPU, taught by what the large one makes of the X-rays."""
+    """The small generator for machines without a GPU, taught by what the large one makes of the X-rays.
+
+    Attributes
+    ----------
+    learning_rate
+        Adam's at first; it falls to zero as a cosine over ``epochs``, without a warm-up.
+    """
 
     generator: SmallGenerator = SmallGenerator()
     batch: int = Field(default=8, ge=2)

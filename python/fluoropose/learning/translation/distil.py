@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -110,10 +111,16 @@ class Distillation(pl.LightningModule):
         self.log_dict(values, prog_bar=True, batch_size=len(rows), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """Adam, the rate falling to zero as a cosine."""
+        """Adam."""
         data = self.config
-        optimiser = torch.optim.AdamW(self.student.parameters(), data.learning_rate, weight_decay=data.weight_decay)
-        return [optimiser], [torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, data.epochs)]
+        return torch.optim.AdamW(self.student.parameters(), data.learning_rate, weight_decay=data.weight_decay)
+
+    def on_train_epoch_start(self) -> None:
+        """Set the learning rate, which falls to zero as a cosine over the epochs asked for, also across a resume."""
+        data = self.config
+        rate = data.learning_rate * 0.5 * (1 + math.cos(math.pi * self.current_epoch / data.epochs))
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]  # there is one
+            group["lr"] = rate
 
     def export(self, out: Path, so_far: dict[str, float]) -> None:
         """Put the small generator into the bundle."""
