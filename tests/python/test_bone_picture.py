@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -108,6 +109,12 @@ def test_picture_is_written(tmp_path: Path) -> None:
         picture.load()
         assert picture.size == (1500, 1050)
         assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 100
+
+
+def test_names_are_no_formulas(tmp_path: Path) -> None:
+    named = block(_OBLIQUE)
+    bone = replace(named.bone, name="$\\foo$", landmark_names=tuple(f"$\\foo$ {n}" for n in named.bone.landmark_names))
+    save_picture(replace(named, bone=bone), tmp_path / "block.png")
 
 
 def test_names_cover_neither_each_other_nor_the_frame() -> None:

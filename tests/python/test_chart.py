@@ -55,3 +55,12 @@ def test_counts_have_whole_ticks_and_tooltips() -> None:
     svg = ET.fromstring(line_chart(np.arange(3.0, 5.0), [Series(np.array([31.0, 30.0]))], "", ["a", "b"], x_unit=""))
     assert [text.text for text in svg.findall("text")] == ["30", "31", "3", "4"]
     assert [circle.findtext("title") for circle in svg.findall("circle")] == ["a: 31 ", "b: 30 "]
+
+
+def test_times_that_count_from_1970_are_told_apart() -> None:
+    times = 1_764_333_549.25 + np.arange(60) / 30
+    svg = ET.fromstring(line_chart(times, [Series(np.arange(60.0))], "mm", [""] * 60))
+    labels = [text.text for text in svg.findall("text") if (text.text or "").endswith(" s")]
+    assert 2 <= len(labels) <= 4
+    assert len(set(labels)) == len(labels)
+    assert all(times[0] <= float((label or "").removesuffix(" s")) <= times[-1] for label in labels)

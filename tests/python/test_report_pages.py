@@ -293,3 +293,17 @@ def test_other_results_are_refused(tmp_path: Path, text: str, says: str) -> None
     message = refused(["errors", str(path)])
     assert message.startswith(f"error: {path}: ")
     assert says in message
+
+
+@pytest.mark.parametrize("change", [{"rotation_error_deg": 3.0}, {"translation_error_mm": {"median": 1.0}}])
+def test_results_without_a_summarys_statistics_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"rows": [row("walking", "raw", 4.0) | change]}))
+    assert "expected the statistics of a summary" in refused(["errors", str(path)])
+
+
+def test_results_without_a_pose_are_drawn() -> None:
+    figure = error_bars([row("walking", "raw", None, 12)], {})
+    figure.draw_without_rendering()
+    degrees, _ = figure.axes
+    assert [text.get_text() for text in degrees.texts] == ["-12"]

@@ -17,6 +17,7 @@ from fluoropose.registration.poses_file import PoseRow, write_poses
 from fluoropose.registration.register import REFERENCE
 from fluoropose.registration.registration import Status
 from fluoropose.registration.trial import Trial, load_trial
+from fluoropose.report.page import write_page
 from fluoropose.report.side_by_side import side_by_side_section
 from fluoropose.rig import Rig
 from toy_learning import toy_bone, toy_rig
@@ -127,3 +128,22 @@ def test_two_files_of_one_name_are_refused(files: dict[str, Path], tmp_path: Pat
     result = CliRunner().invoke(app, ["report", "trials", str(files["raw"]), str(again)])
     assert result.exit_code == 2
     assert "expected files of different names, found raw.toml, raw.toml" in " ".join(result.stderr.split())
+
+
+def test_runs_without_a_common_frame_are_refused(trials: dict[str, Trial]) -> None:
+    for trial, frame in zip(trials.values(), (0, 3), strict=True):
+        write_poses(trial.out / "poses.csv", [PoseRow(frame, 0.1 * frame, Status.OK, world_from_bone=TRUTH)])
+    with pytest.raises(InputError, match="trials: no frame in common among raw, translated"):
+        side_by_side_section(trials)
+
+
+def test_a_frame_that_cannot_be_read_is_black(trials: dict[str, Trial]) -> None:
+    (trials["raw"].frames[1] / "4.png").write_bytes(b"no picture")
+    last = side_by_side_section(trials).pictures[-1].figure.axes
+    shown = [np.asarray(axes.images[0].get_array()).any() for axes in last]
+    assert shown == [True] * 3 + [False] * 3
+
+
+def test_names_are_no_formulas(trials: dict[str, Trial], tmp_path: Path) -> None:
+    named = {"raw $\\foo$": trials["raw"], "translated": trials["translated"]}
+    write_page(tmp_path / "page.html", "", "", [side_by_side_section(named)])

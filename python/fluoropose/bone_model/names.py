@@ -43,6 +43,7 @@ def write_names(axes: Axes, names: Sequence[str], points: NDArray[np.float64]) -
             fontsize=_SIZE_PT,
             ha="center",
             va="center",
+            parse_math=False,
             arrowprops={"arrowstyle": "-", "lw": 0.4, "color": "0.35", "shrinkA": 0, "shrinkB": 2} if far else None,
         ).set_in_layout(False)
 

@@ -75,7 +75,7 @@ def _figure(model: BoneModel) -> Figure:
         at = _most_cut(model, side.depth)
         _draw_cut(below, model, side, at, box)
         seen_from = side.seen_from if from_ct else ends[side.depth][side.depth_sign > 0]
-        above.set_title(f"{bone.name}, seen from {seen_from}")
+        above.set_title(f"{bone.name}, seen from {seen_from}", parse_math=False)
         below.set_title(f"{side.plane + ' ' if from_ct else ''}cut at {'xyz'[side.depth]} = {at:.0f} mm")
         for each, colour in ((above, "#8a6d00"), (below, "#ffe066")):
             _frame(each, side, box, ends, colour)
@@ -162,12 +162,13 @@ def _dot(colour: str, label: str) -> Line2D:
 def _legend(model: BoneModel) -> list[Line2D]:
     """Explain what is drawn, with landmarks of the bone as examples."""
     bone = model.bone
+    names = [name.replace("$", r"\$") for name in bone.landmark_names]  # no formulas
     entries = []
     for a, b in bone.symmetric_pairs[:1]:
-        told = f"symmetric pairs, such as {bone.landmark_names[a]} and {bone.landmark_names[b]}"
+        told = f"symmetric pairs, such as {names[a]} and {names[b]}"
         entries.append(_dot(_PAIR, told))
     for single in np.setdiff1d(np.arange(len(bone.landmarks_mm)), bone.symmetric_pairs)[:1]:
-        told = f"landmarks without a partner, on the midline, such as {bone.landmark_names[single]}"
+        told = f"landmarks without a partner, on the midline, such as {names[single]}"
         entries.append(_dot(_MIDLINE, told))
     entries.append(Line2D([], [], color=_CUT, label="the bone"))
     if model.neighbours is not None and model.neighbours.any():

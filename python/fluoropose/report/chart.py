@@ -69,8 +69,9 @@ def line_chart(
         at = float(y(value))
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 7}" y="{at + 3.5:.1f}" text-anchor="end">{value:.6g}</text>')
-    for value in ticks(start, end, 7, least=float(whole_x)):
-        at, label = _LEFT + (value - start) / (end - start) * span_x, f"{value:.6g} {x_unit}".strip()
+    digits = max(6, 2 + int(np.ceil(np.log10(max(abs(start), abs(end)) / (end - start)))))  # times may count from 1970
+    for value in ticks(start, end, 7 if digits == 6 else 3, least=float(whole_x)):
+        at, label = _LEFT + (value - start) / (end - start) * span_x, f"{value:.{digits}g} {x_unit}".strip()
         parts.append(f'<text class="tick" x="{at:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{label}</text>')
     if limit is not None:
         at = float(y(limit))

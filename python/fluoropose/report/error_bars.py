@@ -32,6 +32,13 @@ def error_section(path: Path) -> Section:
         If the file is not JSON with "rows" that have scenario, style, segmentation and a summary's fields.
     """
     document, rows = _read(path)
+    try:
+        return _section(document, rows)
+    except (KeyError, TypeError, IndexError) as error:
+        raise FileFormatError(f"{path}: rows, paper: expected the statistics of a summary: {error!r}") from error
+
+
+def _section(document: Mapping[str, Any], rows: Sequence[Row]) -> Section:
     table: list[tuple[str, ...]] = [
         ("scenario", "style", "segmentation", "failed", "degrees", "mm", "within the limits")
     ]
@@ -72,7 +79,8 @@ def error_bars(rows: Sequence[Row], paper: Paper, title: str = "") -> Figure:
                     label = None if "paper" in axes.get_legend_handles_labels()[1] else "paper"
                     axes.plot([n - 0.42, n + 0.42], [paper[scenario][unit][0]] * 2, "k:", lw=1, label=label)
             axes.set_xticks(range(len(scenarios)), [scenario.replace("_", "\n") for scenario in scenarios])
-            axes.set_yscale("log")
+            if any((row[field] or {"mean": 0})["mean"] > 0 for row in rows):
+                axes.set_yscale("log")
             axes.grid(axis="y", alpha=0.3)
         line[0].set_ylabel(f"Eq. 3, {unit}")
     for kind, axes in zip(kinds, grid[0], strict=True):

@@ -65,9 +65,9 @@ def side_by_side_section(trials: Mapping[str, Trial], cycle: str | None = None) 
     runs = _open(trials)
     common = set.intersection(*(set(poses) for poses in runs.found.values()))
     numbers = [number for number in runs.frames.numbers if number in common]
-    chosen = [numbers[i] for i in frame_range(cycle, len(numbers))]
-    if not chosen:
+    if not numbers:
         raise InputError(f"trials: no frame in common among {', '.join(trials)}")
+    chosen = [numbers[i] for i in frame_range(cycle, len(numbers))]
     pictures = []
     for share in _SHARES:
         number = chosen[round(share * (len(chosen) - 1))]
@@ -125,14 +125,17 @@ def _sheet(runs: _Runs, number: int) -> Figure:
     figure = new_figure(3.6 * len(columns), 3.8 * len(scopes))
     lines = figure.subplots(len(scopes), len(columns), squeeze=False)
     for line, scope, source in zip(lines, scopes, runs.frames.sources, strict=True):
-        picture = _frame(source.read(runs.frames.numbers.index(number)), scope)
+        try:
+            picture = _frame(source.read(runs.frames.numbers.index(number)), scope)
+        except FileFormatError:  # what could not be read when registering cannot be shown either
+            picture = np.zeros((scope.view.height, scope.view.width), dtype=np.uint8)
         for axes, (name, pose) in zip(line, columns.items(), strict=True):
             _show(axes, picture, scope)
             if truth is not None:
                 _outlined(axes, scope, runs.bone, truth, color=_TRUE, lw=1.2, ls="-" if pose is truth else (0, (4, 2)))
             if pose is not None and pose is not truth:
                 _outlined(axes, scope, runs.bone, pose, color=_FOUND, lw=1.2)
-            axes.set_title(_told(name, pose, truth), fontsize=10)
+            axes.set_title(_told(name, pose, truth), fontsize=10, parse_math=False)
     return figure
 
 
