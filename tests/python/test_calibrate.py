@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from fluoropose._toml import read_toml
 from fluoropose.calibration import calibrate, calibrate_rig, write_config
 from fluoropose.calibration.calibrate_rig import RigCalibration
 from fluoropose.calibration.config import CalibrationConfig
-from fluoropose.calibration.report import _figure
+from fluoropose.calibration.plate import fit_plate
+from fluoropose.calibration.report import _figure, notes
 from fluoropose.errors import FileFormatError, FluoroposeError
-from fluoropose.rig import Rig
+from fluoropose.geometry import View
+from fluoropose.rig import Fluoroscope, Rig
 from fluoropose.simulate.folder import write_calibration
 from fluoropose.simulate.laboratory import Nominal, install
 
@@ -215,3 +218,29 @@ def _drawn_to_scale(found: RigCalibration) -> None:
         assert key.text.get_text() == f"{3 * plate.leave_out_rms_px:.2g} px"
         left_out, fit = (np.unique(one.get_xy()[:, 0]) for one in histogram.patches if isinstance(one, Polygon))
         np.testing.assert_array_equal(left_out, fit)
+
+
+def test_a_folder_whose_views_saw_different_placements_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "nominal.toml").write_text(
+        "plate_bead_spacing_mm = 10\nintensifier_diameter_mm = 300\nangle_between_axes_deg = 60\n"
+        "source_to_intensifier_mm = [1000, 1100]\n"
+    )
+    for name in ("00_view1", "00_view2", "01_view1", "02_view2"):
+        (tmp_path / f"alignment_{name}.png").touch()
+    with pytest.raises(FileFormatError, match=r"alignment_02_view1\.png: missing; other views have it"):
+        write_config(tmp_path, tmp_path / "out.toml")
+
+
+def test_a_plate_of_which_half_is_left_out_is_told_of() -> None:
+    i, j = (axis.ravel() for axis in np.meshgrid(np.arange(10), np.arange(10)))
+    plate = fit_plate(np.column_stack([20.0 * i + 5, 20.0 * j + 5]), np.column_stack([i, j]), 10.0, (200, 200), 3)
+    view = {"name": "left", "plate": "plate.png", "source_to_detector_mm": 1000.0}
+    config = CalibrationConfig.model_validate({"plate": {"spacing_mm": 10.0}, "views": [view]})
+    scope = Fluoroscope(View.from_sdd((200, 200), 1000.0, 0.5, 0.5, 0.0, 0.0))
+    whole, half = (
+        notes(RigCalibration(Rig((scope,)), config, (replace(plate, found=found),), None)) for found in (110, 210)
+    )
+    assert half == [
+        "left: only 100 of 210 spots of the plate belong to one grid; what lies beyond these beads is extrapolated",
+        *whole,
+    ]

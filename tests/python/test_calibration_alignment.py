@@ -262,3 +262,11 @@ def test_a_table_of_beads_that_a_spreadsheet_wrote_is_read(tmp_path: Path) -> No
 
 def angle_deg(true: Setting) -> float:
     return float(np.degrees(np.arccos(true.world_from_plane[1].rotation[2, 2])))
+
+
+def test_more_beads_than_can_be_told_apart_are_refused() -> None:
+    rng = np.random.default_rng(0)
+    crowd = AlignmentTool(tuple(map(str, range(40))), rng.uniform(-60, 60, (40, 3)), np.full(40, 3.0))
+    spots_of_it = SeenBeads(rng.uniform(-80, 80, (40, 2)), np.full(40, 2.0))
+    with pytest.raises(InputError, match="found 40 round spots that could be any of its 40 beads: too many ways to"):
+        sightings(crowd, spots_of_it, NOMINAL[0])

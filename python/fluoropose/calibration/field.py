@@ -104,10 +104,12 @@ def _rim(smooth: NDArray[np.float64], guess: NDArray[np.float64]) -> NDArray[np.
     u = u0 + distance * np.cos(angles)[:, None]
     v = v0 + distance * np.sin(angles)[:, None]
     profiles = ndimage.map_coordinates(smooth, [v, u], order=1, mode="constant", cval=np.nan)
-    level = np.nanmedian(profiles[:, :8], axis=1, keepdims=True) / 2
+    begun = ~np.isnan(profiles[:, :8]).any(axis=1)  # the image may end before the rim
+    profiles, angles = profiles[begun], angles[begun]
+    level = np.median(profiles[:, :8], axis=1, keepdims=True) / 2
     below = profiles < level
     first = np.argmax(below, axis=1)
-    reached = below.any(axis=1) & (first > 0) & ~np.isnan(profiles[:, :8]).any(axis=1)
+    reached = below.any(axis=1) & (first > 0)
     reached &= ~np.isnan(np.take_along_axis(profiles, first[:, None], axis=1)[:, 0])
     if reached.sum() < 30:
         raise InputError("image: expected the rim of a round field inside the image, found too little of it")

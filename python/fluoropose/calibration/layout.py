@@ -30,15 +30,28 @@ def write_config(folder: str | Path, path: str | Path) -> Path:
         raise FileFormatError(f"{folder / 'nominal.toml'}: cannot be read: {first_line(error)}") from error
     except KeyError as error:
         raise FileFormatError(f"{folder / 'nominal.toml'}: {error.args[0]}: missing") from error
+    _require_same_placements(folder, len(views))
     head = f"{known}tool = {quoted(folder / 'alignment_tool.csv')}\n"
     plate = f'\n[plate]\nspacing_mm = {spacing}\norder = "auto"\n'
     write_text(path, head + plate + "".join(views))
     return Path(path)
 
 
+def _require_same_placements(folder: Path, views: int) -> None:
+    """Raise FileFormatError where a placement of the tool was not seen by every view."""
+    images = [{p.name.removesuffix(f"_view{k}.png") for p in _placements(folder, k)} for k in range(1, views + 1)]
+    for number, found in enumerate(images, 1):
+        missing = sorted(set().union(*images) - found)
+        if missing:
+            raise FileFormatError(f"{folder / f'{missing[0]}_view{number}.png'}: missing; other views have it")
+
+
+def _placements(folder: Path, number: int) -> list[Path]:
+    return sorted(folder.glob(f"alignment_*_view{number}.png"))
+
+
 def _view(folder: Path, number: int, distance_mm: float, diameter_mm: float) -> str:
-    placements = sorted(folder.glob(f"alignment_*_view{number}.png"))
-    images = "".join(f"  {quoted(image)},\n" for image in placements)
+    images = "".join(f"  {quoted(image)},\n" for image in _placements(folder, number))
     return (
         f'\n[[views]]\nname = "view {number}"\n'
         f"plate = {quoted(folder / f'plate_view{number}.png')}\n"

@@ -21,6 +21,7 @@ from fluoropose.calibration.plate import PlateCalibration
 __all__ = ["notes", "report_document", "summary_table", "write_picture", "write_report"]
 
 _FORMAT = "fluoropose-calibration-report"
+_MATCHED = 0.7  # share of a plate's spots that its grid should hold; the rest are cut off, or dust
 _TYPICAL_DRAWN = 1 / 64  # of the picture's width: the arrow of a typical residual
 
 
@@ -78,6 +79,11 @@ def notes(calibration: RigCalibration) -> list[str]:
     """Return in words what a user should know before trusting the rig."""
     said = []
     for config, plate in zip(calibration.config.views, calibration.plates, strict=True):
+        if len(plate.index) < _MATCHED * plate.found:
+            said.append(
+                f"{config.name}: only {len(plate.index)} of {plate.found} spots of the plate belong to one grid; what "
+                "lies beyond these beads is extrapolated"
+            )
         order, error = plate.distortion.order, plate.leave_out_rms_px
         better = min(plate.leave_out_by_order, key=lambda entry: entry[1], default=(order, error))
         if better[1] < 0.8 * error:
@@ -154,8 +160,9 @@ def _arrows(axes: Axes, plate: PlateCalibration, name: str) -> None:
         width=0.002,
     )
     axes.quiverkey(arrows, 0.86, 1.03, 3 * typical, f"{3 * typical:.2g} px", labelpos="E", color="C3")
+    told = f"{name}: leave-out residuals\n{len(plate.index)} beads, order {plate.distortion.order}"
+    axes.set_title(told, parse_math=False)
     axes.set(
-        title=f"{name}: leave-out residuals\n{len(plate.index)} beads, order {plate.distortion.order}",
         xlim=(0, plate.size_px[0]),
         ylim=(plate.size_px[1], 0),
         aspect="equal",

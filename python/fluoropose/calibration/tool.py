@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from itertools import combinations, permutations, product
+from math import comb, perm
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,7 @@ __all__ = ["AlignmentTool", "SeenBeads", "ToolSighting", "consistent", "project"
 
 _COLUMNS = ("bead", "diameter_mm", "x_mm", "y_mm", "z_mm")
 _MAX_HYPOTHESES = 4000
+_MAX_TRIPLES = 1_000_000  # some ten seconds; of as many few are right, so that 4000 of them would hardly hold one
 _SIZE_SPREAD = 0.12  # share by which a bead's measured size may differ from its projected one (blur, partial shadow)
 _PLACE_SPREAD_MM = 1.0  # by how much beads may miss their places while the sources are known only nominally
 _KEPT = 6
@@ -115,7 +117,7 @@ def sightings(tool: AlignmentTool, seen: SeenBeads, source_mm: NDArray[np.float6
     Raises
     ------
     InputError
-        If fewer than four spots can be beads of the tool.
+        If fewer than four spots can be beads of the tool, or there are too many of both to tell them apart.
     """
     if len(seen.radii_mm) < 4:
         raise InputError(f"seen: expected at least 4 beads of the tool, found {len(seen.radii_mm)} round spots")
@@ -147,6 +149,12 @@ def _different(ordered: list[ToolSighting]) -> list[ToolSighting]:
 
 def _triples(tool: AlignmentTool, seen: SeenBeads) -> list[tuple[list[int], list[int]]]:
     """List triples of beads with triples of spots whose sizes agree; a seeded sample where there are too many."""
+    spots_seen, beads_there = len(seen.radii_mm), len(tool.names)
+    if comb(spots_seen, 3) * perm(beads_there, 3) > _MAX_TRIPLES:
+        raise InputError(
+            f"seen: expected a tool of about ten beads, found {spots_seen} round spots that could be any of its "
+            f"{beads_there} beads: too many ways to try"
+        )
     magnification = seen.radii_mm[:, None] / (tool.diameters_mm / 2)
     pairs = []
     for spots in combinations(range(len(seen.radii_mm)), 3):
