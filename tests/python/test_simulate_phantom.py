@@ -62,3 +62,9 @@ def test_mirror_swaps_left_and_right() -> None:
     other, original = grid.share(capsule((3, 1, 2), (12, -4, 5), 3, 2))
     assert window[2].start == 41 - other[2].stop
     assert share == pytest.approx(original[:, :, ::-1], abs=1e-5)
+
+
+def test_the_middle_of_an_ellipsoid_is_inside() -> None:
+    grid = Grid((-10.0, -10.0, -10.0), 1.0, (21, 21, 21))
+    _, share = grid.share(ellipsoid((0.0, 0.0, 0.0), (6.0, 7.0, 8.0)))
+    assert share[tuple(n // 2 for n in share.shape)] == 1

@@ -104,3 +104,8 @@ def test_laboratory_comes_from_its_seed_and_stands_off_the_paper_a_little() -> N
         assert 0.1 < np.linalg.norm(machine.view.source - paper.source) < 60
     angle = np.degrees(np.arccos(nominal[0].normal @ nominal[1].normal))
     assert angle == pytest.approx(Nominal().angle_between_axes_deg)
+
+
+def test_images_too_small_for_a_field_are_refused() -> None:
+    with pytest.raises(InputError, match="image_size_px: expected at least 64, found 8"):
+        Nominal(image_size_px=8)

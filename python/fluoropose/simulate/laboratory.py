@@ -21,6 +21,10 @@ from fluoropose.simulate.plate import Plate
 __all__ = ["Installation", "Laboratory", "Nominal", "install"]
 
 
+_MARGIN_PX = 4  # of the image beyond the field, at either side
+_LEAST_SIZE_PX = 64  # for a plate's beads to be some pixels wide
+
+
 @dataclass(frozen=True)
 class Nominal:
     """What drawings and data sheets say; the truth differs (see ``Installation``).
@@ -38,6 +42,8 @@ class Nominal:
     def __post_init__(self) -> None:
         positive("intensifier_diameter_mm", self.intensifier_diameter_mm)
         positive("frame_rate_hz", self.frame_rate_hz)
+        if self.image_size_px < _LEAST_SIZE_PX:
+            raise InputError(f"image_size_px: expected at least {_LEAST_SIZE_PX}, found {self.image_size_px}")
         for far, near in zip(self.source_to_intensifier_mm, self.source_to_isocentre_mm, strict=True):
             if not 0 < near < far:
                 raise InputError(f"source_to_isocentre_mm: expected between 0 and {far} mm, found {near}")
@@ -45,7 +51,7 @@ class Nominal:
     @property
     def pitch_mm(self) -> float:
         """Pixel pitch with which the field just fills the image, mm."""
-        return self.intensifier_diameter_mm / (self.image_size_px - 8)
+        return self.intensifier_diameter_mm / (self.image_size_px - 2 * _MARGIN_PX)
 
     @property
     def isocentre(self) -> NDArray[np.float64]:

@@ -52,7 +52,8 @@ def ellipsoid(centre: Vector, radii: Vector) -> Solid:
         scaled = [(p - c) / r for p, c, r in zip(points, centre, radii, strict=True)]
         first = np.sqrt(sum(s * s for s in scaled))
         second = np.sqrt(sum((s / r) ** 2 for s, r in zip(scaled, radii, strict=True)))
-        return np.asarray(first * (first - 1) / np.maximum(second, 1e-6), dtype=np.float32)
+        outwards = first * (first - 1) / np.maximum(second, 1e-6)
+        return np.asarray(np.where(first > 0, outwards, -min(radii)), dtype=np.float32)
 
     return Solid(distance, _vector(np.subtract(centre, radii)), _vector(np.add(centre, radii)))
 
