@@ -98,6 +98,8 @@ def test_devices_that_are_not_there_are_named() -> None:
         device_named("toaster")
     with pytest.raises(InputError, match="device: cuda:99 is not there: found"):
         device_named("cuda:99")
+    with pytest.raises(InputError, match="is not there: found"):
+        device_named("cuda:1000")
 
 
 @pytest.mark.needs_cuda

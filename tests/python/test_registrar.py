@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
+from fluoropose.learning.bundle import Bundle
 from fluoropose.region import Region
 from fluoropose.registration import sight as sight_module
 from fluoropose.registration.locate import around_pose, circling, jittered
@@ -15,6 +18,8 @@ from fluoropose.registration.registrar import Registrar, magnification
 from fluoropose.registration.registration import Status
 from fluoropose.registration.trial import Checks
 from knowing_network import FRAME, TRUTH, KnowingNetwork, make_bone, make_rig
+from toy_bundle import write_bundle
+from toy_learning import toy_bone, toy_rig
 
 
 @pytest.fixture
@@ -171,3 +176,7 @@ def test_circling_looks_are_moved_by_nothing_on_the_whole() -> None:
     np.testing.assert_allclose(corners.mean(axis=0), [10.0, 20.0])
     np.testing.assert_allclose(np.linalg.norm(corners - [10.0, 20.0], axis=1), 1.5)
     assert circling(region, 8) == looks[0]
+
+
+def test_without_pairs_there_are_no_registrations(tmp_path: Path) -> None:
+    assert Registrar(toy_rig(), toy_bone(), Bundle.load(write_bundle(tmp_path))).register([]) == []

@@ -381,6 +381,16 @@ def test_processes_share_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
         assert seed == expected_seed
 
 
+@pytest.mark.parametrize(("samples", "processes"), [(40, 3), (10, 8), (500, 3)])
+def test_processes_test_on_all_samples(samples: int, processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tested = []
+    for rank in range(processes):
+        monkeypatch.setattr(batches_module, "_rank", lambda rank=rank: (rank, processes))
+        tested.append([rows for rows, _ in Batches(torch.arange(samples), 8, seed=3, shuffle=False)])
+    assert len({len(one) for one in tested}) == 1
+    assert torch.equal(torch.cat([rows for one in tested for rows in one]).unique(), torch.arange(samples))
+
+
 def test_batches_are_handed_over_together() -> None:
     single = list(Batches(torch.arange(22), 4, seed=3, shuffle=True))
     several = Batches(torch.arange(22), 4, seed=3, shuffle=True, together=3)

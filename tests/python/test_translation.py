@@ -216,6 +216,20 @@ def test_frames_without_an_image_are_left_out_and_named(tmp_path: Path) -> None:
         load_xrays(config_of(tmp_path), rig, 32, Preprocessing())
 
 
+def test_pictures_in_which_nothing_can_be_seen_do_not_cost_the_frame_its_others(tmp_path: Path) -> None:
+    for view in ("view1", "view2"):
+        for file in frames_of(tmp_path / view, 3, 1).iterdir():
+            half = imageio.imread(file)
+            half[:, :130] = 90
+            imageio.imwrite(file, half)
+    loaded = load_xrays(config_of(tmp_path, crops_per_frame=20, side=(0.3, 0.3)), toy_rig(), 32, Preprocessing())
+    numbers, counts = torch.unique(loaded.frame, return_counts=True)
+    # Of 20 squares as large as three tenths of the field, most lie in the half that shows something, at least in part.
+    assert numbers.tolist() == [0, 1]
+    assert ((counts >= 8) & (counts < 20)).all()
+    assert loaded.left_out == ()
+
+
 def test_wrong_sources_of_xrays_are_refused(tmp_path: Path) -> None:
     frames_of(tmp_path / "view1", 1)
     (tmp_path / "view2").mkdir()

@@ -71,5 +71,5 @@ def test_wrong_pictures_are_refused() -> None:
         equalised(np.full_like(a, np.nan), lit)
     with pytest.raises(InputError, match="amplitude, share"):
         amplitude_swapped(a, lit, np.ones((8, 8)))
-    with pytest.raises(InputError, match="expected one shape"):
+    with pytest.raises(InputError, match="lit: expected bool, some of them true, found bool, 0 true"):
         matched(a, np.zeros_like(lit), np.linspace(-1, 1, 9))

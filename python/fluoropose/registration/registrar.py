@@ -101,6 +101,8 @@ class Registrar:
         """
         if any(len(frames) != len(self.rig.fluoroscopes) for frames in pairs):
             raise InputError(f"pairs: expected {len(self.rig.fluoroscopes)} frames in each")
+        if not pairs:
+            return []  # the networks want something to look at
         starts = [None] * len(pairs) if starts is None else starts
         regions = [self.regions(start) for start in starts]
         for _ in range(0 if self._margin is None else self.closer_looks):

@@ -23,7 +23,8 @@ def device_named(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"device: expected cpu, cuda or cuda:N, found {name!r}") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    # Of large numbers the last eight bits are kept, with their sign.
+    if device.type == "cuda" and not 0 <= (device.index or 0) < torch.cuda.device_count():
         raise InputError(f"device: {name} is not there: found {torch.cuda.device_count()} CUDA devices")
     return device
 

@@ -21,7 +21,8 @@ class Batches(IterableDataset[tuple[Tensor, int]]):
 
     Several batches may be handed over together, to be drawn at once and trained on one after the other.
 
-    Where several processes train together, each takes its share of the batches, the same number in all of them.
+    Where several processes train together, each takes its share of the batches, the same number in all of them: with
+    ``shuffle`` some are left for another epoch, otherwise the first may be taken more than once.
 
     Attributes
     ----------
@@ -55,8 +56,9 @@ class Batches(IterableDataset[tuple[Tensor, int]]):
         """Number of batches in an epoch, of this process."""
         _, processes = _rank()
         n = len(self.rows)
-        batches = n // self.batch if self.shuffle else math.ceil(n / self.batch)
-        return max(1, batches // processes)
+        if self.shuffle:
+            return max(1, n // self.batch // processes)
+        return math.ceil(math.ceil(n / self.batch) / processes)
 
     def __len__(self) -> int:
         return math.ceil(self.steps / self.together)

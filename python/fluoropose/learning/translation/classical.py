@@ -70,7 +70,9 @@ def amplitude_swapped(pictures: Pictures, lit: Lit, amplitude: NDArray[np.float6
 
 
 def _require_pictures(pictures: Pictures, lit: Lit) -> None:
-    if pictures.ndim != 3 or lit.shape != pictures.shape or not lit.any():
+    if pictures.ndim != 3 or lit.shape != pictures.shape:
         raise InputError(f"pictures, lit: expected one shape (n, h, w), found {pictures.shape}, {lit.shape}")
+    if lit.dtype != bool or not lit.any():
+        raise InputError(f"lit: expected bool, some of them true, found {lit.dtype}, {np.count_nonzero(lit)} true")
     if not np.isfinite(pictures).all():
         raise InputError("pictures: expected finite numbers, found NaN or infinity")

@@ -48,6 +48,8 @@ class XRayPictures:
 def load_xrays(config: TranslationConfig, rig: Rig, size: int, preprocessing: Preprocessing) -> XRayPictures:
     """Cut ``config.crops_per_frame`` pictures out of every frame; the same ones from the same seed.
 
+    Of those, pictures in which nothing can be seen are left out, and frames that have no others.
+
     Raises
     ------
     FileFormatError
@@ -59,14 +61,23 @@ def load_xrays(config: TranslationConfig, rig: Rig, size: int, preprocessing: Pr
     for number, frame in enumerate(track(frames, "reading X-rays")):
         try:
             image = frame.read()
-            for _ in range(config.crops_per_frame):
-                region = _region(frame.scope, config, rng)
-                seen = lit_pixels(frame.scope, region, size)
-                pictures.append(preprocessing.apply(crop_frame(image, region, size), seen))
-                lit.append(seen)
-                numbers.append(number)
         except (FileFormatError, InputError) as error:
             left_out.append(f"{frame}: {error}")
+            continue
+        blank: list[InputError] = []
+        for _ in range(config.crops_per_frame):
+            region = _region(frame.scope, config, rng)
+            seen = lit_pixels(frame.scope, region, size)
+            try:
+                picture = preprocessing.apply(crop_frame(image, region, size), seen)
+            except InputError as error:
+                blank.append(error)
+                continue
+            pictures.append(picture)
+            lit.append(seen)
+            numbers.append(number)
+        if len(blank) == config.crops_per_frame:
+            left_out.append(f"{frame}: {blank[0]}")
     if not pictures:
         why = left_out[0] if left_out else "there are none"
         raise FileFormatError(f"xrays: not one of {len(frames)} frames can be used: {why}")
