@@ -116,6 +116,16 @@ def test_the_compiled_correlation_has_the_numbers_of_the_one_in_numpy(sigma_px: 
     np.testing.assert_allclose(found.jtr, expected.jtr, atol=2e-6 * np.abs(expected.jtr).max())
 
 
+def test_what_rounding_leaves_of_a_constant_counts_for_nothing() -> None:
+    edge = np.where(np.arange(44) < 22, 1.3, 0.4) + 0.2 * np.sin(np.arange(44))  # the same in every row
+    fixed = np.where(np.arange(37)[:, None] < 26, edge, FIXED).astype(np.float32)
+    for tile_px in (8, 12):
+        compiled = CompiledCorrelation(fixed, weights(), 1.0, tile_px)
+        reference = TileCorrelation(fixed, weights(), gradient_features(1.0), tile_px)
+        # Measured: 1e-8; where the rounding counted, 0.05.
+        assert compiled.value(MOVING) == pytest.approx(reference.value(MOVING), abs=2e-7)
+
+
 def test_small_images_have_small_tiles() -> None:
     asked = GradientCorrelation(1.0, tile_px=32, tiles_across=4).against(FIXED, weights())
     expected = TileCorrelation(FIXED, weights(), gradient_features(1.0), FIXED.shape[1] // 4)

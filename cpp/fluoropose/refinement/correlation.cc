@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "fluoropose/core/macros.h"
@@ -10,6 +11,8 @@
 
 namespace fluoropose {
 namespace {
+
+constexpr double kRounding = 1e-12;  // share of all tiles' squares: what is left in one where the image is constant
 
 // out = the correlation of a row with a kernel; padded: the row with the kernel's reach of zeros at both ends.
 FLUOROPOSE_TARGET_CLONES void filter_row(const float* padded, const std::vector<float>& kernel, int width, float* out) {
@@ -189,12 +192,13 @@ void GradientCorrelation::prepare(const float* fixed) {
       mean[t] += sum(weighted.data(), end - u);
       square[t] += product(weighted.data(), image + at, end - u);
     });
+    const double floor = kRounding * std::accumulate(square.begin(), square.end(), 0.0);
     shares_[f].assign(weight_sums_.size(), 0.0);
     for (std::size_t t = 0; t < mean.size(); ++t) {
       if (!(weight_sums_[t] > 0)) continue;
       mean[t] /= weight_sums_[t];
       const double centred = square[t] - mean[t] * mean[t] * weight_sums_[t];
-      if (!(centred > kFlat * square[t])) continue;
+      if (!(centred > std::max(kFlat * square[t], floor))) continue;
       length[t] = std::sqrt(centred);
       shares_[f][t] = weight_sums_[t];
       total += weight_sums_[t];
