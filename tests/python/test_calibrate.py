@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from fluoropose.calibration.calibrate_rig import RigCalibration
 from fluoropose.calibration.config import CalibrationConfig
 from fluoropose.calibration.plate import fit_plate
 from fluoropose.calibration.report import _figure, notes
+from fluoropose.calibration.stills import read_still
 from fluoropose.errors import FileFormatError, FluoroposeError
 from fluoropose.geometry import View
 from fluoropose.rig import Fluoroscope, Rig
@@ -163,6 +165,31 @@ def test_views_must_have_the_same_placements(laboratory: Path, tmp_path: Path) -
     # Two views that saw different placements contradict each other; the beads then miss by far more than noise.
     with pytest.raises(FluoroposeError, match=r"saw the same placement"):
         calibrate_rig(tmp_path / "mixed.toml")
+
+
+def test_bright_bone_of_fewer_bits_than_are_stored(tmp_path: Path) -> None:
+    value = np.array([[1.0, 0.5], [0.25, 0.0]])
+    iio.imwrite(tmp_path / "a.png", np.round(4095 * (1 - value)).astype(np.uint16))
+    np.testing.assert_allclose(read_still(tmp_path / "a.png", "bright_bone", 12), value, atol=1e-3)
+    with pytest.raises(FileFormatError, match=r"a\.png: bit_depth: expected values below 1024, found 4095"):
+        read_still(tmp_path / "a.png", "bright_bone", 10)
+    with pytest.raises(FileFormatError, match=r"a\.png: bit_depth: expected at most the 16 bits"):
+        read_still(tmp_path / "a.png", "bright_bone", 17)
+
+
+def test_a_laboratory_with_bright_bone_of_12_bits_is_calibrated(laboratory: Path, tmp_path: Path) -> None:
+    shutil.copytree(laboratory / "calibration", tmp_path / "calibration")
+    for path in (tmp_path / "calibration").glob("*_view1.png"):
+        iio.imwrite(path, 4095 - 16 * iio.imread(path).astype(np.uint16))
+    text = write_config(tmp_path / "calibration", tmp_path / "CALIBRATION.toml").read_text(encoding="utf-8")
+    head, first, _ = text.split("[[views]]")
+    one = re.sub(r"tool = .*\n", "", head) + "[[views]]" + re.sub(r"(?s)alignment = .*?\]\n", "", first)
+    path = tmp_path / "one.toml"
+    path.write_text('polarity = "bright_bone"\n' + one, encoding="utf-8")
+    with pytest.raises(FileFormatError, match=r"found 0 dark spots: are polarity and bit_depth right\?"):
+        calibrate_rig(path)
+    path.write_text('polarity = "bright_bone"\nbit_depth = 12\n' + one, encoding="utf-8")
+    assert len(calibrate_rig(path).plates[0].index) > 500
 
 
 def test_damaged_images_are_refused_by_name(laboratory: Path, tmp_path: Path) -> None:

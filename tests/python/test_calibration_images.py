@@ -185,6 +185,15 @@ def test_a_plate_gives_distortion_and_pixel_size(with_flat: bool) -> None:
     assert len(places) > 0.88 * len(beads.index)
 
 
+@pytest.mark.parametrize("exposure", [0.3, 3.0])
+def test_a_flat_field_image_may_be_of_another_exposure(exposure: float) -> None:
+    device = machine(**CHAIN)
+    flat, image = exposures(device, PLATE)
+    same, other = (calibrate_plate(image, 10.0, 5, flat * gain, find_field(flat)) for gain in (1.0, exposure))
+    assert len(other.index) > 0.97 * len(same.index)
+    assert other.pitch_mm == pytest.approx(same.pitch_mm, rel=1e-3)  # measured 3e-4
+
+
 def test_a_higher_order_is_chosen_where_it_helps() -> None:
     device = machine(**CHAIN)
     flat, image = exposures(device, PLATE)

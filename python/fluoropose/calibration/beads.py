@@ -18,6 +18,7 @@ from fluoropose.rig import CircularField
 __all__ = ["Bead", "BeadImage", "find_beads", "measure_bead"]
 
 _MARGIN_PX = 6.0  # how far beyond a bead's rim its background is looked at
+_LEVELS = 0.5, 1.1  # of what lies in the beam beside the beads, such as the acrylic of a plate
 _BLUR_PX = 1.0  # first guess of the blur (standard deviation)
 
 PixelMap = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -59,7 +60,8 @@ class BeadImage:
         image
             (h, w) brightness.
         flat
-            (h, w) brightness without any object; None: a wide median of the image itself stands in for it.
+            (h, w) brightness without any object, at whatever exposure; None: a wide median of the image itself stands
+            in for it.
         field
             The round part of the image that carries signal; None: all of it.
         """
@@ -76,6 +78,9 @@ class BeadImage:
         inside &= open_field > 0.1 * np.median(open_field[inside])
         relative = np.full(image.shape, np.nan)
         relative[inside] = image[inside] / open_field[inside]
+        level = float(np.median(relative[inside]))
+        if not _LEVELS[0] < level < _LEVELS[1]:  # automatic brightness: the flat-field image is of another exposure
+            relative /= level
         return cls(relative, inside)
 
 

@@ -56,7 +56,7 @@ def calibrate_rig(config_path: str | Path, console: Console | None = None) -> Ri
     plates, fields, seen = [], [], []
     for view in config.views:
         with show.status(f"{view.name}: plate"):
-            flat = None if view.flat is None else read_still(view.flat, config.polarity)
+            flat = None if view.flat is None else read_still(view.flat, config.polarity, config.bit_depth)
             field, plate = _plate(config, view, flat)
         plates.append(plate)
         fields.append(field)
@@ -86,7 +86,7 @@ def _view(plate: PlateCalibration, source_mm: NDArray[np.float64], world_from_pl
 def _plate(
     config: CalibrationConfig, view: ViewConfig, flat: NDArray[np.float64] | None
 ) -> tuple[CircularField | None, PlateCalibration]:
-    image = read_still(view.plate, config.polarity)
+    image = read_still(view.plate, config.polarity, config.bit_depth)
     _require_size(view.plate, image, flat)
     order = None if config.plate.order == "auto" else config.plate.order
     try:
@@ -115,7 +115,7 @@ def _seen(
     plate: PlateCalibration,
 ) -> SeenBeads:
     """Measure the round spots of an image of the tool, on the image plane."""
-    image = read_still(path, config.polarity)
+    image = read_still(path, config.polarity, config.bit_depth)
     if (image.shape[1], image.shape[0]) != plate.size_px:
         raise FileFormatError(f"{path}: expected the plate image's size {plate.size_px}, found {image.shape[::-1]}")
     prepared = BeadImage.from_images(image, flat, field)

@@ -52,11 +52,14 @@ class CalibrationConfig(Config):
     """Everything ``fluoropose calibrate`` needs; relative paths are relative to the file's folder.
 
     ``tool`` is a CSV file with the columns bead, diameter_mm, x_mm, y_mm, z_mm; only a single view can do without it.
+    ``bit_depth`` says how many bits carry signal where the files cannot tell (12 bits in 16-bit files): which value is
+    black matters where bone is bright.
     ``sources`` says whether the sources are found from the tool's images or taken as given. The nominal angle between
     the axes of the first two views is only compared with the one found.
     """
 
     polarity: Polarity = "bright_air"
+    bit_depth: Annotated[int, Field(ge=1, le=32)] | None = None
     sources: Literal["estimate", "nominal"] = "estimate"
     angle_between_axes_deg: Annotated[float, Field(gt=0, lt=180)] | None = None
     tool: ConfigPath | None = None

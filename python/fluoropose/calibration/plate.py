@@ -101,7 +101,8 @@ def calibrate_plate(
     prepared = BeadImage.from_images(image, flat, field)
     spots = find_beads(prepared, _MIN_CONTRAST)
     if len(spots) < 9:
-        raise InputError(f"image: expected the beads of a plate, found {len(spots)} spots")
+        found = f"found {len(spots)} dark spots: are polarity and bit_depth right?"
+        raise InputError(f"image: expected the beads of a plate, {found}")
     # Half a pixel of error in the first guess does not matter; an even background needs no harmonics, but without a
     # flat-field image the vignetting is still there.
     typical = float(np.median(spots[:, 2]))

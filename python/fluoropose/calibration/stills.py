@@ -17,10 +17,10 @@ __all__ = ["read_still"]
 _PICTURES = {".png", ".bmp", ".jpg", ".jpeg", ".pgm"}
 
 
-def read_still(path: Path, polarity: Polarity) -> NDArray[np.float64]:
+def read_still(path: Path, polarity: Polarity, bits: int | None = None) -> NDArray[np.float64]:
     """Read a calibration image (h, w), bright where nothing is in the beam, full scale 1.
 
-    A folder, stack or video gives the mean of its frames.
+    A folder, stack or video gives the mean of its frames. ``bits`` carry signal where the file cannot tell.
 
     Raises
     ------
@@ -29,12 +29,18 @@ def read_still(path: Path, polarity: Polarity) -> NDArray[np.float64]:
     """
     if path.suffix.lower() in _PICTURES:
         frames = [_picture(path)]
-        bits: int | None = 8 * frames[0].dtype.itemsize
+        stored = 8 * frames[0].dtype.itemsize
+        if bits is not None and bits > stored:
+            raise FileFormatError(f"{path}: bit_depth: expected at most the {stored} bits of its pixels, found {bits}")
+        bits = bits or stored
     else:
-        source = open_frames(path)
+        source = open_frames(path, bits)
         frames, bits = [source.read(k) for k in range(len(source))], source.bits
     if not frames or any(frame.shape != frames[0].shape for frame in frames):
         raise FileFormatError(f"{path}: expected frames of one size")
+    highest = max(frame.max() for frame in frames)
+    if bits is not None and highest >= 2**bits:
+        raise FileFormatError(f"{path}: bit_depth: expected values below {2**bits}, found {highest:g}")
     mean = np.mean([1.0 - attenuating(frame, bits, polarity).astype(np.float64) for frame in frames], axis=0)
     if not np.isfinite(mean).all() or np.ptp(mean) < 1e-3:
         raise FileFormatError(f"{path}: expected an image with contrast, found grey values that hardly differ")
