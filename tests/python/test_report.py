@@ -7,11 +7,13 @@ import re
 import numpy as np
 import pytest
 
+from fluoropose.geometry import Pose
 from fluoropose.registration.poses_file import PoseRow
 from fluoropose.registration.register import register_trial
+from fluoropose.registration.registration import Status
 from fluoropose.registration.triangulation import triangulate
 from fluoropose.report import write_report
-from fluoropose.report.report import _fit_mm
+from fluoropose.report.report import _curves, _fit_mm
 from trial_laboratory import Laboratory
 from triangulation_scene import PAIRS, scene
 
@@ -66,3 +68,16 @@ def test_landmarks_are_as_far_off_as_their_residuals_say() -> None:
     row = PoseRow.from_registration(0, 0.0, found)
     assert _fit_mm(row, 2) == pytest.approx(per_view.mean(), rel=1e-6)
     assert np.isnan(_fit_mm(PoseRow.failed(0, 0.0, "nothing seen"), 2))
+
+
+def test_a_reference_does_not_leap_by_a_turn_where_a_pair_failed() -> None:
+    def turned(deg: float) -> Pose:
+        return Pose.from_euler_zyx_deg([deg, 0, 0], [0, 0, 0])
+
+    rows = [PoseRow(k, 0.1 * k, Status.OK, world_from_bone=turned(179 + k)) for k in range(4)]
+    rows[2] = PoseRow.failed(2, 0.2, "nothing seen")
+    charts = _curves(rows, {k: turned(-179.5 + k) for k in range(4)})
+    chart = next(one["svg"] for one in charts if one["name"] == "θx")
+    path = re.findall(r'<path class="reference" d="([^"]+)"', chart)[0]
+    heights = [float(point.split()[1]) for point in re.split("[ML]", path)[1:]]
+    np.testing.assert_allclose(np.diff(heights), np.diff(heights)[0], atol=0.2)

@@ -150,8 +150,7 @@ def _pair(row: PoseRow, rig: Rig, bone: Bone, frames: TrialFrames, reference: di
 def _curves(rows: Sequence[PoseRow], reference: dict[int, Pose]) -> list[dict[str, str]]:
     found = _six([row.world_from_bone for row in rows])
     truth = _six([reference.get(row.frame) for row in rows])
-    turns = np.nan_to_num(np.round((truth[:, 3:] - found[:, 3:]) / 360))
-    truth[:, 3:] -= 360 * turns
+    truth[:, 3:] -= 360 * _turns(truth[:, 3:] - found[:, 3:])
     charts = []
     for column, (name, unit) in enumerate(_CURVES):
         series = [Series(found[:, column])]
@@ -159,6 +158,15 @@ def _curves(rows: Sequence[PoseRow], reference: dict[int, Pose]) -> list[dict[st
             series.append(Series(truth[:, column], "reference"))
         charts.append(_chart(rows, series, name, unit))
     return charts
+
+
+def _turns(apart_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (n, 3) whole turns between curves; where one of them is missing, those of the frame before."""
+    known = np.isfinite(apart_deg).all(axis=1)
+    if not known.any():
+        return np.zeros_like(apart_deg)
+    last = np.maximum.accumulate(np.where(known, np.arange(len(known)), int(np.argmax(known))))
+    return np.asarray(np.round(apart_deg[last] / 360))
 
 
 def _six(poses: Sequence[Pose | None]) -> NDArray[np.float64]:
