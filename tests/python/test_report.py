@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fluoropose.geometry import Pose
-from fluoropose.registration.poses_file import PoseRow
+from fluoropose.registration.poses_file import PoseRow, write_poses
 from fluoropose.registration.register import register_trial
 from fluoropose.registration.registration import Status
+from fluoropose.registration.summary import summarise
 from fluoropose.registration.triangulation import triangulate
 from fluoropose.report import write_report
+from fluoropose.report.compare import compare_trial
 from fluoropose.report.report import _curves, _fit_mm
 from trial_laboratory import Laboratory
 from triangulation_scene import PAIRS, scene
@@ -81,3 +84,18 @@ def test_a_reference_does_not_leap_by_a_turn_where_a_pair_failed() -> None:
     path = re.findall(r'<path class="reference" d="([^"]+)"', chart)[0]
     heights = [float(point.split()[1]) for point in re.split("[ML]", path)[1:]]
     np.testing.assert_allclose(np.diff(heights), np.diff(heights)[0], atol=0.2)
+
+
+def test_pairs_without_a_reference_are_counted(lab: Laboratory, tmp_path: Path) -> None:
+    trial = lab.trial(tmp_path)
+    rows = [PoseRow.failed(k, 0.1 * k, "nothing seen") for k in range(4)]
+    rows[0] = PoseRow(0, 0.0, Status.OK, world_from_bone=lab.truth[0])
+    write_poses(tmp_path / "poses.csv", rows)
+    summarise(4, 3).write(tmp_path / "summary.json")
+    write_poses(tmp_path / "reference.csv", rows[:1])
+    compare_trial(trial, tmp_path / "reference.csv")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<b>1 / 4</b><span>pairs with a pose</span>" in text
+    assert "3 of 4 pairs have no pose" in text
+    assert "Table of all 4 pairs" in text
+    assert "<b>100.0%</b><span>of 1 pairs with a reference within" in text

@@ -74,7 +74,8 @@ def write_report(
         bone=bone,
         summary=summary,
         compared=bool(reference),
-        tiles=_tiles(summary, sum(not_refined(row) for row in rows)),
+        count=len(rows),
+        tiles=_tiles(summary, rows),
         pairs=[_pair(row, rig, bone, frames, reference) for row in _choose(rows, shown)],
         curves=_curves(rows, reference),
         quality=_quality(rows, len(rig.views)),
@@ -93,10 +94,12 @@ def write_report(
     write_text(path, page)
 
 
-def _tiles(summary: Summary, unrefined: int) -> list[dict[str, str]]:
+def _tiles(summary: Summary, rows: Sequence[PoseRow]) -> list[dict[str, str]]:
+    # The summary of a comparison counts the pairs that have a reference, which need not be all.
+    failed, unrefined = sum(row.world_from_bone is None for row in rows), sum(not_refined(row) for row in rows)
     tiles = [
-        {"value": f"{summary.pairs - summary.failed} / {summary.pairs}", "label": "pairs with a pose", "kind": ""},
-        {"value": str(summary.failed), "label": "failed", "kind": "bad" if summary.failed else "good"},
+        {"value": f"{len(rows) - failed} / {len(rows)}", "label": "pairs with a pose", "kind": ""},
+        {"value": str(failed), "label": "failed", "kind": "bad" if failed else "good"},
     ]
     if unrefined:
         tiles.append({"value": str(unrefined), "label": "not refined, see their reasons", "kind": "bad"})
@@ -107,7 +110,7 @@ def _tiles(summary: Summary, unrefined: int) -> list[dict[str, str]]:
         ]
     if summary.success_rate:
         rate = summary.success_rate
-        label = f"of all pairs within {rate.deg:g}° and {rate.mm:g} mm"
+        label = f"of {summary.pairs} pairs with a reference within {rate.deg:g}° and {rate.mm:g} mm"
         tiles.append({"value": f"{rate.value:.1%}", "label": label, "kind": ""})
     if summary.seconds_per_pair is not None:
         tiles.append({"value": f"{1000 * summary.seconds_per_pair:.0f} ms", "label": "per pair", "kind": ""})
@@ -162,7 +165,7 @@ def _curves(rows: Sequence[PoseRow], reference: dict[int, Pose]) -> list[dict[st
 
 def _turns(apart_deg: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return (n, 3) whole turns between curves; where one of them is missing, those of the frame before."""
-    known = np.isfinite(apart_deg).all(axis=1)
+    known: NDArray[np.bool_] = np.isfinite(apart_deg).all(axis=1)
     if not known.any():
         return np.zeros_like(apart_deg)
     last = np.maximum.accumulate(np.where(known, np.arange(len(known)), int(np.argmax(known))))
