@@ -165,7 +165,7 @@ def _curves(rows: Sequence[PoseRow], reference: dict[int, Pose]) -> list[dict[st
 
 def _turns(apart_deg: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return (n, 3) whole turns between curves; where one of them is missing, those of the frame before."""
-    known: NDArray[np.bool_] = np.isfinite(apart_deg).all(axis=1)
+    known = np.asarray(np.isfinite(apart_deg).all(axis=1))
     if not known.any():
         return np.zeros_like(apart_deg)
     last = np.maximum.accumulate(np.where(known, np.arange(len(known)), int(np.argmax(known))))
