@@ -9,7 +9,7 @@ import pytest
 
 from fluoropose.errors import InputError
 from fluoropose.geometry import View
-from fluoropose.simulate.chain import Exposure, ImageChain
+from fluoropose.simulate.chain import Exposure, ImageChain, Recorder
 from fluoropose.simulate.fluoroscope import SimulatedFluoroscope
 from fluoropose.simulate.intensifier import IntensifierWarp
 
@@ -234,3 +234,9 @@ def test_lag_is_an_exponential_decay() -> None:
     assert sum(weights) == pytest.approx(1)
     assert np.array(weights[1:]) / weights[:-1] == pytest.approx(np.exp(-(1 / 30) / 0.02))
     assert weights[-1] < 1e-3
+
+
+def test_scatter_wider_than_a_small_image_is_even() -> None:
+    recorder = Recorder((24, 20), 0.05, None, ImageChain(scatter_share=0.02))
+    signal = recorder.signal(np.full((24, 20), 0.5, dtype=np.float32))
+    np.testing.assert_allclose(signal, 0.5 + 0.02 * 0.5, atol=1e-6)

@@ -209,9 +209,9 @@ class Recorder:
         return np.asarray(np.clip(beam, 0, None) * fall * edge, dtype=np.float32)
 
     def _spread(self, image: NDArray[np.float32], width_mm: float) -> NDArray[np.float32]:
-        """Blur widely; on a grid eight times coarser, where nothing of so wide a Gaussian is lost."""
+        """Blur widely; on a coarser grid, where nothing of so wide a Gaussian is lost."""
         sigma = width_mm / self.pitch_mm
-        step = max(1, int(sigma // 6))
+        step = max(1, min(int(sigma // 6), min(image.shape) // 8))
         small = cv2.resize(image, None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_AREA)
         spread = _blurred(np.asarray(small), sigma / step)
         height, width = image.shape
