@@ -387,3 +387,12 @@ def test_poses_set_by_hand_in_the_results_are_not_written_over(lab: Laboratory, 
     write_poses(by_hand, [edited])
     kept = register_trial(trial.model_copy(update={"manual_poses": by_hand}), "0:3").rows
     assert [row.source for row in kept] == ["network+refinement", "manual", "network+refinement"]
+
+
+def test_folders_with_brackets_are_shown_as_they_are(lab: Laboratory, tmp_path: Path) -> None:
+    out = tmp_path / "knee [left]"
+    write_poses(out / "poses.csv", [PoseRow(0, 0.0, Status.OK, world_from_bone=lab.truth[0])])
+    toml = lab.toml(tmp_path / "walking.toml", out)
+    result = CliRunner().invoke(app, ["export", str(toml), str(out / "w.mot")])
+    assert result.exit_code == 0, result.output
+    assert "knee [left]" in result.output.replace("\n", "")

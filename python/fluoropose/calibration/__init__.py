@@ -45,6 +45,7 @@ def calibrate(config_path: str | Path, out_path: str | Path) -> RigCalibration:
     calibration.rig.save(out)
     console.print(summary_table(calibration))
     for note in notes(calibration):
-        console.print(f"note: {note}", style="yellow")
-    console.print(f"rig: {out}; report: {out.stem}_report.json, {out.stem}_report.png beside it", soft_wrap=True)
+        console.print(f"note: {note}", style="yellow", markup=False)
+    beside = f"{out.stem}_report.json, {out.stem}_report.png beside it"
+    console.print(f"rig: {out}; report: {beside}", soft_wrap=True, markup=False)
     return calibration

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 
 from fluoropose._toml import read_toml, require_inputs
 from fluoropose.calibration.alignment import Alignment, align
@@ -55,12 +56,12 @@ def calibrate_rig(config_path: str | Path, console: Console | None = None) -> Ri
     tool = None if config.tool is None else AlignmentTool.load(config.tool)
     plates, fields, seen = [], [], []
     for view in config.views:
-        with show.status(f"{view.name}: plate"):
+        with show.status(f"{escape(view.name)}: plate"):
             flat = None if view.flat is None else read_still(view.flat, config.polarity, config.bit_depth)
             field, plate = _plate(config, view, flat)
         plates.append(plate)
         fields.append(field)
-        with show.status(f"{view.name}: alignment tool"):
+        with show.status(f"{escape(view.name)}: alignment tool"):
             seen.append([_seen(config, path, flat, field, plate) for path in view.alignment])
     nominal = np.array([(*view.principal_point_mm, -view.source_to_detector_mm) for view in config.views])
     alignment = None

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from rich.markup import escape
 from rich.table import Table
 
 from fluoropose._files import atomic_path, write_text
@@ -111,7 +112,7 @@ def summary_table(calibration: RigCalibration) -> Table:
     table = Table(title="calibration")
     table.add_column("")
     for config in calibration.config.views:
-        table.add_column(config.name, justify="right")
+        table.add_column(escape(config.name), justify="right")
     plates, rig = calibration.plates, calibration.rig
     table.add_row("beads of the plate used", *(f"{len(p.index)} of {p.found}" for p in plates))
     table.add_row("polynomial order", *(str(p.distortion.order) for p in plates))

@@ -14,6 +14,7 @@ from typing import Annotated, Any, TextIO, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
 from fluoropose import __version__
@@ -28,6 +29,7 @@ __all__ = [
     "console",
     "errors_console",
     "report_app",
+    "shown",
     "train_app",
 ]
 
@@ -35,6 +37,11 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 console = Console()
 errors_console = Console(stderr=True)
+
+
+def shown(name: object) -> str:
+    """Return what a user has named, such as a file, for the console: brackets in it are no markup."""
+    return escape(str(name))
 
 
 # What the optional parts of the package import, by extra.

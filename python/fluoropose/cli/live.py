@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fluoropose._checks import positive
-from fluoropose.cli.app import Device, TrialFile, app, console, errors_console
+from fluoropose.cli.app import Device, TrialFile, app, console, errors_console, shown
 from fluoropose.errors import InputError
 from fluoropose.streaming.options import LiveOptions
 
@@ -136,9 +136,9 @@ def serve(
 
     loaded = load_trial(trial)
     opened = open_service(loaded, source, sink or ["ring:/dev/shm/fluoropose.poses"], live)
-    console.print(f"frames: {opened.source_name}", highlight=False, soft_wrap=True)
+    console.print(f"frames: {shown(opened.source_name)}", highlight=False, soft_wrap=True)
     for report in opened.summary().sinks:
-        console.print(f"poses: {report.name}", highlight=False, soft_wrap=True)
+        console.print(f"poses: {shown(report.name)}", highlight=False, soft_wrap=True)
     _watch(opened, loaded)
 
 
@@ -155,4 +155,4 @@ def _watch(opened: Stream, loaded: Trial) -> None:
         console.line()
     for problem in summary.problems:
         errors_console.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"numbers: [bold]{loaded.out / 'stream.json'}[/bold]")
+    console.print(f"numbers: [bold]{shown(loaded.out / 'stream.json')}[/bold]")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fluoropose.cli.app import TomlFile, app, console
+from fluoropose.cli.app import TomlFile, app, console, shown
 from fluoropose.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def mayacam(
     if frames:
         rig = with_fields(rig, [open_frames(path) for path in frames])
     rig.save(out)
-    console.print(f"rig: [bold]{out}[/bold], {len(rig.fluoroscopes)} views")
+    console.print(f"rig: [bold]{shown(out)}[/bold], {len(rig.fluoroscopes)} views")
 
 
 @app.command()
@@ -95,9 +95,9 @@ def simulate(
     try:
         write_simulation(read_simulation(config), out, console)
     except KeyboardInterrupt:
-        console.print(f"stopped; what was exposed is in {out}, a rerun goes on from there")
+        console.print(f"stopped; what was exposed is in {shown(out)}, a rerun goes on from there")
         raise typer.Exit(130) from None
-    console.print(f"trials: [bold]{out / 'trials'}[/bold], truth: {out / 'truth'}")
+    console.print(f"trials: [bold]{shown(out / 'trials')}[/bold], truth: {shown(out / 'truth')}")
 
 
 @app.command()
@@ -121,6 +121,6 @@ def bone(
         built.save(out)
         save_picture(model, out.with_suffix(".png"))
     console.print(
-        f"bone: [bold]{out}[/bold], {len(built.landmarks_mm)} landmarks, {len(built.symmetric_pairs)} symmetric pairs; "
-        f"picture: {out.with_suffix('.png')}"
+        f"bone: [bold]{shown(out)}[/bold], {len(built.landmarks_mm)} landmarks, "
+        f"{len(built.symmetric_pairs)} symmetric pairs; picture: {shown(out.with_suffix('.png'))}"
     )

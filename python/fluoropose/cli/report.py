@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fluoropose.cli.app import TrialFile, console, report_app
+from fluoropose.cli.app import TrialFile, console, report_app, shown
 
 if TYPE_CHECKING:
     from fluoropose.report.page import Section
@@ -30,7 +30,7 @@ def trial(trial: TrialFile) -> None:
     path, compared = loaded.out / "report.html", loaded.out / REFERENCE
     rows, summary = read_poses(loaded.out / "poses.csv"), Summary.read(loaded.out / "summary.json")
     write_report(path, loaded, rows, summary, read_reference(compared) if compared.exists() else None)
-    console.print(f"report: [bold]{path}[/bold]")
+    console.print(f"report: [bold]{shown(path)}[/bold]")
 
 
 @report_app.command()
@@ -110,4 +110,4 @@ def _write(out: Path, title: str, *sections: Section) -> None:
     from fluoropose.report.page import write_page
 
     write_page(out, title, "; ".join(section.heading for section in sections), sections)
-    console.print(f"page: [bold]{out}[/bold]")
+    console.print(f"page: [bold]{shown(out)}[/bold]")

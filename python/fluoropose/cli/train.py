@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from fluoropose.cli.app import TomlFile, app, console, train_app
+from fluoropose.cli.app import TomlFile, app, console, shown, train_app
 
 if TYPE_CHECKING:
     from fluoropose.learning.config import LearningConfig
@@ -29,7 +29,7 @@ def dataset(
     from fluoropose.learning.dataset import make_dataset
 
     make_dataset(load_config(config), out, workers)
-    console.print(f"set: [bold]{out}[/bold]")
+    console.print(f"set: [bold]{shown(out)}[/bold]")
 
 
 SetFile = Annotated[Path, typer.Argument(help="the set that fluoropose dataset wrote", show_default=False)]
@@ -81,7 +81,7 @@ def style(
         )
     else:
         train_style(loaded, out)
-    console.print(f"bundle: [bold]{out}[/bold]")
+    console.print(f"bundle: [bold]{shown(out)}[/bold]")
 
 
 @train_app.command()
@@ -98,7 +98,7 @@ def _train(
     from fluoropose.learning.config import load_config
 
     train(samples, out, None if config is None else load_config(config))
-    console.print(f"bundle: [bold]{out}[/bold]")
+    console.print(f"bundle: [bold]{shown(out)}[/bold]")
 
 
 @app.command()
@@ -114,7 +114,9 @@ def bundle(
     for other in add or ():
         copy_networks(other, file)
     manifest = Bundle.load(file).manifest
-    console.print(f"bone: [bold]{manifest.bone_name}[/bold] ({manifest.bone_fingerprint[:12]}), {manifest.views} views")
+    console.print(
+        f"bone: [bold]{shown(manifest.bone_name)}[/bold] ({manifest.bone_fingerprint[:12]}), {manifest.views} views"
+    )
     for name, facts in manifest.networks.named().items():
         weights = "" if facts.parameters is None else f", {facts.parameters:,} weights"
         place = "" if facts.trained_on is None else f", trained on {facts.trained_on}"

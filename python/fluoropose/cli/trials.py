@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fluoropose.cli.app import Device, TrialFile, app, console
+from fluoropose.cli.app import Device, TrialFile, app, console, shown
 
 if TYPE_CHECKING:
     from fluoropose.registration.poses_file import PoseRow
@@ -47,7 +47,9 @@ def register(
             result = register_trial(loaded, frames, show, device)
         except KeyboardInterrupt:
             bar.stop()
-            console.print(f"stopped; what was found is in {loaded.out / 'poses.csv'}, a rerun goes on from there")
+            console.print(
+                f"stopped; what was found is in {shown(loaded.out / 'poses.csv')}, a rerun goes on from there"
+            )
             raise typer.Exit(130) from None
     if result.resumed:
         console.print(f"{result.resumed} pairs were there from an earlier run")
@@ -115,7 +117,7 @@ def export(
     numbers = TrialFrames.open(loaded).numbers if any(map(counts_frames, files)) else ()
     export_poses(rows, files, Bone.load(loaded.bone), numbers)
     found = sum(row.world_from_bone is not None for row in rows)
-    console.print(f"{found} of {len(rows)} pairs have a pose: [bold]{', '.join(files)}[/bold]")
+    console.print(f"{found} of {len(rows)} pairs have a pose: [bold]{shown(', '.join(files))}[/bold]")
 
 
 @app.command()
@@ -139,7 +141,9 @@ def joint(
     write_joint(loaded.out, rows)
     save_joint_picture(picture, rows)
     found = sum(row.motion is not None for row in rows)
-    console.print(f"{found} of {len(rows)} pairs have both bones: [bold]{loaded.out}[/bold]; picture: {picture}")
+    console.print(
+        f"{found} of {len(rows)} pairs have both bones: [bold]{shown(loaded.out)}[/bold]; picture: {shown(picture)}"
+    )
 
 
 def _show_doubts(rows: Sequence[PoseRow]) -> None:
@@ -174,4 +178,4 @@ def _show(summary: Summary, out: Path) -> None:
         console.print(f"{rate.value:.1%} of all pairs within {rate.deg:g} degrees and {rate.mm:g} mm")
     if summary.seconds_per_pair is not None:
         console.print(f"{summary.seconds:.1f} s, {1000 * summary.seconds_per_pair:.0f} ms per pair")
-    console.print(f"results: [bold]{out}[/bold] (poses.csv, summary.json, report.html)")
+    console.print(f"results: [bold]{shown(out)}[/bold] (poses.csv, summary.json, report.html)")

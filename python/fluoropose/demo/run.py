@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -89,7 +90,7 @@ def run_demo(out: str | Path, pairs: int = 90, console: Console | None = None) -
     )
     bone = demo_bone(drawn, Geometry.shipped())
     bone.save(out / "bone.h5")
-    console.print(f"plates, alignment tool and {pairs} frame pairs: [bold]{out / 'lab'}[/bold]")
+    console.print(f"plates, alignment tool and {pairs} frame pairs: [bold]{escape(str(out / 'lab'))}[/bold]")
 
     console.rule("2  calibration, from the images alone")
     write_text(out / "lab" / "calibration.toml", calibration_toml(laboratory))
@@ -121,8 +122,10 @@ def run_demo(out: str | Path, pairs: int = 90, console: Console | None = None) -
     if summary.success_rate is not None:
         rate = summary.success_rate
         console.print(f"{rate.value:.1%} of all pairs within {rate.deg:g} degrees and {rate.mm:g} mm")
-    console.print(f"poses: {out / 'poses.csv'}, numbers: {out / 'summary.json'}")
-    console.print(f"report: [bold]{out / 'report.html'}[/bold] ({time.perf_counter() - started:.0f} s in all)")
+    console.print(f"poses: {escape(str(out / 'poses.csv'))}, numbers: {escape(str(out / 'summary.json'))}")
+    console.print(
+        f"report: [bold]{escape(str(out / 'report.html'))}[/bold] ({time.perf_counter() - started:.0f} s in all)"
+    )
     return summary
 
 

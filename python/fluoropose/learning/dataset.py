@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
@@ -76,7 +77,7 @@ def make_dataset(config: LearningConfig, out: str | Path, workers: int = 1) -> P
     with _open_partial(partial, recipe, config, bone, rig, scene.layers) as file:
         done = file["done"][:]
         with _progress() as bar:
-            task = bar.add_task(f"rendering {out.name}", total=data.count, completed=int(done.sum()))
+            task = bar.add_task(f"rendering {escape(out.name)}", total=data.count, completed=int(done.sum()))
             stored: list[int] = []
             try:
                 left = np.flatnonzero(~done).tolist()
