@@ -185,8 +185,10 @@ def test_a_network_whose_loss_is_no_number_does_not_replace_one_that_works(set_p
     out = train_landmarks(set_path, tmp_path / "toy.fpbundle", config.model_copy(update={"training": training}))
     works = out.read_bytes()
     wild = config.model_copy(update={"training": training.model_copy(update={"learning_rate": 1e30})})
-    train_landmarks(set_path, out, wild, tmp_path / "wild")
-    assert out.read_bytes() == works
+    for _ in range(2):  # also where that training is over
+        with pytest.raises(FileFormatError, match=r"toy\.fpbundle: expected the network 'landmarks' .* was a number"):
+            train_landmarks(set_path, out, wild, tmp_path / "wild")
+        assert out.read_bytes() == works
     with pytest.raises(FileFormatError, match=r"none\.fpbundle: expected the network 'landmarks' .* was a number"):
         train_landmarks(set_path, tmp_path / "none.fpbundle", wild, tmp_path / "anew")
 
@@ -243,6 +245,22 @@ def test_the_spread_is_that_of_the_errors() -> None:
     losses = [float(spread_loss(distance, torch.full_like(distance, float(np.log(s))))) for s in (0.28, 0.3, 0.32)]
     assert losses[1] == min(losses)
     assert float((distance**2).mean().div(2).sqrt()) == pytest.approx(0.3 * 3**0.5, rel=0.01)
+
+
+@pytest.mark.slow
+def test_a_network_that_only_guesses_cannot_tell_how_sure_it_is(set_path: Path, tmp_path: Path) -> None:
+    radiographs = RadiographSet.load(set_path)
+    net = LandmarkNet(7, 2, 32, width=4)
+    with torch.no_grad():
+        net.head.weight.zero_()
+        net.head.bias.view(2, 7, 3)[:] = torch.tensor([5.0, 5.0, -20.0])  # far outside of every picture
+    out = tmp_path / "toy.fpbundle"
+    facts = LandmarkFacts(size=32, preprocessing=Preprocessing(), crop_margin=None, training={})
+    add_networks(out, radiographs.owner, {"landmarks": (net, facts)})
+    before = out.read_bytes()
+    with pytest.raises(FileFormatError, match="no loss was a number"):
+        train_uncertainty(set_path, out)
+    assert out.read_bytes() == before
 
 
 def test_parts_without_a_prediction_are_left_out_of_the_table(set_path: Path) -> None:

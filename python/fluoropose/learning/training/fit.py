@@ -95,7 +95,7 @@ def fit(
         such network: it was taken out, or no epoch's loss was a number.
     """
     try:
-        _fit(module, batches, tests, config, recipe, out, work, patience, "auto")
+        found = _fit(module, batches, tests, config, recipe, out, work, patience, "auto")
     except torch.OutOfMemoryError as error:
         if "LOCAL_WORLD_SIZE" in os.environ:
             raise
@@ -104,8 +104,8 @@ def fit(
         module.zero_grad()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        _fit(module, batches, tests, config, recipe, out, work, patience, "cpu")
-    if not out.exists() or name not in read_archive(out)[0].networks.named():
+        found = _fit(module, batches, tests, config, recipe, out, work, patience, "cpu")
+    if not found or not out.exists() or name not in read_archive(out)[0].networks.named():
         raise FileFormatError(
             f"{out}: expected the network {name!r} of the training in {work}, which is over, found none: it was taken "
             "out, or no loss was a number; delete that folder to train anew"
@@ -122,13 +122,15 @@ def _fit(
     work: Path,
     patience: int | None,
     accelerator: Literal["auto", "cpu"],
-) -> None:
+) -> bool:
+    """Train, and return whether there was anything to export, now or before a resume."""
     clock = _Clock()
+    exporting = _ExportBetter(out, clock) if tests else _ExportEvery(out, clock)
     callbacks: list[Callback] = [
         ModelCheckpoint(work, "last", enable_version_counter=False),
         _SameTraining(recipe),
         clock,
-        _ExportBetter(out, clock) if tests else _ExportEvery(out, clock),
+        exporting,
     ]
     if patience is not None:
         callbacks += [Patience(_SCORE, patience=patience)]
@@ -159,6 +161,7 @@ def _fit(
         if last.exists() and trainer.global_step == 0:
             raise FileFormatError(f"{last}: cannot resume from this checkpoint: {error}") from error
         raise
+    return not isinstance(exporting, _ExportBetter) or exporting.score is not None
 
 
 def training_precision(accelerator: Literal["auto", "cpu"]) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
@@ -270,22 +273,22 @@ class _ExportBetter(Callback):
 
     def __init__(self, out: Path, clock: _Clock) -> None:
         self._out, self._clock = out, clock
-        self._score: float | None = None
+        self.score: float | None = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Export after a better epoch."""
         score = trainer.callback_metrics.get(_SCORE)
         if trainer.sanity_checking or score is None:
             return
-        if torch.isfinite(score) and (self._score is None or float(score) < self._score):
-            self._score = float(score)
+        if torch.isfinite(score) and (self.score is None or float(score) < self.score):
+            self.score = float(score)
             if trainer.is_global_zero:
                 cast(Exportable, pl_module).export(self._out, self._clock.so_far(trainer))
 
     def state_dict(self) -> dict[str, float | None]:
         """Remember the best score in the checkpoint."""
-        return {"score": self._score}
+        return {"score": self.score}
 
     def load_state_dict(self, state_dict: dict[str, float | None]) -> None:
         """Go on from a checkpoint's best score."""
-        self._score = state_dict["score"]
+        self.score = state_dict["score"]
