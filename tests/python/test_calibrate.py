@@ -268,6 +268,7 @@ def test_a_plate_of_which_half_is_left_out_is_told_of() -> None:
         notes(RigCalibration(Rig((scope,)), config, (replace(plate, found=found),), None)) for found in (110, 210)
     )
     assert half == [
-        "left: only 100 of 210 spots of the plate belong to one grid; what lies beyond these beads is extrapolated",
+        "left: only 100 of 210 spots of the plate could be measured and belong to one grid; what lies beyond these "
+        "beads is extrapolated",
         *whole,
     ]

@@ -22,7 +22,7 @@ from fluoropose.calibration.plate import PlateCalibration
 __all__ = ["notes", "report_document", "summary_table", "write_picture", "write_report"]
 
 _FORMAT = "fluoropose-calibration-report"
-_MATCHED = 0.7  # share of a plate's spots that its grid should hold; the rest are cut off, or dust
+_MATCHED = 0.7  # share of a plate's spots that should be of use; the rest are cut off by the field, or dust
 _TYPICAL_DRAWN = 1 / 64  # of the picture's width: the arrow of a typical residual
 
 
@@ -82,8 +82,8 @@ def notes(calibration: RigCalibration) -> list[str]:
     for config, plate in zip(calibration.config.views, calibration.plates, strict=True):
         if len(plate.index) < _MATCHED * plate.found:
             said.append(
-                f"{config.name}: only {len(plate.index)} of {plate.found} spots of the plate belong to one grid; what "
-                "lies beyond these beads is extrapolated"
+                f"{config.name}: only {len(plate.index)} of {plate.found} spots of the plate could be measured and belong "
+                "to one grid; what lies beyond these beads is extrapolated"
             )
         order, error = plate.distortion.order, plate.leave_out_rms_px
         better = min(plate.leave_out_by_order, key=lambda entry: entry[1], default=(order, error))
