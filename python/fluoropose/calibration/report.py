@@ -82,8 +82,8 @@ def notes(calibration: RigCalibration) -> list[str]:
     for config, plate in zip(calibration.config.views, calibration.plates, strict=True):
         if len(plate.index) < _MATCHED * plate.found:
             said.append(
-                f"{config.name}: only {len(plate.index)} of {plate.found} spots of the plate could be measured and belong "
-                "to one grid; what lies beyond these beads is extrapolated"
+                f"{config.name}: only {len(plate.index)} of {plate.found} spots of the plate could be measured and "
+                "belong to one grid; what lies beyond these beads is extrapolated"
             )
         order, error = plate.distortion.order, plate.leave_out_rms_px
         better = min(plate.leave_out_by_order, key=lambda entry: entry[1], default=(order, error))
