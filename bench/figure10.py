@@ -4,9 +4,10 @@ python bench/figure10.py --data DIR --out FILE.json [--frames A:B] [--quick | --
 
 Styles: "raw", "translated", "translated_small" (distilled), "equalised", "matched" and "fourier" show frames, as they
 are or translated by the CycleGAN or without training, to a network that has seen plain radiographs alone, as the
-paper's; "randomised" shows them as they are to one that has seen radiographs in random styles. Segmentation: the
-skull's "true" shadow or the "predicted" one; the results without any stand apart. No pose is refined. --small: sets
-and networks that two processor cores can bear.
+paper's; "randomised" shows them as they are to one that has seen radiographs in random styles. "radiographs" are no
+frames but plain radiographs of the true poses: what the plain network would make of a perfect translation.
+Segmentation: the skull's "true" shadow or the "predicted" one; the results without any stand apart. No pose is refined.
+--small: sets and networks that two processor cores can bear.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from typing import Any
 from figure10_picture import save_chart, save_translations
 from fluoropose._files import write_text
 from fluoropose.bone import Bone
+from fluoropose.learning.config import LearningConfig, load_config
 from fluoropose.registration.registrar import Registrar
 from fluoropose.registration.summary import Environment
 from fluoropose.rig import Rig
 from lab_head import TRIALS, convert_world, lab_scenario, ready_laboratory
+from plain_frames import plain_frames
 from scenario import Scenario, landmark_row, line
-from style_networks import Networks, ready_networks
+from style_networks import CONFIGS, Networks, ready_networks
 from trial_bench import Arguments, console
 
 _CHARTED = {
@@ -53,7 +56,12 @@ def main() -> None:
     scenarios = {
         name: lab_scenario(arguments.data, name, arguments.frames, rig, bone, world_from_truth) for name in TRIALS
     }
-    rows = [row for name, one in scenarios.items() for row in measured(name, one, networks, rig, bone)]
+    plain = load_config(CONFIGS / "head_plain.toml")
+    rows = [
+        row
+        for name, one in scenarios.items()
+        for row in (*measured(name, one, networks, rig, bone), perfect(name, one, networks, rig, bone, plain))
+    ]
     document = {
         "what": "Triangulation of landmarks alone (refine = false); errors as in the paper's Eq. 3 and beyond",
         "small": arguments.small,
@@ -103,15 +111,40 @@ def measured(scenario: str, trial: Scenario, networks: Networks, rig: Rig, bone:
             console.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
+def perfect(
+    scenario: str, trial: Scenario, networks: Networks, rig: Rig, bone: Bone, plain: LearningConfig
+) -> dict[str, Any]:
+    """Register plain radiographs of a scenario's poses in place of its frames; returns the row.
+
+    Cut out along the skull's true shadow, since the neck is not bent in them.
+    """
+    body = plain.dataset.moving[0]
+    head = bone.volume.extended(body.towards, body.extend_mm)
+    ideal = replace(trial, pairs=list(plain_frames(head, rig, trial.truth, plain.style.gamma[0])))
+    registrar = Registrar(rig, bone, networks.styles["raw"][0])
+    row = {"scenario": scenario, "style": "radiographs", "segmentation": "true"} | landmark_row(registrar, ideal, True)
+    said = line(row, "scenario", "style", "segmentation")
+    console.print(said, markup=False, highlight=False, soft_wrap=True)
+    return row
+
+
 def gains(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Say per scenario and segmentation how many times smaller the median mTRE is translated than raw."""
+    """Say per scenario and segmentation how many times smaller the median mTRE is than of frames as they are.
+
+    Of frames translated, and of plain radiographs, than which no translation does better.
+    """
     medians = {
         (row["scenario"], row["segmentation"], row["style"]): row["mtre_mm"]["median"] for row in rows if row["mtre_mm"]
     }
     return [
-        {"scenario": scenario, "segmentation": segmentation, "raw_over_translated_mtre": raw / translated}
+        {"scenario": scenario, "segmentation": segmentation}
+        | {
+            f"raw_over_{other}_mtre": raw / medians[scenario, segmentation, other]
+            for other in ("translated", "radiographs")
+            if (scenario, segmentation, other) in medians
+        }
         for (scenario, segmentation, style), raw in medians.items()
-        if style == "raw" and (translated := medians.get((scenario, segmentation, "translated")))
+        if style == "raw"
     ]
 
 

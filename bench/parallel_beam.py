@@ -11,16 +11,14 @@ refined. --small: fewer samples and narrower networks, which two cores can bear.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fluoropose._files import write_text
 from fluoropose.bone import Bone
-from fluoropose.drr import Renderer
 from fluoropose.evaluation import pose_errors
 from fluoropose.geometry import Pose
 from fluoropose.learning.bundle import Bundle
@@ -31,9 +29,8 @@ from fluoropose.learning.training.landmarks import train_landmarks
 from fluoropose.registration.registrar import Registrar
 from fluoropose.registration.summary import Environment, summarise
 from fluoropose.rig import Rig
-from fluoropose.simulate.chain import ImageChain
-from fluoropose.simulate.trial.camera import Camera
 from lab_head import ready_laboratory
+from plain_frames import plain_frames
 from trial_bench import Arguments, console
 
 Beam = Literal["point", "parallel"]
@@ -55,7 +52,8 @@ def main() -> None:
         draw_pose(configs["point"].dataset.pose, np.random.default_rng([_SEED, i])) for i in range(pairs(arguments))
     ]
     found: dict[Beam, list[Pose | None]] = {beam: [] for beam in BEAMS}
-    for batch in frames(rig, bone, poses, configs["point"].style.gamma[0]):
+    frames = plain_frames(bone.volume, rig, poses, configs["point"].style.gamma[0])
+    while batch := list(islice(frames, _AT_ONCE)):
         for beam, bundle in bundles.items():
             found[beam] += [one.world_from_bone for one in Registrar(rig, bone, bundle).register(batch)]
     document = {
@@ -100,18 +98,6 @@ def trained(config: LearningConfig, folder: Path, beam: Beam, arguments: Argumen
     name = f"{beam}_{'quick' if arguments.quick else 'small' if arguments.small else 'full'}"
     samples = make_dataset(config, folder / f"{name}.h5")
     return Bundle.load(train_landmarks(samples, folder / f"{name}.fpbundle", config))
-
-
-def frames(rig: Rig, bone: Bone, poses: list[Pose], gamma: float) -> Iterator[list[list[NDArray[np.float32]]]]:
-    """Render pairs of frames (h, w), bright = attenuating, as a camera without any fault records them, in batches."""
-    renderer = Renderer(bone.volume, "ray_cast")
-    cameras = [Camera(scope, ImageChain()) for scope in rig.fluoroscopes]
-    for start in range(0, len(poses), _AT_ONCE):
-        batch = []
-        for pose in poses[start : start + _AT_ONCE]:
-            signals = [camera.record(np.exp(-renderer.render(camera.view, pose))) for camera in cameras]
-            batch.append([np.asarray(1 - signal**gamma, dtype=np.float32) for signal in signals])
-        yield batch
 
 
 def errors(found: list[Pose | None], truth: list[Pose], bone: Bone) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from fluoropose.learning.translation.distil import distil_style
 from fluoropose.learning.translation.train import train_style
 from trial_bench import Arguments, placed_files
 
-__all__ = ["Networks", "ready_networks"]
+__all__ = ["CONFIGS", "Networks", "ready_networks"]
 
 CONFIGS = Path(__file__).parent / "configs"
 _STYLE_SET = "style_set"  # of its own, where radiographs of wider poses would mislead the translation
