@@ -1,8 +1,10 @@
+#include <cstdint>
 #include <memory>
 #include <tuple>
 #include <vector>
 
 #include "bindings.h"
+#include "fluoropose/refinement/attenuation.h"
 #include "fluoropose/refinement/cuda_climber.h"
 #include "fluoropose/refinement/levenberg.h"
 
@@ -95,13 +97,15 @@ py::array_t<double> matrix_of(const Affine3<double>& m) {
   return out;
 }
 
-using Climbed = std::tuple<py::array_t<double>, double, py::array_t<double>, py::array_t<double>, int, bool>;
+using Climbed = std::tuple<py::array_t<double>, double, py::array_t<double>, py::array_t<double>, double, int, bool,
+                           std::vector<double>>;
 
 using Views = std::vector<ComparedView>;
 using Poses = std::vector<Affine3<double>>;
 using Settings = fluoropose::LevenbergSettings;
 
-// Of every start: the pose (4, 4), value, J^T J, J^T r, steps tried, whether it converged. run: climbs.
+// Of every start: the pose (4, 4), value, J^T J, J^T r, value at the start, steps tried, whether it converged, the
+// views' values or nothing. run: climbs.
 template <typename Run>
 std::vector<Climbed> climb_by(const Run& run, const std::vector<const ComparedView*>& views,
                               const std::vector<DoubleArray>& starts, const Settings& settings) {
@@ -118,7 +122,8 @@ std::vector<Climbed> climb_by(const Run& run, const std::vector<const ComparedVi
   std::vector<Climbed> climbed;
   for (const auto& one : results) {
     const auto [value, jtj, jtr] = as_tuple(one.step);
-    climbed.emplace_back(matrix_of(one.world_from_bone), value, jtj, jtr, one.tried, one.converged);
+    climbed.emplace_back(matrix_of(one.world_from_bone), value, jtj, jtr, one.at_start, one.tried, one.converged,
+                         one.by_view);
   }
   return climbed;
 }
@@ -138,9 +143,41 @@ std::vector<Climbed> climb_there(const CudaClimber& self, const std::vector<cons
   return climb_by(run, views, starts, {iterations, tolerance_px, damping, reach_px, radius_mm, pixel_mm});
 }
 
+template <typename Stored>
+py::array_t<float> mean_attenuation(const py::array_t<Stored>& pixels, int block, float first, float step,
+                                    float least) {
+  constexpr auto kSize = static_cast<py::ssize_t>(sizeof(Stored));
+  if (pixels.ndim() != 2 || pixels.strides(1) != kSize || pixels.strides(0) % kSize != 0) {
+    throw py::value_error("pixels: expected rows (height, width), each without gaps");
+  }
+  if (block < 1 || pixels.shape(0) % block != 0 || pixels.shape(1) % block != 0) {
+    throw py::value_error("block: expected one that divides both sides of pixels");
+  }
+  if (!(least > 0.0f && least <= 1.0f)) throw py::value_error("least: expected above 0 and at most 1");
+  const int rows = static_cast<int>(pixels.shape(0)) / block, columns = static_cast<int>(pixels.shape(1)) / block;
+  py::array_t<float> means({rows, columns});
+  float* out = means.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    fluoropose::mean_attenuation(pixels.data(), pixels.strides(0) / kSize, rows, columns, block, {first, step, least},
+                                 out);
+  }
+  return means;
+}
+
+template <typename Stored>
+void bind_mean_attenuation(py::module_& m) {
+  m.def("mean_attenuation", &mean_attenuation<Stored>, py::arg("pixels").noconvert(), py::arg("block"),
+        py::arg("first"), py::arg("step"), py::arg("least"),
+        "-log of a stored frame's signal, first + step * number but no less than least: means over blocks of pixels.");
+}
+
 }  // namespace
 
 void bind_refinement(py::module_& m) {
+  bind_mean_attenuation<std::uint8_t>(m);
+  bind_mean_attenuation<std::uint16_t>(m);
+  bind_mean_attenuation<float>(m);
   py::class_<GradientCorrelation>(m, "GradientCorrelation", "See fluoropose.refinement.GradientCorrelation.")
       .def(py::init(&make_correlation), py::arg("fixed"), py::arg("weights"), py::arg("smooth"), py::arg("slope"),
            py::arg("tile_px"))

@@ -154,7 +154,7 @@ class CudaClimber::State {
       if (std::all_of(climbs, climbs + count, [](const DampedClimb& climb) { return climb.finished; })) break;
     }
     for (std::size_t n = 0; n < count; ++n) {
-      results[n] = {climbs[n].best_pose, climbs[n].best, climbs[n].tried, climbs[n].converged};
+      results[n] = {climbs[n].best_pose, climbs[n].best, climbs[n].at_start, climbs[n].tried, climbs[n].converged, {}};
     }
   }
 

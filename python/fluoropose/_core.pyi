@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['ComparedView', 'CudaClimber', 'Distortion', 'GradientCorrelation', 'LabelRenderer', 'Loss', 'PlanePolynomial', 'Renderer', 'Triangulation', 'TriangulationStatus', 'View', 'built_with_cuda', 'climb', 'cuda_device_count', 'max_polynomial_order', 'neutral_start', 'triangulate']
+__all__: list[str] = ['ComparedView', 'CudaClimber', 'Distortion', 'GradientCorrelation', 'LabelRenderer', 'Loss', 'PlanePolynomial', 'Renderer', 'Triangulation', 'TriangulationStatus', 'View', 'built_with_cuda', 'climb', 'cuda_device_count', 'max_polynomial_order', 'mean_attenuation', 'neutral_start', 'triangulate']
 class View:
     """
     Plain view geometry handed to the compiled core; see fluoropose.geometry.View.
@@ -115,7 +115,7 @@ class CudaClimber:
     """
     def __init__(self, device: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
-    def climb(self, views: collections.abc.Sequence[ComparedView], starts: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float64]], iterations: typing.SupportsInt | typing.SupportsIndex, tolerance_px: typing.SupportsFloat | typing.SupportsIndex, damping: typing.SupportsFloat | typing.SupportsIndex, reach_px: typing.SupportsFloat | typing.SupportsIndex, radius_mm: typing.SupportsFloat | typing.SupportsIndex, pixel_mm: typing.SupportsFloat | typing.SupportsIndex) -> list[tuple[numpy.typing.NDArray[numpy.float64], float, numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64], int, bool]]:
+    def climb(self, views: collections.abc.Sequence[ComparedView], starts: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float64]], iterations: typing.SupportsInt | typing.SupportsIndex, tolerance_px: typing.SupportsFloat | typing.SupportsIndex, damping: typing.SupportsFloat | typing.SupportsIndex, reach_px: typing.SupportsFloat | typing.SupportsIndex, radius_mm: typing.SupportsFloat | typing.SupportsIndex, pixel_mm: typing.SupportsFloat | typing.SupportsIndex) -> list[tuple[numpy.typing.NDArray[numpy.float64], float, numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64], float, int, bool, list[float]]]:
         ...
 class Loss:
     """
@@ -254,13 +254,28 @@ def built_with_cuda() -> bool:
     """
     Whether the compiled core holds CUDA kernels.
     """
-def climb(views: collections.abc.Sequence[ComparedView], starts: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float64]], iterations: typing.SupportsInt | typing.SupportsIndex, tolerance_px: typing.SupportsFloat | typing.SupportsIndex, damping: typing.SupportsFloat | typing.SupportsIndex, reach_px: typing.SupportsFloat | typing.SupportsIndex, radius_mm: typing.SupportsFloat | typing.SupportsIndex, pixel_mm: typing.SupportsFloat | typing.SupportsIndex) -> list[tuple[numpy.typing.NDArray[numpy.float64], float, numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64], int, bool]]:
+def climb(views: collections.abc.Sequence[ComparedView], starts: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float64]], iterations: typing.SupportsInt | typing.SupportsIndex, tolerance_px: typing.SupportsFloat | typing.SupportsIndex, damping: typing.SupportsFloat | typing.SupportsIndex, reach_px: typing.SupportsFloat | typing.SupportsIndex, radius_mm: typing.SupportsFloat | typing.SupportsIndex, pixel_mm: typing.SupportsFloat | typing.SupportsIndex) -> list[tuple[numpy.typing.NDArray[numpy.float64], float, numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64], float, int, bool, list[float]]]:
     """
     Levenberg and Marquardt's method from each of the starts; see fluoropose.refinement.LevenbergMarquardt.
     """
 def cuda_device_count() -> int:
     """
     Number of CUDA devices that can be used; 0 without a device, a driver or CUDA kernels.
+    """
+@typing.overload
+def mean_attenuation(pixels: numpy.typing.NDArray[numpy.uint8], block: typing.SupportsInt | typing.SupportsIndex, first: typing.SupportsFloat | typing.SupportsIndex, step: typing.SupportsFloat | typing.SupportsIndex, least: typing.SupportsFloat | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
+    """
+    -log of a stored frame's signal, first + step * number but no less than least: means over blocks of pixels.
+    """
+@typing.overload
+def mean_attenuation(pixels: numpy.typing.NDArray[numpy.uint16], block: typing.SupportsInt | typing.SupportsIndex, first: typing.SupportsFloat | typing.SupportsIndex, step: typing.SupportsFloat | typing.SupportsIndex, least: typing.SupportsFloat | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
+    """
+    -log of a stored frame's signal, first + step * number but no less than least: means over blocks of pixels.
+    """
+@typing.overload
+def mean_attenuation(pixels: numpy.typing.NDArray[numpy.float32], block: typing.SupportsInt | typing.SupportsIndex, first: typing.SupportsFloat | typing.SupportsIndex, step: typing.SupportsFloat | typing.SupportsIndex, least: typing.SupportsFloat | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
+    """
+    -log of a stored frame's signal, first + step * number but no less than least: means over blocks of pixels.
     """
 def neutral_start(views: collections.abc.Sequence[View]) -> numpy.typing.NDArray[numpy.float64]:
     """

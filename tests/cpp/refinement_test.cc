@@ -1,9 +1,12 @@
 // Gradient correlation and Levenberg-Marquardt's method on radiographs of a lopsided blob.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <vector>
 
+#include "fluoropose/refinement/attenuation.h"
 #include "refinement_scene.h"
 
 namespace fluoropose {
@@ -24,7 +27,11 @@ TEST(Refinement, LeadsBackToTheTruth) {
     // Measured: 0.003 mm and 0.0001.
     EXPECT_LT(norm(one.world_from_bone.offset - kTruth.offset), 0.02);
     EXPECT_NEAR(one.world_from_bone.row0.y, 0.0, 1e-3);
+    ASSERT_EQ(one.by_view.size(), 2u);
+    EXPECT_NEAR((one.by_view[0] + one.by_view[1]) / 2, one.step.value, 1e-12);
   }
+  EXPECT_LT(found[0].at_start, 0.99);
+  EXPECT_NEAR(found[1].at_start, 1.0, 1e-6);
   EXPECT_GT(found[0].tried, 2);
 }
 
@@ -62,6 +69,26 @@ TEST(Refinement, ATonesSlopeIsItsDerivative) {
       const auto shown = [&](double x) { return -std::log((std::exp(-x) + veil) / (1.0 + veil)); };
       EXPECT_NEAR(attenuation[i], shown(line[i]), 2e-6);
       EXPECT_NEAR(slope[i], (shown(line[i] + 1e-4) - shown(line[i] - 1e-4)) / 2e-4, 2e-6);
+    }
+  }
+}
+
+TEST(Refinement, AttenuationIsTheMeanLogarithm) {
+  constexpr int kRows = 3, kColumns = 5, kBlock = 11, kStride = kColumns * kBlock + 2;
+  std::vector<std::uint16_t> stored(static_cast<std::size_t>(kRows * kBlock * kStride - 2));
+  for (std::size_t i = 0; i < stored.size(); ++i) stored[i] = static_cast<std::uint16_t>(i * 7919);
+  std::vector<float> means(kRows * kColumns);
+  mean_attenuation(stored.data(), kStride, kRows, kColumns, kBlock, {1.3f, -1.0f / 40000.0f, 0.3f}, means.data());
+  for (int row = 0; row < kRows; ++row) {
+    for (int column = 0; column < kColumns; ++column) {
+      double sum = 0;
+      for (int v = 0; v < kBlock; ++v) {
+        for (int u = 0; u < kBlock; ++u) {
+          const int at = (row * kBlock + v) * kStride + column * kBlock + u;
+          sum -= std::log(std::max(0.3, 1.3 - stored[static_cast<std::size_t>(at)] / 40000.0));
+        }
+      }
+      EXPECT_NEAR(means[static_cast<std::size_t>(row * kColumns + column)], sum / (kBlock * kBlock), 2e-6);
     }
   }
 }

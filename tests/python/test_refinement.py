@@ -188,6 +188,17 @@ def test_several_starts_find_what_one_does_not() -> None:
     assert sum(missed[1::2]) == 0
 
 
+def test_a_climb_tells_what_the_objective_was_where_it_began_and_is_in_each_view_where_it_ended() -> None:
+    start = off(3.0, 3.0)
+    windows = Refiner(rig(), bone(), most_px=96).windows(frames(TISSUE), start)
+    objective = Objective(MovingBone(bone().isolated), windows, GradientCorrelation(), [start], 5.0)
+    found = LevenbergMarquardt(3).climb(objective, start)
+    assert found.value_at_start == pytest.approx(objective.value(start), rel=1e-6)
+    assert found.by_view == pytest.approx(objective.values(found.pose), rel=1e-6)
+    assert found.value == pytest.approx(objective.value(found.pose), rel=1e-6)
+    assert found.value > found.value_at_start + 0.05
+
+
 def test_turned_starts_keep_the_bone_s_middle_where_it_is() -> None:
     middle = MovingBone(bone().volume).middle_mm
     assert np.linalg.norm(middle) > 1  # the lump is lopsided

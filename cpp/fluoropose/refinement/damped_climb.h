@@ -24,6 +24,7 @@ struct DampedClimb {
   Affine3<double> world_from_bone;  // to look at next
   Affine3<double> best_pose;
   NormalStep best;  // there
+  double at_start;  // the value
   PoseStep step;    // from there to the next
   double damping, sizing;
   int tried;
@@ -140,7 +141,7 @@ FLUOROPOSE_HD void advance(DampedClimb& climb, const NormalStep& there, const Le
   if (climb.begun) {
     judge(climb, there, settings);
   } else {
-    climb.begun = true, climb.best = there;
+    climb.begun = true, climb.best = there, climb.at_start = there.value;
     climb.damping = settings.damping, climb.sizing = sized(there.value);
     climb.finished = !std::isfinite(there.value);
   }

@@ -42,13 +42,18 @@ void for_each(std::size_t count, const Work& work) {
   if (failure) std::rethrow_exception(failure);
 }
 
-// The mean over the views of their normal equations by (omega, v), see PoseDerivative.
-NormalStep compare(const std::vector<ComparedView>& views, const Affine3<double>& world_from_bone, Memory& memory) {
+// The normal equations of every view by (omega, v), see PoseDerivative.
+std::vector<NormalStep> look(const std::vector<ComparedView>& views, const Affine3<double>& world_from_bone,
+                             Memory& memory) {
   memory.resize(views.size());
   std::vector<NormalStep> steps(views.size());
   for_each(views.size(), [&](std::size_t i) { steps[i] = views[i].step(world_from_bone, memory[i]); });
+  return steps;
+}
+
+NormalStep mean_of(const std::vector<NormalStep>& steps) {
   NormalStep mean{};
-  const double share = 1.0 / static_cast<double>(views.size());
+  const double share = 1.0 / static_cast<double>(steps.size());
   for (const NormalStep& one : steps) {
     mean.value += share * one.value;
     for (int i = 0; i < 6; ++i) {
@@ -63,8 +68,16 @@ LevenbergResult climb_one(const std::vector<ComparedView>& views, const Affine3<
                           const LevenbergSettings& settings) {
   Memory memory;
   DampedClimb climb = climb_from(start);
-  while (!climb.finished) advance(climb, compare(views, climb.world_from_bone, memory), settings);
-  return {climb.best_pose, climb.best, climb.tried, climb.converged};
+  std::vector<double> by_view(views.size());
+  while (!climb.finished) {
+    const std::vector<NormalStep> steps = look(views, climb.world_from_bone, memory);
+    const NormalStep there = mean_of(steps);
+    const bool better = !climb.begun || there.value > climb.best.value;
+    advance(climb, there, settings);
+    if (!better) continue;
+    for (std::size_t i = 0; i < steps.size(); ++i) by_view[i] = steps[i].value;
+  }
+  return {climb.best_pose, climb.best, climb.at_start, climb.tried, climb.converged, by_view};
 }
 
 }  // namespace

@@ -31,8 +31,10 @@ struct ComparedView {
 struct LevenbergResult {
   Affine3<double> world_from_bone;
   NormalStep step;  // there: means over the views
+  double at_start;  // the value
   int tried;
   bool converged;
+  std::vector<double> by_view;  // values where it ended; on a CUDA device not told
 };
 
 // Where it ends from each of the starts; at the start itself where nothing is better. Throws std::invalid_argument as

@@ -54,6 +54,12 @@ class StoredFrame:
         """What a pixel is stored as that no signal reaches."""
         return 0.0 if self._bright_air else float(self._full)
 
+    @property
+    def line(self) -> tuple[float, float]:
+        """Offset and factor: what ``converted`` makes of a stored value is offset + factor * value."""
+        factor = 1 / float(self._full)
+        return (1.0, -factor) if self._bright_air else (0.0, factor)
+
     def __getitem__(self, part: slice | tuple[slice, slice], /) -> NDArray[np.float32]:
         """Return some rows and columns, bright = attenuating, full scale 1."""
         return self.converted(self.pixels[part].astype(np.float32))

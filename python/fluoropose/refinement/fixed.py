@@ -9,8 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fluoropose import _core
 from fluoropose.errors import InputError
 from fluoropose.geometry import View
+from fluoropose.io.stored_frame import StoredFrame
+from fluoropose.region import Frame
 from fluoropose.rig import Fluoroscope
 
 __all__ = ["FixedView", "fixed_view"]
@@ -24,6 +27,7 @@ _WHITE = -float(np.log(1 + _FLOOR - 0.002))
 _BESIDE_PX = 3  # that blur carries the light of the open field
 _LEAST_EXPOSED = 0.5  # share of a window that must be left
 _GRID_PX = 8  # distortion is smooth: a grid of it is enough
+_COMPILED = (np.uint8, np.uint16, np.float32)  # what stored numbers may be
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +84,7 @@ class FixedView:
 
 def fixed_view(
     fluoroscope: Fluoroscope,
-    frame: NDArray[np.float32],
+    frame: Frame,
     points_mm: NDArray[np.float64],
     most_px: int = 256,
     margin: float = 1.15,
@@ -118,36 +122,34 @@ def fixed_view(
     # Many small pixels become fewer larger ones first, which is quicker than many samples: two a side are enough.
     block = -(-fine // 2)
     fine = -(-fine // block)
-    recorded = _recorded(fluoroscope, window.resized((size * fine, size * fine)))
-    u, v = np.ascontiguousarray(recorded[..., 0]), np.ascontiguousarray(recorded[..., 1])
-    samples = _attenuation(np.asarray(frame, dtype=np.float32), u, v, block)
-    inside = (u >= 0) & (v >= 0) & (u <= view.width - 1) & (v <= view.height - 1)
-    field = fluoroscope.field
-    if field is not None:
-        inside &= (u - field.u) ** 2 + (v - field.v) ** 2 <= (_LIT_SHARE * field.radius) ** 2
-    lit = _means(np.asarray(inside, dtype=np.float32), (size, size))
-    image, weights = _means(samples, (size, size)), np.floor(lit + np.float32(1e-3))
+    u, v = _recorded(fluoroscope, window.resized((size * fine, size * fine)))
+    lit = _means(_in_field(fluoroscope, u, v).astype(np.float32), (size, size))
+    image = _means(_attenuation_at(frame, u, v, block), (size, size))
+    weights = np.floor(lit + np.float32(1e-3))
     white = (image < _WHITE) & (weights > 0)
     return FixedView(window, image, weights, white if white.any() else None)
 
 
-def _attenuation(
-    frame: NDArray[np.float32], u: NDArray[np.float32], v: NDArray[np.float32], block: int
-) -> NDArray[np.float32]:
+def _attenuation_at(frame: Frame, u: NDArray[np.float32], v: NDArray[np.float32], block: int) -> NDArray[np.float32]:
     """Return the attenuation (h, w) at places (u, v) (h, w) of a frame, between means over blocks of so many pixels."""
     # Only of what is looked at: logarithms take their time.
     rows, columns = (_span(float(c.min()), float(c.max()), n, block) for c, n in zip((v, u), frame.shape, strict=True))
-    signal = np.float32(1 + _FLOOR) - frame[rows, columns]
-    np.maximum(signal, np.float32(_FLOOR), out=signal)
-    attenuation = -np.asarray(cv2.log(signal), dtype=np.float32)
-    if block > 1:
-        attenuation = _means(attenuation, (attenuation.shape[1] // block, attenuation.shape[0] // block))
+    attenuation = _attenuation(frame, rows, columns, block)
     u, v = (
         (c + np.float32(0.5 - first)) / np.float32(block) - np.float32(0.5)
         for c, first in ((u, columns.start), (v, rows.start))
     )
     samples = cv2.remap(attenuation, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(samples, dtype=np.float32)
+
+
+def _attenuation(frame: Frame, rows: slice, columns: slice, block: int) -> NDArray[np.float32]:
+    """Return the attenuation of part of a frame, means over blocks of so many pixels, which divide the part."""
+    pixels, (offset, factor) = (frame.pixels, frame.line) if isinstance(frame, StoredFrame) else (frame, (0.0, 1.0))
+    part = pixels[rows, columns]
+    if part.dtype not in _COMPILED or part.strides[1] != part.itemsize:
+        part = np.ascontiguousarray(part, dtype=np.float32)
+    return _core.mean_attenuation(part, block, 1 + _FLOOR - offset, -factor, _FLOOR)
 
 
 def _span(first: float, last: float, size: int, block: int) -> slice:
@@ -161,7 +163,7 @@ def _window(
     fluoroscope: Fluoroscope, points_mm: NDArray[np.float64], most_px: int, margin: float, multiple: int
 ) -> View:
     projected = fluoroscope.view.project(points_mm)
-    seen = projected[fluoroscope.sees(projected)]
+    seen = projected[_seen(fluoroscope, projected)]
     if len(seen) < 2:
         raise InputError("points_mm: expected some in the field of the view, found the bone out of it")
     low, high = seen.min(axis=0), seen.max(axis=0)
@@ -171,38 +173,57 @@ def _window(
     return fluoroscope.view.crop(float(left), float(top), (side, side), (size, size))
 
 
-def _recorded(fluoroscope: Fluoroscope, window: View) -> NDArray[np.float32]:
-    """Return where (h, w, 2) the pixels of a window of the ideal image lie in the recorded frame."""
-    view = fluoroscope.view
+def _in_field(fluoroscope: Fluoroscope, u: NDArray[np.float32], v: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell which recorded pixels carry signal: those of the frame, and of its field but for the rim."""
+    inside = (u >= 0) & (v >= 0) & (u <= fluoroscope.view.width - 1) & (v <= fluoroscope.view.height - 1)
+    field = fluoroscope.field
+    if field is not None:
+        inside &= (u - field.u) ** 2 + (v - field.v) ** 2 <= (_LIT_SHARE * field.radius) ** 2
+    return np.asarray(inside)
+
+
+def _recorded(fluoroscope: Fluoroscope, window: View) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return where the pixels of a window of the ideal image lie in the recorded frame: u and v, (h, w) each."""
+    view, size = fluoroscope.view, np.array([window.width, window.height])
     corners = window.pixel_to_world(np.array([[0.0, 0.0], [window.width - 1.0, window.height - 1.0]]))
     first, last = view.pixel_from_plane_point(corners)
-    u = np.linspace(first[0], last[0], window.width, dtype=np.float32)
-    v = np.linspace(first[1], last[1], window.height, dtype=np.float32)
-    grid = np.stack(np.meshgrid(u, v), axis=-1)
-    offset = _offsets(fluoroscope)
-    if offset is None:
-        return grid
-    grid += cv2.remap(
-        offset,
-        (grid[..., 0] + _GRID_PX) / _GRID_PX,
-        (grid[..., 1] + _GRID_PX) / _GRID_PX,
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return grid
+    along = np.linspace(first[0], last[0], window.width, dtype=np.float32)
+    down = np.linspace(first[1], last[1], window.height, dtype=np.float32)[:, None]
+    offsets = _offsets(fluoroscope)
+    if offsets is None:
+        u, v = np.broadcast_arrays(along, down)
+        return np.ascontiguousarray(u), np.ascontiguousarray(v)
+    step = (last - first) / np.maximum(size - 1, 1)
+    grid = np.column_stack([np.diag(step), first + _GRID_PX]) / _GRID_PX
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    u, v = (cv2.warpAffine(one, grid, size.tolist(), None, how, cv2.BORDER_REPLICATE) for one in offsets)
+    return u + along, v + down
+
+
+def _seen(fluoroscope: Fluoroscope, ideal_px: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell what ``Fluoroscope.sees`` tells for ideal pixels (n, 2), to some hundredths of a pixel, and sooner."""
+    offsets = _offsets(fluoroscope)
+    if offsets is None:
+        return fluoroscope.sees(ideal_px)
+    u, v = np.ascontiguousarray((ideal_px.T + _GRID_PX) / _GRID_PX, dtype=np.float32)
+    moved = [cv2.remap(one, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).ravel() for one in offsets]
+    recorded = ideal_px + np.column_stack(moved)
+    inside = fluoroscope.view.contains(ideal_px) & fluoroscope.view.contains(recorded)
+    return inside if fluoroscope.field is None else inside & fluoroscope.field.contains(recorded)
 
 
 @lru_cache(maxsize=32)
-def _offsets(fluoroscope: Fluoroscope) -> NDArray[np.float32] | None:
-    """Return recorded minus ideal pixels at every `_GRID_PX`-th ideal pixel, from one step outside of the image on."""
+def _offsets(fluoroscope: Fluoroscope) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    """Return recorded minus ideal pixels, u and v, at every `_GRID_PX`-th ideal pixel, from one step outside on."""
     if fluoroscope.distortion is None:
         return None
     columns, rows = (np.arange(-_GRID_PX, n + 2 * _GRID_PX, _GRID_PX) for n in fluoroscope.view.size_px)
     ideal = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2).astype(np.float64)
     recorded = fluoroscope.recorded_from_ideal(ideal)
     # Where the model folds over there is no image either.
-    offset = np.where(np.isfinite(recorded), recorded - ideal, -1e4)
-    return offset.reshape(len(rows), len(columns), 2).astype(np.float32)
+    offset = np.where(np.isfinite(recorded), recorded - ideal, -1e4).astype(np.float32)
+    u, v = (np.ascontiguousarray(one.reshape(len(rows), len(columns))) for one in offset.T)
+    return u, v
 
 
 def _means(image: NDArray[np.float32], size_px: tuple[int, int]) -> NDArray[np.float32]:

@@ -81,10 +81,11 @@ class LevenbergMarquardt:
             objective.pixel_mm,
         )
         independent = objective.independent
-        covariances = _covariances([Step(value, jtj, jtr, independent) for _, value, jtj, jtr, _, _ in found])
+        covariances = _covariances([Step(value, jtj, jtr, independent) for _, value, jtj, jtr, *_ in found])
+        known = zip(found, covariances, strict=True)
         return [
-            Outcome(Pose.from_matrix(matrix), value, tried, converged, covariance)
-            for (matrix, value, _, _, tried, converged), covariance in zip(found, covariances, strict=True)
+            Outcome(Pose.from_matrix(matrix), value, tried, converged, covariance, at_start, tuple(by_view) or None)
+            for (matrix, value, _, _, at_start, tried, converged, by_view), covariance in known
         ]
 
     def _climb(self, objective: Objective, start: Pose) -> Outcome:

@@ -14,7 +14,9 @@ from fluoropose.volume import Volume
 
 __all__ = ["Climb", "MovingBone", "pixel_at_bone_mm"]
 
-Climb = Callable[..., list[tuple[NDArray[np.float64], float, NDArray[np.float64], NDArray[np.float64], int, bool]]]
+_Matrix = NDArray[np.float64]
+_Climbed = tuple[_Matrix, float, _Matrix, _Matrix, float, int, bool, list[float]]
+Climb = Callable[..., list[_Climbed]]
 
 _LEVELS = 5
 _METAL_PER_MM = 0.2  # titanium has 0.35 at the usual energies, compact bone 0.1

@@ -31,6 +31,10 @@ class Outcome:
         Whether it stopped because steps had become small, not because it had no more of them.
     covariance
         (6, 6) of a step of ``moved`` at ``pose``, rad and mm; None where the optimiser does not know it.
+    value_at_start
+        The objective at the start; None where the optimiser does not tell.
+    by_view
+        What each view contributes to ``value``; None where the optimiser does not tell.
     """
 
     pose: Pose
@@ -38,6 +42,8 @@ class Outcome:
     iterations: int
     converged: bool
     covariance: NDArray[np.float64] | None = None
+    value_at_start: float | None = None
+    by_view: tuple[float, ...] | None = None
 
 
 class Optimiser(Protocol):

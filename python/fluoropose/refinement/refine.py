@@ -87,6 +87,8 @@ class Starts:
 
     def around(self, pose: Pose) -> list[Pose]:
         """Return the starts, the given pose first."""
+        if self.count == 1:
+            return [pose]
         offsets = 2 * qmc.Halton(6, scramble=False).random(self.count)[1:] - 1
         turns = _rotations(np.radians(self.turn_deg) * offsets[:, :3]) @ pose.rotation
         places = pose.translation_mm + self.shift_mm * offsets[:, 3:]
@@ -190,7 +192,9 @@ def refine(
     for number, views in enumerate(pyramid):
         last = views is pyramid[-1]
         objective = Objective(bone, views, metric, poses, schedule.reach_px, tones, finer_follows=not last)
-        outcomes = sorted(climb_all(optimiser, objective, poses), key=_rank)
+        climbed = climb_all(optimiser, objective, poses)
+        at_start = climbed[0].value_at_start if poses[0] is start else None
+        outcomes = sorted(climbed, key=_rank)
         if starts.turns and number == min(1, len(pyramid) - 1):
             turned = starts.turned(_apart(outcomes, objective)[:_TURNED], bone.middle_mm)
             outcomes = sorted([*outcomes, *climb_all(optimiser, objective, turned)], key=_rank)
@@ -199,8 +203,9 @@ def refine(
         poses, kept = _apart(outcomes, objective)[:kept], max(1, kept // 3)
         if not last:
             tones = objective.best_tones(best.pose)
-    by_view = tuple(objective.values(best.pose))
-    return Refinement(best.pose, best.value, objective.value(start), by_view, best.covariance, tuple(levels))
+    at_start = objective.value(start) if at_start is None else at_start
+    by_view = best.by_view or tuple(objective.values(best.pose))
+    return Refinement(best.pose, best.value, at_start, by_view, best.covariance, tuple(levels))
 
 
 def _rank(outcome: Outcome) -> float:

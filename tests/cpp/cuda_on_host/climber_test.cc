@@ -26,6 +26,7 @@ void expect_same(const std::vector<LevenbergResult>& found, const std::vector<Le
     EXPECT_LT(norm(found[n].world_from_bone.offset - expected[n].world_from_bone.offset), 2e-5);
     EXPECT_LT(apart(found[n].world_from_bone, expected[n].world_from_bone), 5e-6);
     EXPECT_NEAR(found[n].step.value, expected[n].step.value, 1e-6);
+    EXPECT_NEAR(found[n].at_start, expected[n].at_start, 1e-6);
     EXPECT_EQ(found[n].converged, expected[n].converged);
     EXPECT_EQ(found[n].tried, expected[n].tried);
     for (int i = 0; i < 6; ++i) {
