@@ -85,7 +85,7 @@ refinement=(bench/refinement_gpu.py --out "$out/refinement_gpu.json" --trunk "$o
 if [[ -f ${TRUNK:-} ]]; then refinement+=(--trunk "$TRUNK"); elif [[ -d $data ]]; then refinement+=(--data "$data"); else refinement+=(--tables cost); fi
 step refinement 120 "$python" "${refinement[@]}"
 # Simulates its frames first, and a calibration where out/soak has none; 30 pairs a second for a minute.
-step soak 180 "$python" bench/soak.py --minutes 1 --device cuda --paper-size --work out/soak --out "$out/soak_gpu.json"
+step soak 180 "$python" bench/soak.py --minutes 1 --device cuda --paper-size --refine-ms 0 --work out/soak --out "$out/soak_gpu.json"
 step training 150 "$python" bench/training_speed.py --seconds 10 --out "$out/training_speed.json"
 # Trains at full size what is not there yet: landmark networks, segmentation, the CycleGAN's 40 epochs. Networks that are
 # finished when it is cut short are used the next time.

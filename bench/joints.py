@@ -102,7 +102,7 @@ class Knowing(Sight):
 def tracker_of(known: KnownLandmarks) -> Tracker:
     """Make a tracker that sees known landmarks."""
     bundle = cast(Bundle, known)
-    tracker = Tracker(known.bone, known.rig, bundle, proven=False)
+    tracker = Tracker(known.bone, known.rig, bundle, refine_ms=0, proven=False)
     tracker._registrar.__dict__["sight"] = Knowing(known.rig, bundle)  # where the property keeps it
     return tracker
 

@@ -153,7 +153,7 @@ def _poses(trial: Trial, arguments: Arguments) -> list[Pose | None]:
 def followed(trials: Sequence[Trial], joint: Joint, chosen: range) -> Iterator[tuple[Pose | None, Pose | None]]:
     """Follow both bones through the frames of a trial; yields the filtered poses."""
     rig, frames = Rig.load(trials[0].rig), TrialFrames.open(trials[0])
-    trackers = [Tracker(Bone.load(trial.bone), rig, Bundle.load(trial.bundle)) for trial in trials]
+    trackers = [Tracker(Bone.load(trial.bone), rig, Bundle.load(trial.bundle), refine_ms=0) for trial in trials]
     both = JointTracker(trackers[0], trackers[1], joint)
     for k in track(chosen, f"following {trials[0].out.name}", console=console):
         pair = [attenuating(one.read(k), one.bits, trials[0].polarity) for one in frames.sources]

@@ -4,7 +4,8 @@
 
 Another process plays the acquisition software: it writes frames of 1,024 x 1,024 pixels of 16 bits into a ring in
 shared memory, at 30 pairs a second, and this one follows them as ``fluoropose stream`` does: segmentation and
-translation as far as the bundle has networks for them, landmarks, four hypotheses, filter. The latency counts from
+translation as far as the bundle has networks for them, landmarks, four hypotheses, refinement by the images as far as
+the time allows, filter. The latency counts from
 before the frame's copy into the ring to after the filter. Afterwards, without a clock, the same loop is followed from
 memory as fast as it can be, to tell how many pairs a second that is, and with fewer networks, to tell what each does to
 the accuracy.
@@ -66,13 +67,13 @@ class Follower:
     looks
         Crops per frame.
     refine_ms
-        Time for the images to refine a pair's pose; None: none.
+        Most time for the images to refine a pair's pose; 0: none.
     """
 
     segmented: bool = True
     translated: bool = True
     looks: int = 1
-    refine_ms: float | None = None
+    refine_ms: float = 15.0
 
     def tracker(self, loop: Loop, bundle: Bundle) -> Tracker:
         """Make it for a loop."""
@@ -213,13 +214,13 @@ def sustained(loop: Loop, tracker: Tracker, rounds: int) -> dict[str, Any]:
 
 
 def accuracies(loop: Loop, bundle: Bundle, most: Follower) -> dict[str, Any]:
-    """Return the accuracy over one loop with each choice of the networks before that of the landmarks."""
+    """Return the accuracy over one loop, not refined, with each choice of the networks before that of the landmarks."""
     found = {}
     for segmented, translated in product((False, True), repeat=2):
         if segmented > most.segmented or translated > most.translated:
             continue
         names = [name for name, used in (("segmentation", segmented), ("translation", translated)) if used]
-        record, follower = Record(loop.truth), replace(most, segmented=segmented, translated=translated)
+        record, follower = Record(loop.truth), replace(most, segmented=segmented, translated=translated, refine_ms=0)
         for number, tracked in followed(loop, follower.tracker(loop, bundle)):
             record.compare(number, tracked)
         found[" and ".join(names) or "landmarks alone"] = record.accuracy()
@@ -231,7 +232,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--looks", type=int, default=1, help="crops per frame")
-    parser.add_argument("--refine-ms", type=float, help="time for the images to refine a pair's pose; none by default")
+    parser.add_argument("--refine-ms", type=float, default=15.0, help="most time to refine a pair's pose; 0: none")
     parser.add_argument("--rounds", type=int, default=10, help="times that the loop is followed without a clock")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the networks")
     parser.add_argument("--landmarks-alone", action="store_true", help="without segmentation and translation")

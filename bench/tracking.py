@@ -6,6 +6,7 @@ On the demo's walking head (``walking_loop.py``), and where there is a folder wi
 makes it) on the real knee, without and with its segmentation:
 
 - pairs registered by themselves from the whole field, and followed with as many looks, with one look, and smoothed;
+- followed with one look, and refined by the images as finely as the time until the next pair allows on this machine;
 - one look at a pair by itself, moved by as little as it is while following: an error that depends on the crop's place
   may be small, or large, just where the bone is in the middle;
 - cold starts at every pair: how many pairs until a pose is within 5 degrees and 5 mm;
@@ -53,6 +54,7 @@ from walking_loop import RATE_HZ, simulated
 WITHIN_DEG, WITHIN_MM = 5.0, 5.0
 GIVE_UP = 15  # pairs
 LOOKS = 4
+REFINE_MS = 15.0  # at most
 Frame = NDArray[np.float32]
 
 
@@ -73,9 +75,9 @@ class Scene:
         """The bundle's, where it is to look first."""
         return self.bundle.asked(self.segmented, False)[0]
 
-    def tracker(self, looks: int) -> Tracker:
-        """Make a tracker."""
-        return Tracker(self.bone, self.rig, self.bundle, looks=looks, segmenter=self.segmenter)
+    def tracker(self, looks: int, refine_ms: float = 0.0) -> Tracker:
+        """Make a tracker, of the landmarks' poses unless there is time to refine them."""
+        return Tracker(self.bone, self.rig, self.bundle, looks=looks, segmenter=self.segmenter, refine_ms=refine_ms)
 
     def within(self, number: int, pose: Pose | None) -> bool:
         """Tell whether a pose is right enough."""
@@ -138,6 +140,12 @@ def accuracy(scene: Scene) -> dict[str, Any]:
         smoothed = smooth_trial(tracked, tracker.motion)
         poses = [None if belief is None else belief.world_from_bone for belief in smoothed]
         found[f"smoothed, {_looks(looks)}"] = _errors(scene, poses)
+    tracker = scene.tracker(1, REFINE_MS)
+    tracked = [tracker.push(*scene.read(k), k / scene.rate_hz) for k in track(numbers, "followed, refined")]
+    sides = Counter(one.refined_px for one in tracked)
+    found["followed, refined, 1 look"] = _errors(scene, [one.world_from_bone for one in tracked]) | {
+        "refined_px": {f"{side} px": sides[side] / len(tracked) for side in sorted(sides)}
+    }
     return found
 
 
@@ -247,7 +255,7 @@ def main() -> None:
         scenes["real knee"] = knee(arguments.knee, arguments.data)
         scenes["real knee, segmented"] = replace(scenes["real knee"], segmented=True)
     document = {
-        "what": "poses of the landmarks, without refinement",
+        "what": "poses of the landmarks; refined where that is said",
         "scenes": {name: measured(scene) for name, scene in scenes.items()},
         "environment": Environment.here().model_dump(mode="json"),
     }

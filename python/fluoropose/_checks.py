@@ -42,6 +42,17 @@ def positive(name: str, value: float) -> float:
     return number
 
 
+def not_negative(name: str, value: float) -> float:
+    """Return ``value`` as a float, or raise InputError naming ``name`` unless it is finite and >= 0."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: expected a number not below 0, found {value!r}") from error
+    if not (np.isfinite(number) and number >= 0):
+        raise InputError(f"{name}: expected a number not below 0, found {value}")
+    return number
+
+
 def whole_positive(name: str, value: float) -> int:
     """Return ``value`` as an int, or raise InputError naming ``name`` unless it is a whole number >= 1."""
     number = positive(name, value)

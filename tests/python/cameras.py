@@ -62,7 +62,8 @@ def position(k: int) -> int:
 
 
 def stream(lab: Laboratory, cameras: Cameras, *sinks: Sink, policy: Policy = "every", **settings: object) -> Stream:
-    tracker = Tracker(lab.bone, lab.rig, Bundle.load(lab.folder / "bone.fpbundle"))
+    # Not refined: at either end the bone turns round within a frame, as none does, which the images would notice.
+    tracker = Tracker(lab.bone, lab.rig, Bundle.load(lab.folder / "bone.fpbundle"), refine_ms=0)
     return Stream(cameras, tracker, Attenuating(16), sinks, policy=policy, **settings)  # type: ignore[arg-type]
 
 

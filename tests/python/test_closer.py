@@ -57,3 +57,13 @@ def test_what_cannot_be_refined_stays() -> None:
     assert closer.refine(blank, measured) == (measured, 0)
     outside = registration(Pose(off(0.0, 0.0).rotation, [900.0, 0.0, -330.0]))
     assert closer.refine(frames(TISSUE), outside) == (outside, 0)
+
+
+def test_a_pair_that_came_late_is_refined_at_the_scale_that_it_leaves_time_for() -> None:
+    closer = Closer(rig(), bone(), refine_ms=60_000.0, checks=Checks(min_likeness=-1.0))
+    measured = registration(off(2.0, 2.0))
+    assert closer.refine(frames(TISSUE), measured)[1] == 128  # now it knows what that takes
+    sides = [closer.refine(frames(TISSUE), measured, left_ms=1e-3)[1] for _ in range(3)]
+    assert sides == [96, 64, 0]
+    assert closer.refine(frames(TISSUE), measured, left_ms=-5.0) == (measured, 0)
+    assert closer.refine(frames(TISSUE), measured)[1] == 128

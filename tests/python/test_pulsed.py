@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import test_refinement as refinement
+from fluoropose.drr import Renderer
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import Pose
+from fluoropose.learning.bundle import Bundle
+from fluoropose.refinement import Refiner
 from fluoropose.registration import sight
 from fluoropose.rig import Rig
 from fluoropose.streaming.frame import Frame
@@ -19,8 +23,9 @@ from fluoropose.streaming.pairing import Pairer
 from fluoropose.streaming.replay import Replay
 from fluoropose.tracking import Phase, Tracker
 from fluoropose.tracking.kalman import Belief, moved
-from fluoropose.tracking.pulsed import at_one_moment
+from fluoropose.tracking.pulsed import at_one_moment, motion_since
 from knowing_network import FRAME, TRUTH, KnowingNetwork, make_bone, make_rig
+from trial_laboratory import Laboratory, recorded
 
 RATE, OFFSET_S = 30.0, 0.012
 
@@ -137,3 +142,44 @@ def test_an_offset_that_cannot_be_seconds_is_refused(tmp_path: Path, offset: obj
     path.write_text(path.read_text().replace('"pulse_offset_s": 0.0', '"pulse_offset_s": 12.0'))
     with pytest.raises(FileFormatError, match=r"rig.json: fluoroscopes\[0\]: pulse_offset_s: expected at most 0.1 s"):
         Rig.load(path)
+
+
+def test_images_of_two_moments_are_refined_to_the_pose_of_one() -> None:
+    """View 2 is exposed 12 ms later, while the bone turns by 100 degrees/s and moves by 330 mm/s."""
+    scene, rate = refinement.TISSUE, np.array([1.2, -1.0, 0.8, 250.0, -150.0, 150.0])
+    truth = refinement.TRUTH
+    then = moved(truth, rate * OFFSET_S)
+    pair = [refinement.frames(scene)[0], refinement.frames(scene, then)[1]]
+    rig = pulsed(refinement.rig(), OFFSET_S)
+    since = motion_since(truth, rate, rig)
+    assert since is not None
+    refiner = Refiner(rig, refinement.bone(), most_px=128)
+    start = refinement.off(1.5, 1.5)
+    found, unaware = (refiner.refine(pair, start, given) for given in (since, None))
+    (turn, shift), (turn_unaware, shift_unaware) = (refinement.error(one.world_from_bone) for one in (found, unaware))
+    assert turn < 0.3 < turn_unaware
+    assert shift < 0.15 < 1 < shift_unaware
+    assert refiner.objection(pair, found.world_from_bone, 0.6, 1.0, since) == ""
+    assert motion_since(truth, rate, refinement.rig()) is None
+    with pytest.raises(InputError, match="since: expected one per view"):
+        refiner.refine(pair, start, since[:1])
+
+
+def test_a_tracker_refines_frames_of_two_moments(lab: Laboratory) -> None:
+    """The laboratory's bone, turning by 3 degrees and moving by 4 mm a frame; view 2 fires 12 ms after view 1."""
+    step = np.concatenate([np.radians([1.5, 2.0, -1.5]), [3.0, 2.0, -1.0]])
+    bundle, renderer = Bundle.load(lab.folder / "bone.fpbundle"), Renderer(lab.bone.volume)
+    found = {}
+    for stated_s in (OFFSET_S, 0.0):
+        follower = Tracker(lab.bone, pulsed(lab.rig, stated_s), bundle)
+        errors = []
+        for k in range(7):
+            now, later = (moved(lab.truth[0], (k - 4 + at) * step) for at in (0.0, OFFSET_S * RATE))
+            views = zip(lab.rig.fluoroscopes, (now, later), strict=True)
+            tracked = follower.push(*(recorded(renderer, scope, pose) for scope, pose in views), k / RATE)  # type: ignore[misc]
+            assert tracked.world_from_bone is not None, tracked.reason
+            errors.append(np.linalg.norm(now.translation_mm - tracked.world_from_bone.translation_mm))
+            assert (tracked.refined_px > 0) == (k > 0)
+        found[stated_s] = max(errors[3:])
+    # Measured: 0.05 mm, and 0.86 where the rig does not state the offset.
+    assert found[OFFSET_S] < 0.15 < 0.6 < found[0.0]

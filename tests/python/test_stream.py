@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
-from cameras import Cameras, errors, stream, tracked
+from cameras import Cameras, errors, position, stream, tracked
 from fluoropose.errors import ConfigError
 from fluoropose.learning.bundle import Bundle
 from fluoropose.registration.poses_file import read_poses
@@ -56,6 +56,26 @@ def test_every_pair_becomes_a_pose(lab: Laboratory, tmp_path: Path) -> None:
     assert 0 < summary.latency_ms.p50 <= summary.latency_ms.p99 <= summary.latency_ms.max
     assert summary.stages_ms["landmarks"] > 0
     assert len(read_poses(tmp_path / "poses.csv")) == 60
+
+
+def test_the_images_refine_what_is_followed_and_bear_out_what_nobody_expects(lab: Laboratory) -> None:
+    """The cameras play the trial to and fro; where it turns round, the bone goes back at the same speed at once."""
+    tracker = Tracker(lab.bone, lab.rig, Bundle.load(lab.folder / "bone.fpbundle"))
+    found: list[Output] = []
+    stream = Stream(Cameras(lab, 60), tracker, Attenuating(16), [Callback(found.append)], policy="every")
+    summary = stream.run()
+    refined = [one.tracked.refined_px > 0 for one in found]
+    assert refined == [False] + 59 * [True]
+    # Measured: 0.04 degrees and 0.02 mm in the median; landmarks alone 0.6 and 0.1.
+    turns, shifts = errors(lab, found).T
+    assert np.median(turns) < 0.1
+    assert np.median(shifts) < 0.05
+    assert turns.max() < 0.5
+    assert shifts.max() < 0.3
+    surprises = [one for one in found[1:] if one.tracked.phase is Phase.ACQUIRED]
+    assert {position(one.number) for one in surprises} <= {18, 1, 0, 19}
+    assert 1 <= len(surprises) == summary.acquired - 1
+    assert all(one.tracked.distance > 5 for one in surprises)
 
 
 def test_a_trial_is_replayed_at_its_own_rate(lab: Laboratory) -> None:

@@ -48,7 +48,9 @@ def test_a_replayed_trial_gives_poses_and_numbers(lab: Laboratory, tmp_path: Pat
     assert result.exit_code == 0, result.output
     rows = read_poses(tmp_path / "out" / "live.csv")
     assert [row.frame for row in rows] == list(range(20))
-    assert errors(lab, rows).max(axis=0) == pytest.approx([0, 0], abs=2.0)
+    # Measured: 0.18 degrees and 0.05 mm at the first pair, 0.06 and 0.02 at most at those that the images refine.
+    assert (errors(lab, rows)[1:].max(axis=0) < [0.2, 0.1]).all()
+    assert (errors(lab, rows)[0] < 2.0).all()
     numbers = json.loads((tmp_path / "out" / "stream.json").read_text())
     assert (numbers["pairs"], numbers["dropped"], numbers["acquired"], numbers["tracking"]) == (20, 0, 1, 19)
     assert numbers["latency_ms"]["p50"] > 0
@@ -62,7 +64,7 @@ def test_numbers_begin_a_line_of_their_own(lab: Laboratory, tmp_path: Path) -> N
 
 
 def test_tracking_is_no_less_accurate_than_pairs_by_themselves(lab: Laboratory, tmp_path: Path) -> None:
-    assert run(lab, tmp_path, "--every", "--fast").exit_code == 0
+    assert run(lab, tmp_path, "--every", "--fast", "--refine-ms", "0").exit_code == 0
     tracked = errors(lab, read_poses(tmp_path / "out" / "live.csv"))
     single = errors(lab, list(register_trial(lab.trial(tmp_path / "single", refine=False)).rows))
     # Measured: 0.64 against 0.70 degrees and 0.10 against 0.12 mm, with one look at each frame instead of four.
@@ -126,7 +128,7 @@ def test_smoothed_poses_are_those_of_the_track_and_no_worse(lab: Laboratory, tmp
         (["--device", "toaster"], "--device: expected cpu, cuda or cuda:N, found 'toaster'"),
         (["--device", "cuda:99"], "--device: cuda:99 is not there"),
         (["--looks", "0"], "--looks: expected a positive number, found 0"),
-        (["--refine-ms", "0"], "--refine-ms: expected a positive number, found 0"),
+        (["--refine-ms", "-1"], "--refine-ms: expected a number not below 0, found -1"),
         (["--tolerance-ms", "-1"], "--tolerance-ms: expected a positive number"),
     ],
 )

@@ -78,7 +78,7 @@ def turned(pose: Pose, deg: float) -> Pose:
 
 
 def test_frames_that_show_nothing_to_refine_by_leave_the_landmarks_poses(knowing: KnowingNetwork) -> None:
-    follower, plain = tracker(knowing, refine_ms=1e4), tracker(knowing)
+    follower, plain = tracker(knowing, refine_ms=1e4), tracker(knowing, refine_ms=0)
     for k in range(4):
         found = push(follower, knowing, k)
     expected = [push(plain, knowing, k) for k in range(4)][-1]

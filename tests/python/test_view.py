@@ -112,6 +112,16 @@ def test_the_parallel_beam_at_a_point_agrees_with_the_source_about_it(
         view.parallel_at(2 * view.source - point)
 
 
+@given(views(), _RAYS, vectors(3.0), vectors(300.0))
+def test_a_view_that_moves_with_the_points_sees_them_where_they_were(
+    view: View, ray: tuple[float, float, float], turn: np.ndarray, shift: np.ndarray
+) -> None:
+    motion, points = Pose.exp(turn, shift), points_along(view, [ray])
+    beam = View(view.width, view.height, view.origin, view.u_step, view.v_step, view.centre - view.source, "parallel")
+    for one in (view, beam):
+        assert_allclose(one.moved(motion).project(motion.apply(points)), one.project(points), rtol=1e-9, atol=1e-4)
+
+
 def test_a_parallel_beam_has_no_pinhole_camera() -> None:
     beam = View(64, 64, [0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], "parallel")
     assert beam.sdd_mm == np.inf

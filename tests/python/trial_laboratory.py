@@ -78,7 +78,7 @@ def build(folder: Path) -> Laboratory:
         pose = _pose(rng.uniform(-1, 1, 6))
         for k, scope in enumerate(rig.fluoroscopes):
             region = scope.whole
-            crop = crop_frame(_frame(renderer, scope, pose), region, SIZE)
+            crop = crop_frame(recorded(renderer, scope, pose), region, SIZE)
             pictures[k].append(Preprocessing().apply(crop, lit_pixels(scope, region, SIZE)))
             px = region.from_frame(scope.project(pose.apply(bone.landmarks_mm)), SIZE)
             labels[k].append(2 * (px + 0.5) / SIZE - 1)
@@ -89,7 +89,7 @@ def build(folder: Path) -> Laboratory:
     for k, scope in enumerate(rig.fluoroscopes):
         (folder / f"view{k + 1}").mkdir()
         for i, pose in enumerate(truth):
-            signal = 1 - _frame(renderer, scope, pose)
+            signal = 1 - recorded(renderer, scope, pose)
             stored = np.round(signal * 65535).astype(np.uint16)
             Image.fromarray(stored).save(folder / f"view{k + 1}" / f"{i:04d}.png")
     return Laboratory(folder, rig, bone, truth)
@@ -144,7 +144,7 @@ def _pose(amounts: NDArray[np.float64]) -> Pose:
     return Pose.from_euler_zyx_deg(8 * amounts[:3], CENTRE + 8 * amounts[3:])
 
 
-def _frame(renderer: Renderer, scope: Fluoroscope, pose: Pose) -> NDArray[np.float32]:
+def recorded(renderer: Renderer, scope: Fluoroscope, pose: Pose) -> NDArray[np.float32]:
     """Bright = attenuating, full scale 1; black outside the field; the open beam a little below saturation."""
     signal = 0.9 * np.exp(-renderer.render(scope.view, pose))
     v, u = np.mgrid[:SIDE, :SIDE]

@@ -32,9 +32,9 @@ def _live_options(
     ] = None,
     looks: Annotated[int, typer.Option(help="looks at each frame: more are more accurate and slower")] = 1,
     refine_ms: Annotated[
-        float | None,
-        typer.Option(help="time per pair to refine poses by the images, at the scale it allows", show_default="none"),
-    ] = None,
+        float,
+        typer.Option(help="most time per pair to refine poses by the images, less where pairs come fast; 0: none"),
+    ] = 15.0,
     token: Annotated[
         str,
         typer.Option(

@@ -338,6 +338,13 @@ class View:
         steps = share * self.u_step, share * self.v_step
         return View(self.width, self.height, origin, *steps, point - self.source, "parallel")
 
+    def moved(self, motion: Pose) -> View:
+        """Return this view moved in the world; x_after = motion * x_before."""
+        turn = motion.rotation
+        source = motion.apply(self.source[None])[0] if self.beam == "point" else turn @ self.source
+        steps = turn @ self.u_step, turn @ self.v_step
+        return View(self.width, self.height, motion.apply(self.origin[None])[0], *steps, source, self.beam)
+
     def resized(self, size_px: tuple[int, int]) -> View:
         """Return the whole image sampled with another size: u' = (u + 0.5) s - 0.5."""
         return self.crop(0.0, 0.0, (float(self.width), float(self.height)), size_px)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fluoropose.bone import Bone
 from fluoropose.drr import Device
@@ -20,6 +20,7 @@ from fluoropose.refinement.objective import Objective
 from fluoropose.refinement.optimiser import Optimiser
 from fluoropose.refinement.refine import Refinement, Schedule, Starts, refine
 from fluoropose.refinement.similarity import Metric
+from fluoropose.region import Frame
 from fluoropose.rig import Rig
 
 __all__ = ["Refiner"]
@@ -80,38 +81,62 @@ class Refiner:
                 raise
             self._fall(error)
 
-    def windows(self, frames: Sequence[NDArray[np.float32]], near: Pose) -> list[FixedView]:
-        """Cut the windows round the bone at a pose out of the frames, one (h, w) per view, bright = attenuating."""
-        if len(frames) != len(self._rig.fluoroscopes):
-            raise InputError(f"frames: expected one per view ({len(self._rig.fluoroscopes)}), found {len(frames)}")
-        points, multiple = near.apply(self._surface), 2 ** (self._schedule.levels - 1)
-        views = zip(self._rig.fluoroscopes, frames, strict=True)
-        return [fixed_view(scope, frame, points, self._most_px, multiple=multiple) for scope, frame in views]
+    def windows(self, frames: Sequence[Frame], near: Pose, since: Sequence[Pose] | None = None) -> list[FixedView]:
+        """Cut the windows round the bone at a pose out of the frames.
 
-    def refine(self, frames: Sequence[NDArray[np.float32]], start: Pose) -> Refinement:
-        """Refine ``start`` to the frames; see ``refine`` and ``windows``.
-
-        Where the best of several starts ends less alike than ``start`` is, ``start`` alone is tried.
+        Parameters
+        ----------
+        frames
+            One (h, w) per view, bright = attenuating.
+        near
+            ``world_from_bone``.
+        since
+            Of frames that were not exposed at the moment of the pose: for each view how the bone moves until then,
+            world frame. The windows' views move the other way, so that all show the bone where it is at that moment.
 
         Raises
         ------
         InputError
             If frames do not fit the rig, or the bone lies outside the field of a view.
         """
-        windows = self.windows(frames, start)
+        scopes = self._rig.fluoroscopes
+        for name, given in (("frames", frames), ("since", scopes if since is None else since)):
+            if len(given) != len(scopes):
+                raise InputError(f"{name}: expected one per view ({len(scopes)}), found {len(given)}")
+        points, multiple = near.apply(self._surface), 2 ** (self._schedule.levels - 1)
+        if since is None:
+            views = zip(scopes, frames, strict=True)
+            return [fixed_view(scope, frame, points, self._most_px, multiple=multiple) for scope, frame in views]
+        cut = [
+            fixed_view(scope, frame, motion.apply(points), self._most_px, multiple=multiple)
+            for scope, frame, motion in zip(scopes, frames, since, strict=True)
+        ]
+        return [replace(one, view=one.view.moved(way.inverse())) for one, way in zip(cut, since, strict=True)]
+
+    def refine(self, frames: Sequence[Frame], start: Pose, since: Sequence[Pose] | None = None) -> Refinement:
+        """Refine ``start`` to the frames; see ``refine`` and ``windows``.
+
+        Where the best of several starts ends less alike than ``start`` is, ``start`` alone is tried.
+        """
+        windows = self.windows(frames, start, since)
         return self._tried(lambda: self._refined(windows, start))
 
     def objection(
-        self, frames: Sequence[NDArray[np.float32]], at: Pose | Refinement, min_likeness: float, min_peak_fit: float
+        self,
+        frames: Sequence[Frame],
+        at: Pose | Refinement,
+        min_likeness: float,
+        min_peak_fit: float,
+        since: Sequence[Pose] | None = None,
     ) -> str:
-        """Return why the frames do not show the bone at a pose, or ""; see ``evidence``."""
+        """Return why the frames do not show the bone at a pose, or ""; see ``evidence`` and ``windows``."""
         if isinstance(at, Refinement) and all(one >= min_likeness for one in at.by_view):
             return ""
         pose = at.world_from_bone if isinstance(at, Refinement) else at
         reach = self._schedule.reach_px
 
         def judged() -> str:
-            windows, metric = self.windows(frames, pose), self._metric or GradientCorrelation()
+            windows, metric = self.windows(frames, pose, since), self._metric or GradientCorrelation()
             return objection(Objective(self.moving, windows, metric, [pose], reach), pose, min_likeness, min_peak_fit)
 
         try:

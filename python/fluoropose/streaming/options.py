@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fluoropose._checks import positive, whole_positive
+from fluoropose._checks import not_negative, positive, whole_positive
 
 __all__ = ["LiveOptions"]
 
@@ -20,7 +20,7 @@ class LiveOptions:
     looks
         Crops per frame in the steady state; more are more accurate and slower.
     refine_ms
-        Time per pair to refine poses by the images, at the scale that it allows; None: they are the landmarks'.
+        Most time per pair to refine poses by the images, see ``Tracker``; 0: they are the landmarks'.
     token
         What other programs must know; needed where other machines can reach a source or a sink.
     view
@@ -31,12 +31,12 @@ class LiveOptions:
     Raises
     ------
     InputError
-        If a number is not positive.
+        If a number is not positive; ``refine_ms`` may be 0.
     """
 
     tolerance_s: float | None = None
     looks: int = 1
-    refine_ms: float | None = None
+    refine_ms: float = 15.0
     token: str = ""
     view: str | None = None
     device: str = "cpu"
@@ -45,5 +45,4 @@ class LiveOptions:
         whole_positive("looks", self.looks)
         if self.tolerance_s is not None:
             positive("tolerance_s", self.tolerance_s)
-        if self.refine_ms is not None:
-            positive("refine_ms", self.refine_ms)
+        not_negative("refine_ms", self.refine_ms)

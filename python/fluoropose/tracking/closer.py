@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-
-import numpy as np
-from numpy.typing import NDArray
 
 from fluoropose._checks import positive
 from fluoropose.bone import Bone
 from fluoropose.drr import Device
 from fluoropose.errors import InputError
+from fluoropose.geometry import Pose
 from fluoropose.refinement import LevenbergMarquardt, MovingBone, Refiner, Schedule, Starts
+from fluoropose.region import Frame
 from fluoropose.registration.registration import Registration
 from fluoropose.registration.trial import Checks
 from fluoropose.rig import Rig
@@ -27,14 +27,14 @@ _TRYING = 0.98  # a scale that is too slow now is tried again some pairs later
 
 
 class Closer:
-    """Refines the poses of a stream, each at one scale: the finest one that has lately kept within the time.
+    """Refines the poses of a stream, each at one scale: the finest one that lately took no longer than there is time.
 
     Parameters
     ----------
     rig, bone
         As for `Refiner`.
     refine_ms
-        Time that a pair may take.
+        Most time that a pair may take.
     checks
         What the frames must say for a refined pose.
     device
@@ -69,7 +69,13 @@ class Closer:
         """Why it runs on the processor instead of a GPU; "" where it does not."""
         return next((refiner.problem for refiner in self._refiners.values() if refiner.problem), "")
 
-    def refine(self, frames: Sequence[NDArray[np.float32]], found: Registration) -> tuple[Registration, int]:
+    def refine(
+        self,
+        frames: Sequence[Frame],
+        found: Registration,
+        left_ms: float = math.inf,
+        since: Sequence[Pose] | None = None,
+    ) -> tuple[Registration, int]:
         """Return a registration with its pose refined, and the side of the windows (px).
 
         The same registration and 0 where there is no time, no pose, or reason to doubt the refinement.
@@ -80,8 +86,13 @@ class Closer:
             One (h, w) per view, bright = attenuating, full scale 1.
         found
             Of these frames.
+        left_ms
+            Time that is left for this pair, where that is less than ``refine_ms``.
+        since
+            See `Refiner.windows`.
         """
-        side = next((side for side, took in self._took_ms.items() if took <= self._refine_ms), 0)
+        left_ms = min(left_ms, self._refine_ms)
+        side = next((side for side, took in self._took_ms.items() if took <= left_ms), 0)
         for slower in self._refiners:
             if slower > side:
                 self._took_ms[slower] *= _TRYING
@@ -90,9 +101,9 @@ class Closer:
             return found, 0
         began, refiner = time.perf_counter(), self._refiners[side]
         try:
-            refined = refiner.refine(frames, start)
+            refined = refiner.refine(frames, start, since)
             least, fit = self._checks.min_likeness, self._checks.min_peak_fit
-            doubt = refiner.doubt(refined, start) or refiner.objection(frames, refined, least, fit)
+            doubt = refiner.doubt(refined, start) or refiner.objection(frames, refined, least, fit, since)
         except InputError:  # the bone is not in the field of a view
             return found, 0
         finally:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fluoropose.bone import Bone
 from fluoropose.drr import Device
 from fluoropose.errors import InputError
 from fluoropose.geometry import Pose
 from fluoropose.refinement import MovingBone, Refiner, Schedule, Starts
+from fluoropose.region import Frame
 from fluoropose.registration.trial import Checks
 from fluoropose.rig import Rig
 
@@ -49,7 +47,7 @@ class Proof:
         """Why it runs on the processor instead of a GPU; "" where it does not."""
         return self._refiner.problem
 
-    def objection(self, frames: Sequence[NDArray[np.float32]], pose: Pose) -> str:
+    def objection(self, frames: Sequence[Frame], pose: Pose) -> str:
         """Return why the bone is not where the pose says, or near it; "" where it is.
 
         Parameters

@@ -1,14 +1,15 @@
-"""Tubes that fire in turn: landmarks of all views as they would have been seen at one moment."""
+"""Tubes that fire in turn: what all views would have seen at one moment."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fluoropose.geometry import Pose
 from fluoropose.rig import Rig
 from fluoropose.tracking.kalman import Belief, moved
 
-__all__ = ["at_one_moment"]
+__all__ = ["at_one_moment", "motion_since"]
 
 
 def at_one_moment(
@@ -37,3 +38,22 @@ def at_one_moment(
             then = moved(pose, belief.rate * offset_s)
             shifted[view] += scope.project(pose.apply(landmarks_mm)) - scope.project(then.apply(landmarks_mm))
     return shifted
+
+
+def motion_since(pose: Pose, rate: NDArray[np.float64], rig: Rig) -> list[Pose] | None:
+    """Return for each view how the bone moves from view 1's exposure until its own, world frame.
+
+    Parameters
+    ----------
+    pose, rate
+        At view 1's exposure: ``world_from_bone``, and (6,) as in `Belief`.
+    rig
+        States the offsets.
+
+    Returns
+    -------
+    One x_then = motion * x_now per view; None where all are exposed together.
+    """
+    if not any(rig.offsets_s):
+        return None
+    return [moved(pose, rate * offset_s) * pose.inverse() for offset_s in rig.offsets_s]

@@ -20,7 +20,8 @@ class Phase(StrEnum):
     """What the tracker did with a frame pair."""
 
     ACQUIRED = "acquired"
-    """It found the bone in the whole field: the start of a track."""
+    """The start of a track: it found the bone in the whole field, or the images bore out that it lies where the motion
+    of the last track did not lead."""
     TRACKING = "tracking"
     """It found the bone where the track expected it."""
     COASTING = "coasting"
@@ -120,6 +121,11 @@ class Clock:
 
     def __init__(self) -> None:
         self.stages, self._last = Stages(), time.perf_counter()
+
+    @property
+    def spent_ms(self) -> float:
+        """Since it was made, up to now."""
+        return self.stages.total + 1e3 * (time.perf_counter() - self._last)
 
     def lap(self, stage: str) -> None:
         """Count the time since the last lap as that of ``stage``, a field of ``Stages``."""

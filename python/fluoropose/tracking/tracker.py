@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fluoropose._checks import positive, whole_positive
+from fluoropose._checks import not_negative, whole_positive
 from fluoropose.bone import Bone
 from fluoropose.drr import device_beside
 from fluoropose.errors import InputError
@@ -24,48 +24,15 @@ from fluoropose.rig import Rig
 from fluoropose.silhouette import field_mask
 from fluoropose.tracking.closer import Closer
 from fluoropose.tracking.kalman import Belief, Motion
+from fluoropose.tracking.limits import Limits
+from fluoropose.tracking.pace import Pace
 from fluoropose.tracking.proof import Proof
-from fluoropose.tracking.pulsed import at_one_moment
+from fluoropose.tracking.pulsed import at_one_moment, motion_since
 from fluoropose.tracking.tracked import Clock, Phase, Tracked
 
-__all__ = ["Limits", "Tracker"]
+__all__ = ["Tracker"]
 
 _LOOKED_AT = 128  # rows and columns, at least, that tell whether a frame is blank
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When to believe a measurement, and when to give a track up.
-
-    Attributes
-    ----------
-    gate
-        Largest Mahalanobis distance between a measured pose and the predicted one. Of normal errors with six degrees
-        of freedom one in 2,900 lies beyond 5.
-    floor_deg, floor_mm
-        Standard deviation per axis that is added to what triangulation claims: what a network does wrong in the same
-        way at all landmarks shows in no residual. The demo's network errs by 0.42 degrees and 0.49 mm per axis, of
-        which 0.17 and 0.22 are claimed.
-    refined_floor_deg, refined_floor_mm
-        The same where the images refined the pose.
-    coast_s
-        Longest time without a believable measurement.
-    lost_deg, lost_mm
-        Standard deviation of the prediction along its worst axis, beyond which there is no use in looking there.
-    """
-
-    gate: float = 5.0
-    floor_deg: float = 0.5
-    floor_mm: float = 0.5
-    refined_floor_deg: float = 0.2
-    refined_floor_mm: float = 0.2
-    coast_s: float = 0.12
-    lost_deg: float = 45.0
-    lost_mm: float = 60.0
-
-    def __post_init__(self) -> None:
-        for one in fields(self):
-            positive(one.name, getattr(self, one.name))
 
 
 @dataclass(eq=False)
@@ -95,9 +62,9 @@ class Tracker:
     segmenter, translator
         As in ``Registrar``.
     refine_ms
-        Time that a pair may take to have its measured pose refined by the images, at the scale that this allows (see
-        `Closer`), where the bundle runs. None: it is not refined. Not for tubes that fire in turn: no pose fits the
-        images of both moments.
+        Most time that a pair may take to have its measured pose refined by the images, where the bundle runs, at the
+        scale that the time allows (see `Closer`); less of it where the next pair would else have to wait. 0: it is not
+        refined. Several trackers of one stream must share the time.
     proven
         Whether a bone that was searched for in the whole field is followed only where the images bear its pose out, see
         `Proof`. That takes some 20 ms when a track begins. Of tubes that fire in turn it asks nothing.
@@ -105,8 +72,7 @@ class Tracker:
     Raises
     ------
     InputError
-        If the bundle was made for another bone, the rig does not have two views, or its tubes fire in turn and
-        ``refine_ms`` is given.
+        If the bundle was made for another bone, or the rig does not have two views.
     """
 
     bone: Bone
@@ -119,7 +85,7 @@ class Tracker:
     more_looks: int = 4
     segmenter: SegmentNetwork | None = None
     translator: StyleNetwork | None = None
-    refine_ms: float | None = None
+    refine_ms: float = 15.0
     proven: bool = True
 
     def __post_init__(self) -> None:
@@ -143,13 +109,12 @@ class Tracker:
         self._refined_floor = _floor(self.limits.refined_floor_deg, self.limits.refined_floor_mm)
         device = device_beside(self.bundle.device.type)
         self._closer = self._proof = None
-        if self.refine_ms is not None and any(self.rig.offsets_s):
-            raise InputError("refine_ms: expected none for a rig whose tubes fire in turn: its images show two moments")
-        if self.refine_ms is not None:
+        if not_negative("refine_ms", self.refine_ms) > 0:
             self._closer = Closer(self.rig, self.bone, self.refine_ms, self.checks, device)
         if self.proven and not any(self.rig.offsets_s):
             moving = None if self._closer is None else self._closer.moving
             self._proof = Proof(self.rig, self.bone, self.checks, moving, device)
+        self._pace = Pace()
         self.forget()
 
     def warm_up(self) -> None:
@@ -195,6 +160,7 @@ class Tracker:
         if not np.isfinite(time_s):
             raise InputError(f"time_s: expected a finite number, found {time_s}")
         clock = Clock()
+        self._pace.tick(time_s)
         expected = self._expected(time_s)
         reason = self._why_unusable((frame1, frame2))
         clock.lap("check")
@@ -202,16 +168,14 @@ class Tracker:
             return self._without(time_s, expected, _nothing_seen(self.bone, reason), float("nan"), clock)
         if expected is None:
             return self._searched(time_s, (frame1, frame2), clock)
-        found, distance = self._measured(expected, (frame1, frame2), clock)
-        if not found.ok and self._must_give_up(time_s):
+        measured = self._measured(expected, (frame1, frame2), clock)
+        found, distance, belief = measured.found, measured.distance, measured.belief
+        if belief is not None:
+            tracked = self._with(belief, found, distance, measured.phase, clock)
+            return replace(tracked, refined_px=measured.refined_px)
+        if self._must_give_up(time_s):
             return self._searched(time_s, (frame1, frame2), clock)
-        if found.world_from_bone is None or found.covariance is None:
-            return self._without(time_s, expected, found, distance, clock)
-        found, floor, refined_px = self._refined(found, (frame1, frame2), clock)
-        assert found.world_from_bone is not None
-        assert found.covariance is not None
-        belief = expected.updated(found.world_from_bone, found.covariance + floor)
-        return replace(self._with(belief, found, distance, Phase.TRACKING, clock), refined_px=refined_px)
+        return self._without(time_s, expected, found, distance, clock)
 
     def miss(self, time_s: float, reason: str) -> Tracked:
         """Say that nothing can be seen at a moment, such as when a frame did not arrive; the track coasts."""
@@ -246,16 +210,22 @@ class Tracker:
                 reasons.append(f"view {k}: {why}")
         return "; ".join(reasons)
 
-    def _measured(self, expected: Belief, frames: Frames, clock: Clock) -> tuple[Registration, float]:
-        """Return what a look where the bone is expected shows, failed unless it is believable, and its distance."""
+    def _measured(self, expected: Belief, frames: Frames, clock: Clock) -> _Measured:
+        """Return what looking where the bone is expected shows."""
         self._followed += 1
         for looks in (self.looks, self.more_looks):
-            found, distance = self._looked(expected, frames, looks, clock)
-            if found.ok:
+            seen = self._looked(expected, frames, looks, clock)
+            best = self._solved(seen, expected)
+            clock.lap("solve")
+            if best.distance > self.limits.gate:
+                best = self._surprised(best, expected.time_s, frames, clock)
+            elif best.found.ok:
+                best = self._refined(best, expected, frames, clock)
+            if best.belief is not None:
                 break
-        return found, distance
+        return best
 
-    def _looked(self, expected: Belief, frames: Frames, looks: int, clock: Clock) -> tuple[Registration, float]:
+    def _looked(self, expected: Belief, frames: Frames, looks: int, clock: Clock) -> Seen:
         sight = self._registrar.sight
         regions = self._registrar.regions(expected.world_from_bone)
         if self.bundle.landmarks.facts.crop_margin is not None:  # others know nothing but the whole field
@@ -264,48 +234,68 @@ class Tracker:
         clock.lap("crop")
         (seen,) = sight.see(look, clock.lap)
         clock.lap("landmarks")
-        best, distance = self._solved(seen, expected, expected)
-        if any(self.rig.offsets_s) and best.world_from_bone is not None and best.covariance is not None:
-            # Once more, with the rate that this very pair speaks for.
-            knowing = expected.updated(best.world_from_bone, best.covariance + self._floor)
-            best, distance = self._solved(seen, knowing, expected)
-        clock.lap("solve")
-        return best, distance
+        return seen
 
-    def _solved(self, seen: Seen, moving: Belief, expected: Belief) -> tuple[Registration, float]:
+    def _solved(self, seen: Seen, expected: Belief) -> _Measured:
+        """Return the most believable hypothesis of what was seen."""
+        best = self._nearest(seen, expected, expected)
+        found = best.found
+        if any(self.rig.offsets_s) and found.world_from_bone is not None and found.covariance is not None:
+            # Once more, with the rate that this very pair speaks for.
+            best = self._nearest(
+                seen, expected.updated(found.world_from_bone, found.covariance + self._floor), expected
+            )
+        return best
+
+    def _nearest(self, seen: Seen, moving: Belief, expected: Belief) -> _Measured:
         """Return the most believable hypothesis of what was seen while the bone was ``moving``."""
         seen = replace(seen, px=at_one_moment(seen.px, moving, self.rig, self.bone.landmarks_mm))
         near = expected.world_from_bone
-        best, distance = self._judged(self._registrar.solve(seen, near), expected)
-        if not best.ok and len(self.bone.symmetric_pairs):
+        best = self._judged(self._registrar.solve(seen, near), expected)
+        if not best.distance <= self.limits.gate and len(self.bone.symmetric_pairs):
             # The cheapest hypothesis contradicts the motion; another one may carry it on.
             others = (self._registrar.solve(seen, near, mirrored) for mirrored in product((False, True), repeat=2))
-            judged = [self._judged(other, expected) for other in others if other.mirrored != best.mirrored]
-            believable = [one for one in judged if one[0].ok]
-            best, distance = min(believable, key=lambda one: one[1], default=(best, distance))
-        return best, distance
+            judged = [self._judged(other, expected) for other in others if other.mirrored != best.found.mirrored]
+            believable = [one for one in judged if one.distance <= self.limits.gate]
+            best = min(believable, key=lambda one: one.distance, default=best)
+        return best
 
-    def _refined(
-        self, found: Registration, frames: Frames, clock: Clock
-    ) -> tuple[Registration, NDArray[np.float64], int]:
-        """Return what the images make of a measurement, what is added to its covariance, and the windows' side (px)."""
-        if self._closer is None:
-            return found, self._floor, 0
-        found, side = self._closer.refine([frame[:, :] for frame in frames], found)
-        clock.lap("refine")
-        return found, self._refined_floor if side else self._floor, side
-
-    def _judged(self, found: Registration, expected: Belief) -> tuple[Registration, float]:
+    def _judged(self, found: Registration, expected: Belief) -> _Measured:
         found = self._registrar.checked(found)
         if found.world_from_bone is None or found.covariance is None:
-            return found, float("nan")
-        distance = expected.distance(found.world_from_bone, found.covariance + self._floor)
-        if distance <= self.limits.gate:
-            return found, distance
+            return _Measured(found)
+        return _Measured(found, expected.distance(found.world_from_bone, found.covariance + self._floor))
+
+    def _refined(self, best: _Measured, expected: Belief, frames: Frames, clock: Clock) -> _Measured:
+        """Return a believable measurement, refined where there is time, with what the filter makes of it."""
+        found, side = best.found, 0
+        assert found.world_from_bone is not None
+        assert found.covariance is not None
+        if self._closer is not None:
+            knowing = expected.updated(found.world_from_bone, found.covariance + self._floor)
+            since = motion_since(found.world_from_bone, knowing.rate, self.rig)
+            found, side = self._closer.refine(frames, found, self._pace.left_ms(clock.spent_ms), since)
+            clock.lap("refine")
+        assert found.world_from_bone is not None
+        assert found.covariance is not None
+        noise = found.covariance + (self._refined_floor if side else self._floor)
+        return _Measured(found, best.distance, expected.updated(found.world_from_bone, noise), side)
+
+    def _surprised(self, best: _Measured, time_s: float, frames: Frames, clock: Clock) -> _Measured:
+        """Return a measurement where the motion does not lead: believed if the images bear it out, else failed."""
+        if self._closer is not None and not any(self.rig.offsets_s):
+            found, side = self._closer.refine(frames, best.found, self._pace.left_ms(clock.spent_ms))
+            clock.lap("refine")
+            if side and found.world_from_bone is not None and found.covariance is not None:
+                # What was known of its speed has turned out to be wrong.
+                noise = found.covariance + self._refined_floor
+                belief = Belief.first(time_s, found.world_from_bone, noise, self.motion)
+                return _Measured(found, best.distance, belief, side, Phase.ACQUIRED)
         reason = (
-            f"not where the motion leads: Mahalanobis distance {distance:.1f}, expected at most {self.limits.gate:g}"
+            f"not where the motion leads: Mahalanobis distance {best.distance:.1f}, "
+            f"expected at most {self.limits.gate:g}"
         )
-        return _failed(found, reason), distance
+        return _Measured(_failed(best.found, reason), best.distance)
 
     def _searched(self, time_s: float, frames: Frames, clock: Clock) -> Tracked:
         self.forget()
@@ -323,7 +313,7 @@ class Tracker:
         """Return what was found, failed where the images do not bear it out."""
         if self._proof is None or found.world_from_bone is None:
             return found
-        objection = self._proof.objection([frame[:, :] for frame in frames], found.world_from_bone)
+        objection = self._proof.objection(frames, found.world_from_bone)
         return _failed(found, objection) if objection else found
 
     def _with(self, belief: Belief, found: Registration, distance: float, phase: Phase, clock: Clock) -> Tracked:
@@ -347,6 +337,17 @@ class Tracker:
         residual = residual_at_bone_mm(found, self.rig, found.world_from_bone)
         share = found.n_visible / len(self.bone.landmarks_mm)
         return share * max(0.0, 1 - residual / self.checks.max_residual_mm)
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """What a pair shows of a bone that is followed, how far that lies from where it was expected, what follows."""
+
+    found: Registration
+    distance: float = float("nan")
+    belief: Belief | None = None
+    refined_px: int = 0
+    phase: Phase = Phase.TRACKING
 
 
 def _floor(deg: float, mm: float) -> NDArray[np.float64]:
