@@ -61,7 +61,7 @@ def tracking() -> Iterator[str]:
     document = load("tracking")
     if document is None:
         return
-    yield "| | by itself | followed | smoothed | followed, refined | right after a cold start, and after 1 s out of view |"
+    yield "| | by itself | followed | smoothed | followed, refined | right soon: cold start; after 1 s out of view |"
     yield "|---|---|---|---|---|---|"
     for name, scene in document["scenes"].items():
         for looks in ("1 look", "4 looks"):
@@ -77,11 +77,12 @@ def tracking() -> Iterator[str]:
         for name, scene in document["scenes"].items()
     )
     yield (
-        "Mean errors of the landmarks' poses: angle, translation of the bone's origin, distance of the landmarks (mTRE); "
-        "right: within 5 degrees and 5 mm after at most 3 pairs. By itself a pair is looked at three times over, until "
-        "the bone is in the middle of the crop; followed, it is looked at once. Refined: by the images, as finely as the "
-        "time between pairs allows on two cores; of the knee the reference is not that exact (see above). What one look "
-        "at pairs by themselves shows where it is moved by 1.5 % of its side, as it is while following: "
+        "Mean errors of the landmarks' poses: angle, translation of the bone's origin, distance of the landmarks "
+        "(mTRE); right soon: within 5 degrees and 5 mm after at most 3 pairs. By itself a pair is looked at three times "
+        "over, until the bone is in the middle of the crop; followed, it is looked at once. Refined: by the images, as "
+        "finely as the time between pairs allows on two cores; of the knee the reference is not that exact (see "
+        "above). What one look at pairs by themselves shows where it is moved by 1.5 % of its side, as it is while "
+        "following: "
         f"{single}. Measured on {where(document)}."
     )
 

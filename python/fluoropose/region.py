@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from fluoropose._checks import finite_array, positive
 from fluoropose.errors import InputError
 
-__all__ = ["Frame", "Region"]
+__all__ = ["Frame", "Region", "Stored"]
 
 
 class Frame(Protocol):
@@ -25,6 +25,17 @@ class Frame(Protocol):
 
     def __getitem__(self, part: tuple[slice, slice], /) -> NDArray[Any]:
         """Return some rows and columns."""
+
+
+@runtime_checkable
+class Stored(Protocol):
+    """A frame whose numbers are stored as they came, and what they stand for."""
+
+    pixels: NDArray[Any]
+
+    @property
+    def line(self) -> tuple[float, float]:
+        """Offset and factor: a stored number stands for offset + factor * number."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from fluoropose import _core
 from fluoropose.errors import InputError
 from fluoropose.geometry import View
-from fluoropose.io.stored_frame import StoredFrame
-from fluoropose.region import Frame
+from fluoropose.region import Frame, Stored
 from fluoropose.rig import Fluoroscope
 
 __all__ = ["FixedView", "fixed_view"]
@@ -145,7 +144,7 @@ def _attenuation_at(frame: Frame, u: NDArray[np.float32], v: NDArray[np.float32]
 
 def _attenuation(frame: Frame, rows: slice, columns: slice, block: int) -> NDArray[np.float32]:
     """Return the attenuation of part of a frame, means over blocks of so many pixels, which divide the part."""
-    pixels, (offset, factor) = (frame.pixels, frame.line) if isinstance(frame, StoredFrame) else (frame, (0.0, 1.0))
+    pixels, (offset, factor) = (frame.pixels, frame.line) if isinstance(frame, Stored) else (frame, (0.0, 1.0))
     part = pixels[rows, columns]
     if part.dtype not in _COMPILED or part.strides[1] != part.itemsize:
         part = np.ascontiguousarray(part, dtype=np.float32)
