@@ -79,10 +79,10 @@ def tracking() -> Iterator[str]:
     yield (
         "Mean errors of the landmarks' poses: angle, translation of the bone's origin, distance of the landmarks "
         "(mTRE); right soon: within 5 degrees and 5 mm after at most 3 pairs. By itself a pair is looked at three "
-        "times over, until the bone is in the middle of the crop; followed, it is looked at once. Refined: by the images, as "
-        "finely as the time between pairs allows on two cores; of the knee the reference is not that exact (see "
-        "above). What one look at pairs by themselves shows where it is moved by 1.5 % of its side, as it is while "
-        "following: "
+        "times over, until the bone is in the middle of the crop; followed, it is looked at once. Refined: by the "
+        "images, as finely as the time between pairs allows on two cores; of the knee the reference is not that exact "
+        "(see above). What one look at pairs by themselves shows where it is moved by 1.5 % of its side, as it is "
+        "while following: "
         f"{single}. Measured on {where(document)}."
     )
 
