@@ -10,7 +10,7 @@ from statistics import median_low
 __all__ = ["Pace"]
 
 _REMEMBERED = 10  # moments; of pairs, some may be missing
-_SHARE = 0.95  # of the time between pairs; what lies between a stream and its tracker takes some as well
+_SHARE = 0.9  # of the time between pairs; what lies between camera and tracker takes some as well
 
 
 class Pace:
