@@ -106,10 +106,11 @@ def test_one_command_trains_resumes_and_distils(config: TranslationConfig, tmp_p
     assert resumed is not None
     assert not np.array_equal(resumed.translate(crops), before)
 
-    told = distil_style(config, out).training
+    distilled = distil_style(config, out)
+    told = distilled.facts.training
     assert 0 < told["test_loss"] < 2
     assert -1 <= told["test_phi"] <= 1
-    assert told["ms_per_pair"] > 0
+    assert min(distilled.ms_per_pair, distilled.large_ms_per_pair) > 0
     small = Bundle.load(out).translate_small
     assert small is not None
     assert small.facts.parameters is not None
@@ -356,7 +357,7 @@ def test_the_small_generator_is_tested_whichever_frames_are_left_out(folder: Pat
     (study / "style.toml").write_text(few, encoding="utf-8")
     config = load_translation_config(study / "style.toml")
     out = train_style(config, study / "toy.fpbundle")
-    assert 0 < distil_style(config, out).training["test_loss"] < 2
+    assert 0 < distil_style(config, out).facts.training["test_loss"] < 2
 
 
 def test_a_damaged_checkpoint_is_refused(config: TranslationConfig, tmp_path: Path) -> None:

@@ -74,10 +74,11 @@ def style(
 
     loaded = load_translation_config(config, data)
     if distil:
-        told = distil_style(loaded, out).training
+        distilled = distil_style(loaded, out)
+        told = distilled.facts.training
         console.print(
             f"mean difference {told['test_loss']:.3f} of [-1, 1], phi {told['test_phi']:.3f}; "
-            f"{told['ms_per_pair']:.0f} ms per frame pair instead of {told['large_ms_per_pair']:.0f}"
+            f"{distilled.ms_per_pair:.0f} ms per frame pair instead of {distilled.large_ms_per_pair:.0f}"
         )
     else:
         train_style(loaded, out)

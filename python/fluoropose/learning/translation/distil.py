@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import numpy as np
@@ -24,17 +24,30 @@ from fluoropose.learning.translation.domains import load_domains, shown
 from fluoropose.learning.translation.networks import Generator
 from fluoropose.learning.translation.xrays import XRayPictures
 
-__all__ = ["distil_style", "milliseconds_per_pair"]
+__all__ = ["Distilled", "distil_style"]
 
 _TESTED = 10  # every tenth X-ray is kept for the test
 
 
-def distil_style(config: TranslationConfig, bundle: str | Path, work_dir: str | Path | None = None) -> StyleFacts:
-    """Train a small generator to make of X-rays what the bundle's "translate" does; adds it as "translate_small".
+class Distilled(NamedTuple):
+    """What came of a distillation.
 
-    Returns its facts, whose ``training`` tells how well the two agree on frames it was not trained on (mean absolute
-    difference in [-1, 1], and phi of Eq. 1) and the milliseconds per frame pair of both on one thread of the
-    processor.
+    Attributes
+    ----------
+    facts
+        Of the small generator; ``training`` tells how well the two agree on frames it was not trained on: mean absolute
+        difference in [-1, 1], and phi of Eq. 1.
+    ms_per_pair, large_ms_per_pair
+        What the two take for a frame pair on one thread of this processor, loaded as for registration.
+    """
+
+    facts: StyleFacts
+    ms_per_pair: float
+    large_ms_per_pair: float
+
+
+def distil_style(config: TranslationConfig, bundle: str | Path, work_dir: str | Path | None = None) -> Distilled:
+    """Train a small generator to make of X-rays what the bundle's "translate" does; adds it as "translate_small".
 
     Raises
     ------
@@ -68,9 +81,9 @@ def distil_style(config: TranslationConfig, bundle: str | Path, work_dir: str | 
     but = ("set", "rig", "xrays", "training", "distil")
     recipe = Recipe.of(data, f"{shown(config, radiographs, work)} {teacher.facts.sha256}", config, but=but)
     fit(module, "translate_small", known, tests, data, recipe, bundle, work, data.patience)
-    made = Bundle.load(bundle).manifest.networks.translate_small
+    made = Bundle.load(bundle).translate_small
     assert made is not None
-    return made
+    return Distilled(made.facts, _milliseconds_per_pair(made), _milliseconds_per_pair(teacher))
 
 
 class Distillation(pl.LightningModule):
@@ -84,10 +97,6 @@ class Distillation(pl.LightningModule):
         super().__init__()
         self.config, self._owner, self._facts = config, owner, teacher.facts
         self.student = Generator(config.generator.width, config.generator.blocks)
-        self._times = {
-            "ms_per_pair": milliseconds_per_pair(self.student, teacher.facts.size),
-            "large_ms_per_pair": milliseconds_per_pair(teacher.module, teacher.facts.size),
-        }
         starts = range(0, len(xrays.pictures), 16)
         taught = [teacher.translate(xrays.pictures[i : i + 16].numpy()) for i in starts]
         self.register_buffer("_xrays", xrays.pictures, persistent=False)
@@ -128,24 +137,24 @@ class Distillation(pl.LightningModule):
         facts = StyleFacts(
             size=self._facts.size,
             preprocessing=self._facts.preprocessing,
-            training=so_far | found | self._times,
+            training=so_far | found,
             trained_on=device_name(self.device),
         )
         add_networks(out, self._owner, {"translate_small": (self.student, facts)}, self.config.stored)
 
 
-def milliseconds_per_pair(generator: Any, size: int, rounds: int = 5) -> float:
+def _milliseconds_per_pair(network: StyleNetwork, rounds: int = 5) -> float:
     """Return the median time of the processor, one thread, that the crops of a frame pair take, ms."""
-    pair = torch.rand(2, 1, size, size) * 2 - 1
+    pair = torch.rand(2, 1, network.facts.size, network.facts.size) * 2 - 1
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
-            generator(pair)
+            network.module(pair)
             times = []
             for _ in range(rounds):
                 started = time.thread_time()
-                generator(pair)
+                network.module(pair)
                 times.append(1e3 * (time.thread_time() - started))
     finally:
         torch.set_num_threads(threads)
