@@ -76,6 +76,29 @@ def test_a_stored_frame_gives_the_window_of_what_it_stands_for(polarity: Polarit
         assert window.weights.sum() > 0.5 * window.weights.size
 
 
+@pytest.mark.parametrize("kind", [np.uint16, np.float32])
+def test_frames_lie_in_memory_as_their_writers_left_them(kind: type[np.generic]) -> None:
+    shown = 1 - frames(TISSUE)[0]
+    bits, full = (None, 1) if kind is np.float32 else (14, 2**14 - 1)
+    plain = (shown * full).astype(kind)
+    headed = np.zeros(SIDE, [("number", np.uint8), ("row", kind, (SIDE,))])["row"]
+    shifted = np.zeros(plain.nbytes + 1, np.uint8)[1:].view(kind).reshape(plain.shape)
+    headed[:] = shifted[:] = plain
+    given = {
+        "rows with numbers before them": headed,
+        "a byte beside their place": shifted,
+        "column by column": np.asfortranarray(plain),
+        "upside down": np.ascontiguousarray(plain[::-1])[::-1],
+        "from right to left": np.ascontiguousarray(plain[:, ::-1])[:, ::-1],
+        "the other byte first": plain.astype(plain.dtype.newbyteorder()),
+    }
+    scope, points = rig().fluoroscopes[0], TRUTH.apply(bone().vertices)
+    expected = fixed_view(scope, StoredFrame(plain, bits, "bright_air"), points, 64).image
+    for name, pixels in given.items():
+        found = fixed_view(scope, StoredFrame(pixels, bits, "bright_air"), points, 64).image
+        np.testing.assert_allclose(found, expected, atol=1e-6, err_msg=name)
+
+
 def test_a_window_lies_where_the_exact_distortion_says() -> None:
     """Its places are interpolated between every eighth pixel: measured 0.01 pixels off at most."""
     scope, points = rig().fluoroscopes[0], TRUTH.apply(bone().vertices)

@@ -146,7 +146,7 @@ def _attenuation(frame: Frame, rows: slice, columns: slice, block: int) -> NDArr
     """Return the attenuation of part of a frame, means over blocks of so many pixels, which divide the part."""
     pixels, (offset, factor) = (frame.pixels, frame.line) if isinstance(frame, Stored) else (frame, (0.0, 1.0))
     part = pixels[rows, columns]
-    if part.dtype not in _COMPILED or part.strides[1] != part.itemsize:
+    if part.dtype not in _COMPILED or part.strides[1] != part.itemsize or not part.flags.aligned:
         part = np.ascontiguousarray(part, dtype=np.float32)
     return _core.mean_attenuation(part, block, 1 + _FLOOR - offset, -factor, _FLOOR)
 
