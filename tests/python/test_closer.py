@@ -59,6 +59,15 @@ def test_what_cannot_be_refined_stays() -> None:
     assert closer.refine(frames(TISSUE), outside) == (outside, 0)
 
 
+def test_what_is_over_at_once_tells_nothing_of_what_refining_takes() -> None:
+    closer = Closer(rig(), bone(), refine_ms=60_000.0, checks=Checks())
+    outside = registration(Pose(off(0.0, 0.0).rotation, [900.0, 0.0, -330.0]))
+    assert closer.refine(frames(TISSUE), registration(off(2.0, 2.0)))[1] == 128
+    for _ in range(8):
+        closer.refine(frames(TISSUE), outside)
+    assert closer.refine(frames(TISSUE), registration(off(2.0, 2.0)), left_ms=1.0)[1] == 96
+
+
 def test_a_pair_that_came_late_is_refined_at_the_scale_that_it_leaves_time_for() -> None:
     closer = Closer(rig(), bone(), refine_ms=60_000.0, checks=Checks(min_likeness=-1.0))
     measured = registration(off(2.0, 2.0))

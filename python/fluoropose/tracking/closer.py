@@ -104,12 +104,11 @@ class Closer:
             refined = refiner.refine(frames, start, since)
             least, fit = self._checks.min_likeness, self._checks.min_peak_fit
             doubt = refiner.doubt(refined, start) or refiner.objection(frames, refined, least, fit, since)
-        except InputError:  # the bone is not in the field of a view
+        except InputError:  # the bone is not in the field of a view, which tells nothing of what refining it takes
             return found, 0
-        finally:
-            took = 1e3 * (time.perf_counter() - began)
-            before = self._took_ms[side] or took
-            self._took_ms[side] = _FORGETTING * before + (1 - _FORGETTING) * took
+        took = 1e3 * (time.perf_counter() - began)
+        before = self._took_ms[side] or took
+        self._took_ms[side] = _FORGETTING * before + (1 - _FORGETTING) * took
         if doubt or refined.covariance is None:
             return found, 0
         return replace(found, world_from_bone=refined.world_from_bone, covariance=refined.covariance), side
