@@ -100,7 +100,7 @@ def stream(
 ) -> None:
     """Follow the bone through frames as they arrive: a trial's own, replayed, or those that a camera writes.
 
-    Poses are those of the landmarks, filtered; with --refine-ms the images refine them before, where there is time.
+    The images refine the landmarks' poses, where there is time, and a filter smooths them.
 
     Stops with the source, or when told to (Ctrl-C, SIGTERM); what was found until then is written. Numbers go to
     stream.json.

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from fluoropose.registration.poses_file import PoseRow
+from fluoropose.registration.refined import REFINED
 from fluoropose.tracking import Phase, Tracked
 
 __all__ = ["Frame", "Output", "Pair", "Source"]
@@ -116,7 +117,10 @@ class Output:
 
     @property
     def row(self) -> PoseRow:
-        """The row of ``poses.csv``: source "network" for what was measured, "prediction" for what was not."""
+        """The row of ``poses.csv``: source "network" for what was measured, "prediction" for what was not.
+
+        With "+refinement" where the images refined what was measured.
+        """
         tracked, found = self.tracked, self.tracked.registration
         if tracked.belief is None:
             return PoseRow.failed(self.number, tracked.time_s, tracked.reason)
@@ -130,7 +134,7 @@ class Output:
             found.hypothesis if measured else "none",
             found.cost if measured else float("nan"),
             found.n_visible if measured else 0,
-            "network" if measured else "prediction",
+            ("network" + REFINED * (tracked.refined_px > 0)) if measured else "prediction",
             tracked.covariance,
         )
 

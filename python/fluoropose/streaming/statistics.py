@@ -48,6 +48,8 @@ class StreamSummary(_Model):
         Messages that held no frame, attempts to connect that were turned away, and connections that ended.
     acquired, tracking, coasting, lost
         Pairs by what the tracker did.
+    refined
+        Pairs whose pose the images refined, by the side of the windows in which they did, px.
     seconds, pairs_per_second
         From the first pose to the last.
     latency_ms
@@ -72,6 +74,7 @@ class StreamSummary(_Model):
     tracking: int
     coasting: int
     lost: int
+    refined: dict[int, int]
     seconds: float
     pairs_per_second: float
     latency_ms: Latency | None
@@ -96,6 +99,7 @@ class Progress:
         self._moments: deque[float] = deque(maxlen=60)
         self._stages = np.zeros(len(fields(Stages)))
         self._phases: Counter[Phase] = Counter()
+        self._refined: Counter[int] = Counter()
         self._largest = 0.0
         self._first = float("nan")
         self.last: Output | None = None
@@ -110,6 +114,7 @@ class Progress:
         self._largest = max(self._largest, output.latency_ms)
         self._stages += [getattr(output.tracked.stages, one.name) for one in fields(Stages)]
         self._phases[output.tracked.phase] += 1
+        self._refined[output.tracked.refined_px] += 1
         self.last, self.pairs = output, self.pairs + 1
 
     @property
@@ -145,6 +150,7 @@ class Progress:
             refused=source.refused,
             disconnected=source.disconnected,
             **{phase.value: self._phases[phase] for phase in Phase},
+            refined={side: count for side, count in sorted(self._refined.items(), reverse=True) if side},
             seconds=seconds,
             pairs_per_second=(self.pairs - 1) / seconds if seconds else 0.0,
             latency_ms=self.latency_ms,

@@ -32,6 +32,8 @@ class Watch:
             table.add_row("", f"[red]{summary.malformed} messages malformed  {summary.refused} connections refused[/]")
         counted = [f"{count} {name.replace('_', ' ')}" for name, count in summary.frames.items() if count]
         table.add_row("frames", "  ".join(counted))
+        scales = [f"{count} at {side} px" for side, count in summary.refined.items()]
+        table.add_row("refined", "  ".join(scales) or "none")
         last = progress.last
         if last is not None:
             phase = last.tracked.phase
