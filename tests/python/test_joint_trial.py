@@ -201,6 +201,29 @@ def test_both_bones_are_followed_and_one_may_be_lost(monkeypatch: pytest.MonkeyP
     assert not follower.miss(1.0, "no frame").proximal.ok
 
 
+class Noting(Tracker):
+    """Remembers how long each pair had waited."""
+
+    def push(self, frame1, frame2, time_s, waited_ms=0.0):  # type: ignore[no-untyped-def]
+        self.waited_ms = waited_ms
+        return super().push(frame1, frame2, time_s, waited_ms)
+
+
+def test_two_bones_share_the_time_of_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    bone, rig = make_bone(), make_rig()
+    networks = [KnowingNetwork(bone, rig)]
+    networks.append(KnowingNetwork(bone, rig, seen=networks[0].seen))
+    monkeypatch.setattr(sight_module, "crop_frame", networks[0].crop)
+    proximal, distal = (Noting(bone, rig, network, proven=False) for network in networks)  # type: ignore[arg-type]
+    follower, took_ms = JointTracker(proximal, distal, Joint(Pose.identity(), Pose.identity(), "right")), 0.0
+    for k in range(3):
+        found = follower.push(FRAME, FRAME, k / 30, waited_ms=5.0)
+        assert proximal.waited_ms == 5.0 + took_ms
+        assert distal.waited_ms == 5.0 + found.proximal.stages.total
+        took_ms = found.distal.stages.total
+        assert took_ms > 0
+
+
 def test_a_pair_without_angles_does_not_end_the_following(monkeypatch: pytest.MonkeyPatch) -> None:
     bone, rig = make_bone(), make_rig()
     networks = [KnowingNetwork(bone, rig)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
@@ -215,6 +215,20 @@ def test_a_cheaper_hypothesis_that_contradicts_the_motion_is_not_believed(
     assert found.phase is Phase.TRACKING
     assert found.hypothesis == "none"
     assert max(error(found, at(1 / RATE))) < 1.0
+
+
+def test_a_pose_of_unknown_certainty_is_not_followed(knowing: KnowingNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    follower = tracker(knowing)
+    push(follower, knowing, 0)
+    solve = Registrar.solve
+
+    def uncertain(self: Registrar, *given: object) -> Registration:
+        return replace(solve(self, *given), covariance=None)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Registrar, "solve", uncertain)
+    for found in (push(follower, knowing, 1), push(tracker(knowing), knowing, 1)):
+        assert found.phase is (Phase.COASTING if found.ok else Phase.LOST)
+        assert found.reason == "too few landmarks: 22 used, which do not tell how certain the pose is"
 
 
 # --- what goes wrong ------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from fluoropose.geometry import Pose, View
 from fluoropose.learning.bundle import Bundle, SegmentNetwork, StyleNetwork
 from fluoropose.region import Region
 from fluoropose.registration.locate import around_pose, around_predictions
-from fluoropose.registration.registration import Registration, Status
+from fluoropose.registration.registration import Registration
 from fluoropose.registration.sight import Frames, Masks, Seen, Sight
 from fluoropose.registration.trial import Checks
 from fluoropose.registration.triangulation import triangulate
@@ -174,7 +174,7 @@ class Registrar:
         reason = unseen or self._disagreement(found, pose)
         if not reason:
             return found
-        failed = replace(found, status=Status.FAILED, reason=reason, world_from_bone=None, covariance=None)
+        failed = found.failed(reason)
         return failed if unseen else replace(failed, disputed=pose)
 
     def _doubt(self, found: Registration, pose: Pose) -> str:

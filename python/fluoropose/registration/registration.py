@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -80,6 +80,10 @@ class Registration:
     def ok(self) -> bool:
         """Whether there is a pose."""
         return self.status is Status.OK
+
+    def failed(self, reason: str) -> Registration:
+        """Return the same without a pose, and why."""
+        return replace(self, status=Status.FAILED, reason=reason, world_from_bone=None, covariance=None)
 
     @property
     def n_visible(self) -> int:

@@ -61,7 +61,7 @@ class Stream:
         viewer: Takes[Shown] | None = None,
     ) -> None:
         self._source, self._tracker, self._attenuating = source, tracker, attenuating
-        self._pairer = pairer or Pairer()
+        self._pairer, self._hurries = pairer or Pairer(), policy == "latest"
         self._pairs: BoundedQueue[Pair] = BoundedQueue(capacity, policy)
         self._outlets = [Outlet(sink, policy, sink_capacity) for sink in sinks]
         self._viewer = None if viewer is None else Outlet(viewer, "latest", 1)
@@ -143,6 +143,8 @@ class Stream:
             tracked = self._tracker.miss(pair.time_s, pair.problem)
         else:
             frames = self._attenuating(first.pixels), self._attenuating(second.pixels)
-            tracked = self._tracker.push(*frames, pair.time_s)
+            # Where nothing is dropped, a pair that waits is no sign that the tracker falls behind.
+            waited_ms = 1e3 * (time.monotonic() - pair.arrived_s) if self._hurries else 0.0
+            tracked = self._tracker.push(*frames, pair.time_s, waited_ms)
         latency_ms = 1e3 * (time.monotonic() - pair.arrived_s)
         return Output(pair.number, tracked, latency_ms, pair.arrived_s, pair.first.session)

@@ -56,6 +56,7 @@ class JointTracker:
         if proximal.rig is not distal.rig:
             raise InputError("distal: expected a tracker of the proximal tracker's rig, found one of another rig")
         self._proximal, self._distal, self._joint = proximal, distal, joint
+        self._distal_took_ms = 0.0
 
     def warm_up(self) -> None:
         """Prepare both networks."""
@@ -67,10 +68,12 @@ class JointTracker:
         self._proximal.forget()
         self._distal.forget()
 
-    def push(self, frame1: Frame, frame2: Frame, time_s: float) -> TrackedJoint:
-        """Find both bones in one more pair; see ``Tracker.push``."""
-        proximal = self._proximal.push(frame1, frame2, time_s)
-        return self._joined(proximal, self._distal.push(frame1, frame2, time_s))
+    def push(self, frame1: Frame, frame2: Frame, time_s: float, waited_ms: float = 0.0) -> TrackedJoint:
+        """Find both bones in one more pair; see ``Tracker.push``. Each leaves the other the time that it takes."""
+        proximal = self._proximal.push(frame1, frame2, time_s, waited_ms + self._distal_took_ms)
+        distal = self._distal.push(frame1, frame2, time_s, waited_ms + proximal.stages.total)
+        self._distal_took_ms = distal.stages.total
+        return self._joined(proximal, distal)
 
     def miss(self, time_s: float, reason: str) -> TrackedJoint:
         """Note a pair that cannot be looked at; see ``Tracker.miss``."""

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fluoropose.bone import Bone
 from fluoropose.drr import Device
 from fluoropose.errors import InputError
-from fluoropose.geometry import Pose
 from fluoropose.refinement import MovingBone, Refiner, Schedule, Starts
 from fluoropose.region import Frame
+from fluoropose.registration.registration import Registration
 from fluoropose.registration.trial import Checks
 from fluoropose.rig import Rig
 
 __all__ = ["Proof"]
 
-_SIDE_PX, _LEVELS = 96, 2
+_LEVELS = 2
 
 
 class Proof:
@@ -31,7 +32,14 @@ class Proof:
         As for `Refiner`.
     checks
         What the frames must say for the refined pose.
+
+    Attributes
+    ----------
+    side_px
+        Side of the windows, at most.
     """
+
+    side_px = 96
 
     def __init__(
         self, rig: Rig, bone: Bone, checks: Checks, moving: MovingBone | None = None, device: Device = "cpu"
@@ -39,7 +47,7 @@ class Proof:
         self._checks = checks
         schedule, starts = Schedule(_LEVELS), Starts()
         self._refiner = Refiner(
-            rig, bone, most_px=_SIDE_PX, schedule=schedule, starts=starts, moving=moving, device=device
+            rig, bone, most_px=self.side_px, schedule=schedule, starts=starts, moving=moving, device=device
         )
 
     @property
@@ -47,21 +55,27 @@ class Proof:
         """Why it runs on the processor instead of a GPU; "" where it does not."""
         return self._refiner.problem
 
-    def objection(self, frames: Sequence[Frame], pose: Pose) -> str:
-        """Return why the bone is not where the pose says, or near it; "" where it is.
+    def proved(self, frames: Sequence[Frame], found: Registration) -> Registration:
+        """Return a registration with its pose refined; failed where the bone is not there, or near it.
 
         Parameters
         ----------
         frames
             One (h, w) per view, bright = attenuating, full scale 1.
-        pose
-            ``world_from_bone``.
+        found
+            Of these frames.
         """
+        pose = found.world_from_bone
+        if pose is None:
+            return found
         try:
-            found = self._refiner.refine(frames, pose)
+            refined = self._refiner.refine(frames, pose)
         except InputError as error:  # it is not in the field of a view
-            return str(error)
+            return found.failed(str(error))
         checks = self._checks
-        return self._refiner.doubt(found, pose) or self._refiner.objection(
-            frames, found, checks.min_likeness, checks.min_peak_fit
+        objection = self._refiner.doubt(refined, pose) or self._refiner.objection(
+            frames, refined, checks.min_likeness, checks.min_peak_fit
         )
+        if objection or refined.covariance is None:
+            return found.failed(objection or "the images do not tell how certain the pose is")
+        return replace(found, world_from_bone=refined.world_from_bone, covariance=refined.covariance)

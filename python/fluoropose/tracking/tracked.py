@@ -117,15 +117,15 @@ class Tracked:
 
 
 class Clock:
-    """Tells how long the stages of a pair took."""
+    """Tells how long the stages of a pair took, which may have waited before."""
 
-    def __init__(self) -> None:
-        self.stages, self._last = Stages(), time.perf_counter()
+    def __init__(self, waited_ms: float = 0.0) -> None:
+        self.stages, self._last, self._waited_ms = Stages(), time.perf_counter(), waited_ms
 
     @property
     def spent_ms(self) -> float:
-        """Since it was made, up to now."""
-        return self.stages.total + 1e3 * (time.perf_counter() - self._last)
+        """Since the pair was there, up to now."""
+        return self._waited_ms + self.stages.total + 1e3 * (time.perf_counter() - self._last)
 
     def lap(self, stage: str) -> None:
         """Count the time since the last lap as that of ``stage``, a field of ``Stages``."""

@@ -67,7 +67,8 @@ class Tracker:
         refined. Several trackers of one stream must share the time.
     proven
         Whether a bone that was searched for in the whole field is followed only where the images bear its pose out, see
-        `Proof`. That takes some 20 ms when a track begins. Of tubes that fire in turn it asks nothing.
+        `Proof`. That takes some 20 ms when a track begins. Of tubes that fire in turn it asks nothing. One that is
+        followed and refined is asked the same where it seems to be elsewhere than its motion leads, and believed there.
 
     Raises
     ------
@@ -137,7 +138,7 @@ class Tracker:
         self._followed = 0
         self._seen_s = float("-inf")
 
-    def push(self, frame1: Frame, frame2: Frame, time_s: float) -> Tracked:
+    def push(self, frame1: Frame, frame2: Frame, time_s: float, waited_ms: float = 0.0) -> Tracked:
         """Find the bone in one more pair.
 
         Parameters
@@ -148,6 +149,8 @@ class Tracker:
             they show no bone, and the result says why.
         time_s
             When they were taken. A clock that steps back, or far ahead, starts a new track.
+        waited_ms
+            How long they have been there already: so much less time is left to refine the pose.
 
         Raises
         ------
@@ -159,7 +162,7 @@ class Tracker:
                 raise InputError(f"{name}: expected an array (h, w), found {type(frame).__name__}; see miss")
         if not np.isfinite(time_s):
             raise InputError(f"time_s: expected a finite number, found {time_s}")
-        clock = Clock()
+        clock = Clock(waited_ms)
         self._pace.tick(time_s)
         expected = self._expected(time_s)
         reason = self._why_unusable((frame1, frame2))
@@ -218,7 +221,7 @@ class Tracker:
             best = self._solved(seen, expected)
             clock.lap("solve")
             if best.distance > self.limits.gate:
-                best = self._surprised(best, expected.time_s, frames, clock)
+                best = self._surprised(best, expected, frames, clock)
             elif best.found.ok:
                 best = self._refined(best, expected, frames, clock)
             if best.belief is not None:
@@ -261,7 +264,7 @@ class Tracker:
         return best
 
     def _judged(self, found: Registration, expected: Belief) -> _Measured:
-        found = self._registrar.checked(found)
+        found = _certain(self._registrar.checked(found))
         if found.world_from_bone is None or found.covariance is None:
             return _Measured(found)
         return _Measured(found, expected.distance(found.world_from_bone, found.covariance + self._floor))
@@ -281,26 +284,30 @@ class Tracker:
         noise = found.covariance + (self._refined_floor if side else self._floor)
         return _Measured(found, best.distance, expected.updated(found.world_from_bone, noise), side)
 
-    def _surprised(self, best: _Measured, time_s: float, frames: Frames, clock: Clock) -> _Measured:
+    def _surprised(self, best: _Measured, expected: Belief, frames: Frames, clock: Clock) -> _Measured:
         """Return a measurement where the motion does not lead: believed if the images bear it out, else failed."""
-        if self._closer is not None and not any(self.rig.offsets_s):
-            found, side = self._closer.refine(frames, best.found, self._pace.left_ms(clock.spent_ms))
+        if self._closer is not None and self._proof is not None:
+            # As when a track begins: three steps of refinement leave what is far off half way, and call it alike.
+            found = self._proof.proved(frames, best.found)
             clock.lap("refine")
-            if side and found.world_from_bone is not None and found.covariance is not None:
+            if found.world_from_bone is not None and found.covariance is not None:
+                noise, side = found.covariance + self._refined_floor, self._proof.side_px
+                distance = expected.distance(found.world_from_bone, noise)
+                if distance <= self.limits.gate:  # the landmarks were wrong, not the motion
+                    return _Measured(found, distance, expected.updated(found.world_from_bone, noise), side)
                 # What was known of its speed has turned out to be wrong.
-                noise = found.covariance + self._refined_floor
-                belief = Belief.first(time_s, found.world_from_bone, noise, self.motion)
-                return _Measured(found, best.distance, belief, side, Phase.ACQUIRED)
+                belief = Belief.first(expected.time_s, found.world_from_bone, noise, self.motion)
+                return _Measured(found, distance, belief, side, Phase.ACQUIRED)
         reason = (
             f"not where the motion leads: Mahalanobis distance {best.distance:.1f}, "
             f"expected at most {self.limits.gate:g}"
         )
-        return _Measured(_failed(best.found, reason), best.distance)
+        return _Measured(best.found.failed(reason), best.distance)
 
     def _searched(self, time_s: float, frames: Frames, clock: Clock) -> Tracked:
         self.forget()
         (found,) = self._registrar.register([frames])
-        found = self._proved(found, frames)
+        found = self._proved(_certain(found), frames)
         clock.lap("search")
         if found.world_from_bone is None or found.covariance is None:
             return self._without(time_s, None, found, float("nan"), clock)
@@ -311,10 +318,10 @@ class Tracker:
 
     def _proved(self, found: Registration, frames: Frames) -> Registration:
         """Return what was found, failed where the images do not bear it out."""
-        if self._proof is None or found.world_from_bone is None:
+        if self._proof is None:
             return found
-        objection = self._proof.objection(frames, found.world_from_bone)
-        return _failed(found, objection) if objection else found
+        proved = self._proof.proved(frames, found)
+        return found if proved.ok else proved
 
     def _with(self, belief: Belief, found: Registration, distance: float, phase: Phase, clock: Clock) -> Tracked:
         self._belief, self._seen_s = belief, belief.time_s
@@ -355,8 +362,11 @@ def _floor(deg: float, mm: float) -> NDArray[np.float64]:
     return np.diag(np.repeat([np.radians(deg), mm], 3) ** 2)
 
 
-def _failed(found: Registration, reason: str) -> Registration:
-    return replace(found, status=Status.FAILED, reason=reason, world_from_bone=None, covariance=None)
+def _certain(found: Registration) -> Registration:
+    """Return a registration, failed where nothing tells how certain its pose is: no filter can weigh that."""
+    if found.world_from_bone is None or found.covariance is not None:
+        return found
+    return found.failed(f"too few landmarks: {found.n_visible} used, which do not tell how certain the pose is")
 
 
 def _nothing_seen(bone: Bone, reason: str) -> Registration:
