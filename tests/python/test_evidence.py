@@ -35,10 +35,11 @@ def test_a_right_pose_that_something_covers_is_believed_and_a_wrong_one_is_not()
     assert TRUTH.angle_to(found.world_from_bone) < np.radians(2.5)  # measured 1.4 degrees
     assert max(found.by_view) < 0.4  # measured 0.36 and 0.32
     assert refiner.objection(pair, found, CHECKS.min_likeness, CHECKS.min_peak_fit) == ""
-    astray = refiner.refine(pair, off(25.0, 25.0, 7)).world_from_bone
-    assert TRUTH.angle_to(astray) > np.radians(10.0)
-    # Measured likeness 0.30 and 0.07, fits 0.74 and 0.42.
-    assert "of a peak's shape, expected 0.8" in objection(pair, astray)
+    ends = [refiner.refine(pair, off(25.0, 25.0, seed)).world_from_bone for seed in (1, 2, 3, 5, 9)]
+    astray = [pose for pose in ends if TRUTH.angle_to(pose) > np.radians(10.0)]
+    assert len(astray) >= 2  # measured: all
+    # Measured: fits of 0.70 at most in one of the views.
+    assert all("of a peak's shape, expected 0.8" in objection(pair, pose) for pose in astray)
 
 
 def test_a_view_that_shows_something_else_is_not_made_up_for_by_the_other() -> None:
