@@ -26,6 +26,8 @@ _WHITE = -float(np.log(1 + _FLOOR - 0.002))
 _BESIDE_PX = 3  # that blur carries the light of the open field
 _LEAST_EXPOSED = 0.5  # share of a window that must be left
 _GRID_PX = 8  # distortion is smooth: a grid of it is enough
+_BEYOND = 0.1  # share of the ideal image by which that reaches past each edge, as windows do
+_NOWHERE = -1e6  # px; also where that is interpolated
 _COMPILED = (np.uint8, np.uint16, np.float32)  # what stored numbers may be
 
 
@@ -193,9 +195,9 @@ def _recorded(fluoroscope: Fluoroscope, window: View) -> tuple[NDArray[np.float3
         u, v = np.broadcast_arrays(along, down)
         return np.ascontiguousarray(u), np.ascontiguousarray(v)
     step = (last - first) / np.maximum(size - 1, 1)
-    grid = np.column_stack([np.diag(step), first + _GRID_PX]) / _GRID_PX
+    grid = np.column_stack([np.diag(step), first + _beyond_px(fluoroscope)]) / _GRID_PX
     how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    u, v = (cv2.warpAffine(one, grid, size.tolist(), None, how, cv2.BORDER_REPLICATE) for one in offsets)
+    u, v = (cv2.warpAffine(one, grid, size.tolist(), None, how, cv2.BORDER_CONSTANT, _NOWHERE) for one in offsets)
     return u + along, v + down
 
 
@@ -204,7 +206,7 @@ def _seen(fluoroscope: Fluoroscope, ideal_px: NDArray[np.float64]) -> NDArray[np
     offsets = _offsets(fluoroscope)
     if offsets is None:
         return fluoroscope.sees(ideal_px)
-    u, v = np.ascontiguousarray((ideal_px.T + _GRID_PX) / _GRID_PX, dtype=np.float32)
+    u, v = np.ascontiguousarray((ideal_px + _beyond_px(fluoroscope)).T / _GRID_PX, dtype=np.float32)
     moved = [cv2.remap(one, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).ravel() for one in offsets]
     recorded = ideal_px + np.column_stack(moved)
     inside = fluoroscope.view.contains(ideal_px) & fluoroscope.view.contains(recorded)
@@ -213,16 +215,22 @@ def _seen(fluoroscope: Fluoroscope, ideal_px: NDArray[np.float64]) -> NDArray[np
 
 @lru_cache(maxsize=32)
 def _offsets(fluoroscope: Fluoroscope) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    """Return recorded minus ideal pixels, u and v, at every `_GRID_PX`-th ideal pixel, from one step outside on."""
+    """Return recorded minus ideal pixels, u and v, at every `_GRID_PX`-th ideal pixel, from beyond the image on."""
     if fluoroscope.distortion is None:
         return None
-    columns, rows = (np.arange(-_GRID_PX, n + 2 * _GRID_PX, _GRID_PX) for n in fluoroscope.view.size_px)
+    sizes = zip(fluoroscope.view.size_px, _beyond_px(fluoroscope).tolist(), strict=True)
+    columns, rows = (np.arange(-beyond, size + beyond + _GRID_PX, _GRID_PX) for size, beyond in sizes)
     ideal = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2).astype(np.float64)
     recorded = fluoroscope.recorded_from_ideal(ideal)
     # Where the model folds over there is no image either.
-    offset = np.where(np.isfinite(recorded), recorded - ideal, -1e4).astype(np.float32)
+    offset = np.where(np.isfinite(recorded), recorded - ideal, _NOWHERE).astype(np.float32)
     u, v = (np.ascontiguousarray(one.reshape(len(rows), len(columns))) for one in offset.T)
     return u, v
+
+
+def _beyond_px(fluoroscope: Fluoroscope) -> NDArray[np.intp]:
+    """Return how far the grid of offsets reaches past the left (and right) and the upper (and lower) edge."""
+    return _GRID_PX * np.ceil(_BEYOND * np.array(fluoroscope.view.size_px) / _GRID_PX).astype(np.intp)
 
 
 def _means(image: NDArray[np.float32], size_px: tuple[int, int]) -> NDArray[np.float32]:
