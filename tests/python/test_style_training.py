@@ -105,6 +105,14 @@ def test_one_command_trains_resumes_and_distils(config: TranslationConfig, tmp_p
     resumed = Bundle.load(out).translate
     assert resumed is not None
     assert not np.array_equal(resumed.translate(crops), before)
+    # The bundle has the averages of the weights that were trained.
+    state = checkpoint["state_dict"]
+    for number, name in enumerate(("translate", "untranslate")):
+        exported = dict(Bundle.load(out).module(name).named_parameters())
+        assert exported
+        for key, weights in exported.items():
+            assert torch.equal(weights, state[f"averaged.module.{number}.{key}"])
+        assert not any(torch.equal(weights, state[f"{name}.{key}"]) for key, weights in exported.items())
 
     distilled = distil_style(config, out)
     told = distilled.facts.training

@@ -100,6 +100,9 @@ class StyleTrainingConfig(EpochsConfig):
         the CycleGAN paper: half the cycle's. The adversarial losses weigh 1.
     pool
         Translated pictures that are remembered to train the discriminators on.
+    averaged_over
+        Pictures over which the weights of the exported generators are averaged, exponentially: those that fight
+        discriminators wander (Yazici et al., ICLR 2019).
     """
 
     batch: PositiveInt = 1
@@ -107,6 +110,7 @@ class StyleTrainingConfig(EpochsConfig):
     cycle_weight: float = Field(default=10.0, ge=0)
     content_weight: float = Field(default=5.0, ge=0)
     pool: int = Field(default=50, ge=0)
+    averaged_over: PositiveInt = 1000
     discriminator_width: int = Field(default=64, ge=2, le=256)
 
 

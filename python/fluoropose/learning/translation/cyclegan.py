@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fluoropose.learning.bundle import StyleFacts, add_networks
 from fluoropose.learning.dataset import RadiographSet
@@ -72,6 +73,9 @@ class CycleGAN(pl.LightningModule):
         size = config.generator
         self.translate = Generator(size.width, size.blocks)
         self.untranslate = Generator(size.width, size.blocks)
+        kept = max(0.0, 1 - _DRAWN / config.training.averaged_over)  # of the average, whenever pictures are drawn
+        average = get_ema_multi_avg_fn(kept)  # type: ignore[no-untyped-call]
+        self.averaged = AveragedModel(self._generators, multi_avg_fn=average).requires_grad_(False)
         self.like_radiographs = Discriminator(config.training.discriminator_width)
         self.like_xrays = Discriminator(config.training.discriminator_width)
         pool = config.training.pool
@@ -80,6 +84,10 @@ class CycleGAN(pl.LightningModule):
         self._step: Step = self._improve
         self._reverse: torch.cuda.Stream | None = None  # of X-rays made from radiographs, and their cycle
         self._judging: torch.cuda.Stream | None = None  # of the discriminators' gradients
+
+    @property
+    def _generators(self) -> nn.ModuleList:
+        return nn.ModuleList([self.translate, self.untranslate])
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -114,6 +122,7 @@ class CycleGAN(pl.LightningModule):
             chance = torch.rand((len(rows), 2, 2), generator=rng, device=self.device)
         steps = zip(*(torch.split(each, size) for each in (*given, chance)), strict=True)
         means = torch.stack([self._step(*step) for step in steps]).mean(0)
+        self.averaged.update_parameters(self._generators)
         losses = dict(zip(_LOSSES, means, strict=True))
         values = {f"train_{name}": loss for name, loss in losses.items()}
         self.log_dict(values, on_step=True, on_epoch=True, batch_size=len(rows))
@@ -224,12 +233,13 @@ class CycleGAN(pl.LightningModule):
         """Write translations both ways of the same few pictures in every epoch."""
         shown = torch.linspace(0, max(self.counts) - 1, _SHOWN, device=self.device).long()
         given = self.batch(shown, 0)
-        made = self.translate(given.xrays), self.untranslate(given.radiographs)
+        translate, untranslate = self.averaged.module.children()
+        made = translate(given.xrays), untranslate(given.radiographs)
         rows = (given.xrays, made[0], given.radiographs, made[1])
         save_samples(path, [row[:, 0].float().cpu().numpy() for row in rows])
 
     def export(self, out: Path, so_far: dict[str, float]) -> None:
-        """Put both generators into the bundle at ``out``."""
+        """Put both generators, averaged, into the bundle at ``out``."""
         means = {k: float(v) for k, v in self.trainer.callback_metrics.items() if k.endswith("_epoch")}
         found = {k.removesuffix("_epoch"): value for k, value in means.items() if math.isfinite(value)}
         facts = StyleFacts(
@@ -238,7 +248,8 @@ class CycleGAN(pl.LightningModule):
             training=so_far | found,
             trained_on=device_name(self.device),
         )
-        add_networks(out, self._owner, {"translate": (self.translate, facts), "untranslate": (self.untranslate, facts)})
+        translate, untranslate = self.averaged.module.children()
+        add_networks(out, self._owner, {"translate": (translate, facts), "untranslate": (untranslate, facts)})
 
 
 def _judging_loss(judge: nn.Module, real: Tensor, made: Tensor) -> Tensor:
