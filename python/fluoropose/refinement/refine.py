@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,14 +90,14 @@ class Starts:
         """Return the starts, the given pose first."""
         if self.count == 1:
             return [pose]
-        offsets = 2 * qmc.Halton(6, scramble=False).random(self.count)[1:] - 1
+        offsets = _even(6, self.count - 1)
         turns = _rotations(np.radians(self.turn_deg) * offsets[:, :3]) @ pose.rotation
         places = pose.translation_mm + self.shift_mm * offsets[:, 3:]
         return [pose, *(Pose(*one) for one in zip(turns, places, strict=True))]
 
     def turned(self, poses: Sequence[Pose], middle_mm: NDArray[np.float64]) -> list[Pose]:
         """Return the poses with their ``turns`` about a point (3,) of the bone."""
-        offsets = 2 * qmc.Halton(3, scramble=False).random(self.turns + 1)[1:] - 1
+        offsets = _even(3, self.turns)
         turns = _rotations(np.radians(self.turn_deg) * offsets)
         return [turned_about(pose, turn, middle_mm) for pose in poses for turn in turns]
 
@@ -210,6 +211,14 @@ def refine(
 
 def _rank(outcome: Outcome) -> float:
     return -outcome.value if np.isfinite(outcome.value) else np.inf
+
+
+@lru_cache(maxsize=32)
+def _even(dimensions: int, count: int) -> NDArray[np.float64]:
+    """Return points (count, dimensions) evenly spread in [-1, 1]."""
+    points: NDArray[np.float64] = 2 * qmc.Halton(dimensions, scramble=False).random(count + 1)[1:] - 1
+    points.flags.writeable = False
+    return points
 
 
 def _rotations(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
