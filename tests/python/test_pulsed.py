@@ -179,7 +179,7 @@ def test_a_tracker_refines_frames_of_two_moments(lab: Laboratory) -> None:
             tracked = follower.push(*(recorded(renderer, scope, pose) for scope, pose in views), k / RATE)  # type: ignore[misc]
             assert tracked.world_from_bone is not None, tracked.reason
             errors.append(np.linalg.norm(now.translation_mm - tracked.world_from_bone.translation_mm))
-            assert (tracked.refined_px > 0) == (k > 0)
+            assert (tracked.refined_px > 0) == (k > 0 or not stated_s)  # at first its speed is not known
         found[stated_s] = max(errors[3:])
     # Measured: 0.05 mm, and 0.86 where the rig does not state the offset.
     assert found[OFFSET_S] < 0.15 < 0.6 < found[0.0]

@@ -307,21 +307,23 @@ class Tracker:
     def _searched(self, time_s: float, frames: Frames, clock: Clock) -> Tracked:
         self.forget()
         (found,) = self._registrar.register([frames])
-        found = self._proved(_certain(found), frames)
+        found, floor, side = self._proved(_certain(found), frames)
         clock.lap("search")
         if found.world_from_bone is None or found.covariance is None:
             return self._without(time_s, None, found, float("nan"), clock)
         # Of tubes that fire in turn, an unknown speed makes the views disagree.
-        noise = found.covariance + self._floor + max(map(abs, self.rig.offsets_s)) ** 2 * self.motion.start
+        noise = found.covariance + floor + max(map(abs, self.rig.offsets_s)) ** 2 * self.motion.start
         belief = Belief.first(time_s, found.world_from_bone, noise, self.motion)
-        return self._with(belief, found, float("nan"), Phase.ACQUIRED, clock)
+        return replace(self._with(belief, found, float("nan"), Phase.ACQUIRED, clock), refined_px=side)
 
-    def _proved(self, found: Registration, frames: Frames) -> Registration:
-        """Return what was found, failed where the images do not bear it out."""
+    def _proved(self, found: Registration, frames: Frames) -> tuple[Registration, NDArray[np.float64], int]:
+        """Return what was found, or why the images do not bear it out, with what `_refined` adds and the windows' side."""
         if self._proof is None:
-            return found
+            return found, self._floor, 0
         proved = self._proof.proved(frames, found)
-        return found if proved.ok else proved
+        if proved.ok and self._closer is None:
+            return found, self._floor, 0
+        return proved, self._refined_floor, self._proof.side_px if proved.ok else 0
 
     def _with(self, belief: Belief, found: Registration, distance: float, phase: Phase, clock: Clock) -> Tracked:
         self._belief, self._seen_s = belief, belief.time_s
