@@ -317,7 +317,7 @@ class Tracker:
         return replace(self._with(belief, found, float("nan"), Phase.ACQUIRED, clock), refined_px=side)
 
     def _proved(self, found: Registration, frames: Frames) -> tuple[Registration, NDArray[np.float64], int]:
-        """Return what was found, or why the images do not bear it out, with what `_refined` adds and the windows' side."""
+        """Return what was found, or why the images say no, with what `_refined` adds to it and the windows' side."""
         if self._proof is None:
             return found, self._floor, 0
         proved = self._proof.proved(frames, found)
