@@ -310,8 +310,8 @@ def test_damaged_sets_are_refused(set_path: Path, tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match="nowhere"):
         RadiographSet.load(tmp_path / "nowhere.h5")
     with h5py.File(tmp_path / "other.h5", "w") as file:
-        file["x"] = 1
-    with pytest.raises(FileFormatError, match="format"):
+        file.attrs["format"], file.attrs["version"] = "fluoropose-bone", 1
+    with pytest.raises(FileFormatError, match="version 1, found 'fluoropose-bone' version 1"):
         RadiographSet.load(tmp_path / "other.h5")
 
 

@@ -161,7 +161,7 @@ def test_the_command_writes_a_table_and_a_picture(knee: Path) -> None:
         (('"p0"', '"condyle"'), "proximal.right: expected landmarks of 'made-up bone' (p0, "),
         (("[30, 0, 0]", "[-30, 0, 0]"), "distal: right_mm, left_mm"),
         (('"left"', '"both"'), "side: "),
-        (('"tibia.csv"', '"none.csv"'), "none.csv: expected a poses file"),
+        (('"tibia.csv"', '"none.csv"'), "none.csv: expected a poses file, such as fluoropose register writes: No"),
         (("right = [30, 0, 0]\n", ""), "distal.right: missing"),
     ],
 )

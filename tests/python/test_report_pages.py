@@ -282,6 +282,7 @@ def test_results_of_a_small_run_say_so(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("{", "expected JSON"),
+        ("{}", "scenarios and styles, found no 'rows'"),
         ('{"rows": []}', "rows: expected at least one"),
         ('{"rows": [{"scenario": "walking"}]}', "rows: expected style in each"),
         ("[]", "expected JSON"),

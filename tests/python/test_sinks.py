@@ -283,6 +283,14 @@ def test_files_that_need_times_say_so(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("text", ["smooth:a.csv", "ring:a.csv", "zmq:a.mot", "a.xlsx", "xmalab:", "lsl"])
+def test_export_takes_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=rf"^files: expected FILE\.csv, .* or xmalab:FILE\.csv, found '{text}'"):
+        export_poses([], [text], make_bone())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_export_sorts_and_leaves_an_interrupted_stream_its_rows(tmp_path: Path) -> None:
     rows = [PoseRow(k, k / 30, Status.OK, world_from_bone=POSES[k]) for k in (0, 2, 1)]
     export_poses(rows, [str(tmp_path / "a.csv")], make_bone())

@@ -80,6 +80,13 @@ def test_a_table_is_introduced_once() -> None:
     assert toml_template(JointConfig).count(frame) == 2
 
 
+@pytest.mark.parametrize("kind", MODELS)
+def test_comments_speak_of_the_file_and_not_of_python(kind: str) -> None:
+    comments = [line for line in toml_template(MODELS[kind]).splitlines() if line.startswith("# ")]
+    assert comments
+    assert not [line for line in comments if re.search(r"\bNone\b|(Config|Range)\b", line)]
+
+
 def test_a_filled_template_is_accepted(tmp_path: Path) -> None:
     text = toml_template(Trial)
     for name, value in {"rig": '"r"', "bone": '"b"', "bundle": '"n"', "frames": '["a", "b"]', "out": '"o"'}.items():

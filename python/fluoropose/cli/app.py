@@ -35,7 +35,7 @@ __all__ = [
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-console = Console()
+console = Console(soft_wrap=True)  # so that the name of a file is in one piece wherever it is printed
 errors_console = Console(stderr=True)
 
 
@@ -194,8 +194,8 @@ Instead of 4, while the subject walks:
   out = "out/walking"
 
 Frames are folders of PNG or TIFF, TIFF stacks, DICOM runs or videos.
-[cyan]fluoropose template[/cyan] trial prints all keys; also of calibration, bone, learning,
-style, joint, simulation.
+[cyan]fluoropose template[/cyan] trial prints all keys; also of calibration, bone,
+learning, style, joint, simulation.
 
 No data at hand? [cyan]fluoropose demo[/cyan] simulates a laboratory and goes
 the whole way.""",

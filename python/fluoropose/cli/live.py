@@ -100,7 +100,8 @@ def stream(
 ) -> None:
     """Follow the bone through frames as they arrive: a trial's own, replayed, or those that a camera writes.
 
-    The images refine the landmarks' poses, where there is time, and a filter smooths them.
+    The images refine the landmarks' poses, where there is time, and a filter smooths them. Quality, 1 at most, is the
+    share of the landmarks that were used, times how little they contradict each other.
 
     Stops with the source, or when told to (Ctrl-C, SIGTERM); what was found until then is written. Numbers go to
     stream.json.

@@ -100,7 +100,8 @@ def export(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="FILE.mot, .sto (OpenSim), .tra (Autoscoper), xmalab:FILE.csv, FILE.c3d, .parquet", show_default=False
+            help="FILE.mot, .sto (OpenSim), .tra (Autoscoper), xmalab:FILE.csv, FILE.c3d, .parquet, .csv",
+            show_default=False,
         ),
     ],
     poses: Annotated[Path | None, typer.Option(help="a poses file", show_default="poses.csv in the folder out")] = None,

@@ -88,11 +88,11 @@ class Moving(Config):
     Attributes
     ----------
     bone
-        Bone file to render; None: part of the trained bone's own surroundings (a neck under a skull).
+        Bone file to render; without it, part of the trained bone's own surroundings (a neck under a skull).
     beyond_mm, towards
-        With ``bone`` None: a point and a direction in the bone frame; surroundings on that side of the plane move.
+        Without ``bone``: a point and a direction in the bone frame; surroundings on that side of the plane move.
     extend_mm
-        With ``bone`` None: continue the volume by copies of its last slice on the far side, the bone's cut end among
+        Without ``bone``: continue the volume by copies of its last slice on the far side, the bone's cut end among
         them (shoulders, or a spine, that the CT cut).
     pivot_mm
         The joint: the part turns about this point of the bone frame.
@@ -100,7 +100,7 @@ class Moving(Config):
         Nominal place of the part's origin in the bone frame, before it turns, uniform in centre +- range; for a part of
         the surroundings, how far it is shifted.
     axis, turn_deg, tilt_deg
-        As in ``PoseRange``, in the trained bone's frame.
+        As in ``dataset.pose``, in the trained bone's frame.
     share
         Share of samples in which the part is present.
     """
@@ -181,7 +181,7 @@ class StyleConfig(Config):
     bone, surroundings
         Factor on the line integral of the bone and of everything else in the set; log-uniform.
     turn_deg, scale, shift
-        In-plane turn, log-uniform scale and shift (share of the side) of the picture; needs ``DatasetConfig.border``.
+        In-plane turn, log-uniform scale and shift (share of the side) of the picture; needs ``dataset.border``.
     tissue
         Amplitude (line integral) of a smooth random thickness over the whole picture.
     limbs, shafts, metal, beads

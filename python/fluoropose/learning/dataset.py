@@ -288,7 +288,7 @@ def _open(path: Path, mode: str) -> h5py.File:
         there = "another or a damaged file" if path.exists() else "none; fluoropose dataset makes them"
         raise FileFormatError(f"{path}: expected a set of radiographs (HDF5), found {there}") from error
     if file.attrs.get("format") != _FORMAT or file.attrs.get("version") != _VERSION:
-        found = file.attrs.get("format"), file.attrs.get("version")
+        found = f"{file.attrs.get('format')!r} version {file.attrs.get('version')}"
         file.close()
         raise FileFormatError(f"{path}: expected format {_FORMAT!r} version {_VERSION}, found {found}")
     return file

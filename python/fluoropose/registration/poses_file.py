@@ -158,7 +158,8 @@ def read_poses(path: str | Path) -> list[PoseRow]:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path}: expected a poses file (CSV text): {first_line(error)}") from error
+        expected = "a poses file, such as fluoropose register writes"
+        raise FileFormatError(f"{path}: expected {expected}: {first_line(error)}") from error
     if not lines or not lines[0].startswith(_PREFIX):
         raise FileFormatError(f"{path}: line 1: expected '{_PREFIX}2', found {lines[0] if lines else 'nothing'!r}")
     version = lines[0][len(_PREFIX) :].split(";")[0].strip()

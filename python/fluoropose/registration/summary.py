@@ -134,7 +134,8 @@ class Summary(_Model):
         try:
             return cls.model_validate_json(Path(path).read_bytes())
         except OSError as error:
-            raise FileFormatError(f"{path}: expected a summary file: {first_line(error)}") from error
+            expected = "a summary, which fluoropose register writes"
+            raise FileFormatError(f"{path}: expected {expected}: {first_line(error)}") from error
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"])) or "document"

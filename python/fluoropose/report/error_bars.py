@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fluoropose.errors import FileFormatError
+from fluoropose.errors import FileFormatError, first_line
 from fluoropose.report.page import Picture, Section, new_figure
 
 __all__ = ["error_bars", "error_section"]
@@ -111,7 +111,8 @@ def _read(path: Path) -> tuple[dict[str, Any], list[Row]]:
         rows = [*document["rows"], *document.get("rows_without_segmentation", [])]
         missing = [field for row in rows for field in _FIELDS if field not in row]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FileFormatError(f'{path}: expected JSON with "rows" of scenarios and styles: {error!r}') from error
+        found = f"no {error}" if isinstance(error, KeyError) else first_line(error)
+        raise FileFormatError(f'{path}: expected JSON with "rows" of scenarios and styles, found {found}') from error
     if missing or not rows:
         raise FileFormatError(
             f"{path}: rows: {f'expected {missing[0]} in each' if missing else 'expected at least one'}"

@@ -33,12 +33,15 @@ def save_joint_picture(path: str | Path, rows: Sequence[JointRow]) -> None:
         zip(np.ravel(figure.subplots(2, 3, sharex=True)), fields(JointMotion), strict=True)
     ):
         name, _, unit = field.name.rpartition("_")
-        axes.fill_between(x, motion[:, k] - sd[:, k], motion[:, k] + sd[:, k], color=_COLOUR, alpha=0.2, lw=0)
+        low, high = motion[:, k] - sd[:, k], motion[:, k] + sd[:, k]
+        axes.fill_between(x, low, high, color=_COLOUR, alpha=0.2, lw=0, label="± 1 standard deviation")
         axes.plot(x, motion[:, k], color=_COLOUR, lw=1.3, marker=".", ms=3)
         axes.set_title(name.replace("_", " "), fontsize=11)
         axes.set_ylabel("degrees" if unit == "deg" else unit)
         axes.grid(alpha=0.25)
         if k >= 3:
             axes.set_xlabel("s" if timed else "frame")
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", frameon=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, metadata={"Software": "fluoropose"})

@@ -53,7 +53,9 @@ def translation_section(radiographs: RadiographSet, bundle: Bundle, trial: Trial
     there, back = bundle.translate, bundle.untranslate
     if there is None or back is None:
         found = ", ".join(bundle.manifest.networks.named()) or "nothing"
-        raise InputError(f"{bundle.path}: expected translate and untranslate, found {found}; fluoropose train style")
+        raise InputError(
+            f"{bundle.path}: expected translate and untranslate, found {found}; fluoropose train style makes them"
+        )
     for network in (there, back):
         require_same(radiographs, bundle, network.facts)
     rig = Rig.load(trial.rig)

@@ -29,7 +29,7 @@ class Exposure:
     open_field
         Gain: the signal of the unattenuated beam as a share of white; above 1 it saturates.
     quanta
-        Mean number of quanta that one pixel detects in the unattenuated beam; None leaves out quantum noise.
+        Mean number of quanta that one pixel detects in the unattenuated beam; without it there is no quantum noise.
     pulse_s
         Duration of a pulse, whose signal the frame integrates: what moves blurs. Zero stops all motion.
     instants

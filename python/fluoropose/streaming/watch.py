@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from fluoropose.streaming.stream import Stream
 from fluoropose.tracking import Phase
@@ -22,7 +22,7 @@ class Watch:
     def __rich__(self) -> Table:
         """Draw the numbers of this moment."""
         progress, summary = self._stream.progress, self._stream.summary()
-        table = Table(show_header=False, box=None, padding=(0, 2))
+        table = Table(Column(overflow="fold"), Column(), show_header=False, box=None, padding=(0, 2))
         table.add_row("pairs", f"{summary.pairs}  at {progress.rate_hz:.1f} per second")
         if summary.latency_ms is not None:
             latency = summary.latency_ms
@@ -31,7 +31,7 @@ class Watch:
         if summary.malformed or summary.refused:
             table.add_row("", f"[red]{summary.malformed} messages malformed  {summary.refused} connections refused[/]")
         counted = [f"{count} {name.replace('_', ' ')}" for name, count in summary.frames.items() if count]
-        table.add_row("frames", "  ".join(counted))
+        table.add_row("frames", "  ".join(counted) or "none")
         scales = [f"{count} at {side} px" for side, count in summary.refined.items()]
         table.add_row("refined", "  ".join(scales) or "none")
         last = progress.last

@@ -128,9 +128,9 @@ class Bundle:
             If one is not in the bundle.
         """
         if segmentation and self.segment is None:
-            raise InputError(f"{self.path}: expected a segmentation network, found none; fluoropose train segment")
+            raise InputError(f"{self.path}: expected a segmentation network, which fluoropose train segment makes")
         if translation and self._translator is None:
-            raise InputError(f"{self.path}: expected a translation network, found none; fluoropose train style")
+            raise InputError(f"{self.path}: expected a translation network, which fluoropose train style makes")
         landmarks = self.manifest.networks.landmarks
         if landmarks is not None and landmarks.plain is not None and landmarks.plain != translation:
             seen = (

@@ -8,7 +8,7 @@ from pathlib import Path
 from fluoropose.bone import Bone
 from fluoropose.errors import InputError
 from fluoropose.registration.poses_file import PoseRow
-from fluoropose.streaming.sinks.named import open_table
+from fluoropose.streaming.sinks.named import open_table, require_table
 from fluoropose.streaming.sinks.tables import partial_of
 
 __all__ = ["export_poses"]
@@ -34,6 +34,8 @@ def export_poses(rows: Sequence[PoseRow], files: Sequence[str], bone: Bone, numb
         If a text names no such file, what it needs is not installed, it asks for times that are unknown, a row is of
         none of the trial's pairs, or an interrupted stream to the same file could still go on.
     """
+    for name in files:
+        require_table(name)
     for name in files:
         left = partial_of(Path(name.removeprefix("xmalab:")))
         if left.exists():

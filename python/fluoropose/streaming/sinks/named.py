@@ -18,12 +18,10 @@ from fluoropose.streaming.sinks.tables import AutoscoperTable, OpenSimTable, Pos
 from fluoropose.streaming.sinks.zeromq import ZeromqSink
 from fluoropose.tracking.kalman import Motion
 
-__all__ = ["counts_frames", "open_sink", "open_table", "require_sink"]
+__all__ = ["counts_frames", "open_sink", "open_table", "require_sink", "require_table"]
 
-_EXPECTED = (
-    "expected FILE.csv, FILE.parquet, FILE.c3d, FILE.mot, FILE.sto, FILE.tra, xmalab:FILE.csv, smooth:FILE.csv, "
-    "ring:FILE, zmq:tcp://HOST:PORT, igtl:[HOST:]PORT or lsl[:NAME]"
-)
+_TABLES = "FILE.csv, FILE.parquet, FILE.c3d, FILE.mot, FILE.sto, FILE.tra"
+_NO_TABLES = ("igtl", "lsl", "ring", "smooth", "zmq")
 _SUFFIXES = (".csv", ".parquet", ".c3d", ".mot", ".sto", ".tra")
 _NOT_CONTINUED = "cannot be continued; FILE.csv, .mot, .sto and xmalab: can"
 
@@ -38,7 +36,18 @@ def require_sink(text: str) -> None:
     elif kind == "lsl" or (rest and kind in ("ring", "smooth", "xmalab")):
         return
     elif Path(text).suffix.lower() not in _SUFFIXES:
-        raise InputError(f"sink: {_EXPECTED}, found {text!r}")
+        raise InputError(
+            f"sink: expected {_TABLES}, xmalab:FILE.csv, smooth:FILE.csv, ring:FILE, zmq:tcp://HOST:PORT, "
+            f"igtl:[HOST:]PORT or lsl[:NAME], found {text!r}"
+        )
+
+
+def require_table(text: str) -> None:
+    """Raise InputError unless ``text`` can name a file of ``open_table``; nothing is opened."""
+    kind, _, rest = text.partition(":")
+    known = rest if kind == "xmalab" else kind not in _NO_TABLES and Path(text).suffix.lower() in _SUFFIXES
+    if not known:
+        raise InputError(f"files: expected {_TABLES} or xmalab:FILE.csv, found {text!r}")
 
 
 def counts_frames(text: str) -> bool:
@@ -73,17 +82,18 @@ def open_sink(
     InputError
         If the text names no sink, what it needs is not installed, or it cannot go on with an earlier file.
     """
+    require_sink(text)
     kind, _, rest = text.partition(":")
     if kind == "igtl":
         host, port = host_and_port("sink", rest)
         return IgtlServer(bone.name, port, host, token)
     if kind == "zmq":
         return ZeromqSink(rest, bone.name, token)
-    if kind == "ring" and rest:
+    if kind == "ring":
         return PoseRing(rest)
     if kind == "lsl":
         return LslOutlet(rest or bone.name)
-    if kind == "smooth" and rest:
+    if kind == "smooth":
         if resume:
             raise InputError(f"sink: {text} {_NOT_CONTINUED}")
         return SmoothedFile(rest, motion)
@@ -100,11 +110,12 @@ def open_table(text: str, bone: Bone, numbers: Sequence[int] = (), *, resume: bo
     InputError
         If the text names no such file, what it needs is not installed, or it cannot go on with an earlier file.
     """
+    require_table(text)
     kind, _, rest = text.partition(":")
     suffix = Path(text).suffix.lower()
     if resume and suffix in (".parquet", ".c3d", ".tra"):
         raise InputError(f"sink: {text} {_NOT_CONTINUED}")
-    if kind == "xmalab" and rest:
+    if kind == "xmalab":
         return XmalabTable(rest, bone.name, numbers, resume=resume)
     if suffix == ".csv":
         return PosesTable(text, resume=resume)
@@ -114,6 +125,4 @@ def open_table(text: str, bone: Bone, numbers: Sequence[int] = (), *, resume: bo
         return C3dFile(text, bone)
     if suffix == ".tra":
         return AutoscoperTable(text, numbers)
-    if suffix in (".mot", ".sto"):
-        return OpenSimTable(text, bone.name, resume=resume)
-    raise InputError(f"sink: {_EXPECTED}, found {text!r}")
+    return OpenSimTable(text, bone.name, resume=resume)
