@@ -6,7 +6,6 @@ import gc
 import shutil
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
-from cameras import Cameras, errors, position, stream, tracked
+from cameras import Cameras, errors, stream, tracked
 from fluoropose.errors import ConfigError
 from fluoropose.geometry import Pose
 from fluoropose.learning.bundle import Bundle
@@ -62,26 +61,6 @@ def test_every_pair_becomes_a_pose(lab: Laboratory, tmp_path: Path) -> None:
     assert len(read_poses(tmp_path / "poses.csv")) == 60
 
 
-def test_the_images_refine_what_is_followed_and_bear_out_what_nobody_expects(lab: Laboratory) -> None:
-    """The cameras play the trial to and fro; where it turns round, the bone goes back at the same speed at once."""
-    tracker = Tracker(lab.bone, lab.rig, Bundle.load(lab.folder / "bone.fpbundle"))
-    found: list[Output] = []
-    stream = Stream(Cameras(lab, 60), tracker, Attenuating(16), [Callback(found.append)], policy="every")
-    summary = stream.run()
-    refined = [one.tracked.refined_px > 0 for one in found]
-    assert refined == 60 * [True]
-    # Measured: 0.04 degrees and 0.02 mm in the median; landmarks alone 0.6 and 0.1.
-    turns, shifts = errors(lab, found).T
-    assert np.median(turns) < 0.1
-    assert np.median(shifts) < 0.05
-    assert turns.max() < 0.5
-    assert shifts.max() < 0.3
-    surprises = [one for one in found[1:] if one.tracked.phase is Phase.ACQUIRED]
-    assert {position(one.number) for one in surprises} <= {18, 1, 0, 19}
-    assert 1 <= len(surprises) == summary.acquired - 1
-    assert all(one.tracked.distance > 5 for one in surprises)
-
-
 @pytest.mark.parametrize(
     ("wrong_deg", "phase", "most"),
     [(8.0, Phase.TRACKING, 0.2), (16.0, Phase.TRACKING, 0.2), (25.0, Phase.COASTING, 1.5)],
@@ -110,29 +89,6 @@ def test_landmarks_that_err_once_do_not_lead_the_track_away(
     # Measured: 0.07 degrees and 0.02 mm; while it coasts 0.8 and 0.44.
     assert np.degrees(truth.angle_to(pose)) < most
     assert np.linalg.norm(truth.translation_mm - pose.translation_mm) < most / 2
-
-
-def test_a_pair_that_waited_leaves_the_time_to_those_behind_it(lab: Laboratory) -> None:
-    tracker = Tracker(lab.bone, lab.rig, Bundle.load(lab.folder / "bone.fpbundle"))
-    frames = [map(Attenuating(16), pair) for pair in Cameras(lab, 4).stored]
-    waited_ms = [0, 0, 1000 / 30, 0]
-    found = [tracker.push(*frames[k], k / 30, waited_ms[k]) for k in range(4)]
-    assert [one.refined_px > 0 for one in found] == [True, True, False, True]
-
-
-def test_it_is_said_what_the_images_refined(lab: Laboratory) -> None:
-    found: list[Output] = []
-    tracker = Tracker(lab.bone, lab.rig, Bundle.load(lab.folder / "bone.fpbundle"))
-    watched = Stream(Cameras(lab, 6), tracker, Attenuating(16), [Callback(found.append)], policy="every")
-    summary = watched.run()
-    sides = Counter(one.tracked.refined_px for one in found)
-    assert 0 not in sides
-    assert summary.refined == dict(sides)
-    assert [one.row.source for one in found] == ["network+refinement"] * 6
-    console = Console(width=120, file=StringIO())
-    console.print(Watch(watched))
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert all(f"{count} at {side} px" in shown for side, count in sides.items())
 
 
 def test_a_trial_is_replayed_at_its_own_rate(lab: Laboratory) -> None:

@@ -75,11 +75,11 @@ def open_stream(
         If an input is missing or does not fit the others.
     """
     named = list(sinks) or [str(trial.out / "live.csv")]
-    parts = _Parts(trial, options, source, named)
+    parts = _Parts(trial, options, source, named, policy=policy)
     goes_on = resume and source == "frames"
     after = _last_frame(named) if goes_on else None
     opened = open_source(source, trial, parts.rig, speed, parts.token, after)
-    return parts.stream(opened, opened.bits, named, policy=policy, resume=resume, level=goes_on)
+    return parts.stream(opened, opened.bits, named, resume=resume, level=goes_on)
 
 
 def open_service(trial: Trial, source: str, sinks: Sequence[str], options: LiveOptions = _DEFAULT) -> Stream:
@@ -96,7 +96,13 @@ class _Parts:
     """What every stream of a trial needs."""
 
     def __init__(
-        self, trial: Trial, options: LiveOptions, source: str, sinks: Sequence[str], kinds: Mapping[str, str] = SOURCES
+        self,
+        trial: Trial,
+        options: LiveOptions,
+        source: str,
+        sinks: Sequence[str],
+        kinds: Mapping[str, str] = SOURCES,
+        policy: Policy = "latest",
     ) -> None:
         self.token = Token(options.token)
         require_source(source, trial, kinds)
@@ -106,7 +112,7 @@ class _Parts:
         require_inputs(trial, *_UNUSED, *(() if source == "frames" else _RECORDED))
         self._trial, self._options, self.rig = trial, options, Rig.load(trial.rig)
         self._pairer = _pairer(options.tolerance_s, self.rig)
-        self._tracker = _tracker(trial, self.rig, options)
+        self._policy, self._tracker = policy, _tracker(trial, self.rig, options, policy == "latest")
         trial.out.mkdir(parents=True, exist_ok=True)
 
     def stream(
@@ -115,7 +121,6 @@ class _Parts:
         bits: int | None,
         sinks: Sequence[str],
         *,
-        policy: Policy = "latest",
         resume: bool = False,
         level: bool = False,
     ) -> Stream:
@@ -135,7 +140,7 @@ class _Parts:
             for outlet in outlets:
                 outlet.close()
             raise
-        return Stream(source, tracker, attenuating, outlets, pairer=self._pairer, policy=policy, viewer=viewer)
+        return Stream(source, tracker, attenuating, outlets, pairer=self._pairer, policy=self._policy, viewer=viewer)
 
 
 def _last_frame(sinks: Sequence[str]) -> int | None:
@@ -155,7 +160,7 @@ def _level(outlets: Sequence[Sink]) -> None:
             table.begin_with(rows)
 
 
-def _tracker(trial: Trial, rig: Rig, options: LiveOptions) -> Tracker:
+def _tracker(trial: Trial, rig: Rig, options: LiveOptions, hurried: bool) -> Tracker:
     if trial.segmentation == "given":
         raise ConfigError('segmentation: expected "none" or "predicted" for a stream, found "given"')
     bone, bundle = Bone.load(trial.bone), Bundle.load(trial.bundle, options.device, fastest_precision())
@@ -169,6 +174,7 @@ def _tracker(trial: Trial, rig: Rig, options: LiveOptions) -> Tracker:
         segmenter=segmenter,
         translator=translator,
         refine_ms=options.refine_ms,
+        hurried=hurried,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from itertools import product
 
@@ -65,6 +66,9 @@ class Tracker:
         Most time that a pair may take to have its measured pose refined by the images, where the bundle runs, at the
         scale that the time allows (see `Closer`); less of it where the next pair would else have to wait. 0: it is not
         refined. Several trackers of one stream must share the time.
+    hurried
+        Whether a pair must be done before the next one is due. Where all are kept, however long that takes, only
+        ``refine_ms`` counts.
     proven
         Whether a bone that was searched for in the whole field is followed only where the images bear its pose out, see
         `Proof`. That takes some 20 ms when a track begins. Of tubes that fire in turn it asks nothing. One that is
@@ -87,6 +91,7 @@ class Tracker:
     segmenter: SegmentNetwork | None = None
     translator: StyleNetwork | None = None
     refine_ms: float = 15.0
+    hurried: bool = True
     proven: bool = True
 
     def __post_init__(self) -> None:
@@ -277,7 +282,8 @@ class Tracker:
         if self._closer is not None:
             knowing = expected.updated(found.world_from_bone, found.covariance + self._floor)
             since = motion_since(found.world_from_bone, knowing.rate, self.rig)
-            found, side = self._closer.refine(frames, found, self._pace.left_ms(clock.spent_ms), since)
+            left_ms = self._pace.left_ms(clock.spent_ms) if self.hurried else math.inf
+            found, side = self._closer.refine(frames, found, left_ms, since)
             clock.lap("refine")
         assert found.world_from_bone is not None
         assert found.covariance is not None
