@@ -137,6 +137,24 @@ def test_evaluate_and_report_on_the_command_line(lab: Laboratory, tmp_path: Path
     assert 'class="reference"' not in report.read_text()
 
 
+def test_evaluate_compares_what_a_stream_wrote_and_leaves_the_registered_poses_numbers_alone(
+    lab: Laboratory, tmp_path: Path
+) -> None:
+    toml = lab.toml(tmp_path / "walking.toml", tmp_path / "out")
+    live, reference = tmp_path / "out" / "live.csv", reference_file(lab, tmp_path / "truth.csv")
+    runner, asked = CliRunner(), ["evaluate", str(toml), "--reference", str(reference), "--poses", str(live)]
+    assert runner.invoke(app, ["register", str(toml), "--frames", "0:2"]).exit_code == 0
+    assert runner.invoke(app, ["stream", str(toml), "--fast"]).exit_code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    result = runner.invoke(app, asked)
+    assert result.exit_code == 0, result.output
+    assert "20 of 20 pairs have a pose" in result.output
+    largest = errors(lab, read_poses(live)).max(axis=0)
+    for name, value in zip(("geodesic angle, degrees", "distance of the origin, mm"), largest, strict=True):
+        assert re.search(rf"{name} .* {value:.3f} ", result.output), result.output
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
 def test_a_trial_without_any_pose_is_no_success(lab: Laboratory, tmp_path: Path) -> None:
     toml = lab.toml(tmp_path / "walking.toml", tmp_path / "out")
     toml.write_text(toml.read_text() + "[checks]\nmin_likeness = 1.0\nmin_peak_fit = 1.0\n")
@@ -151,7 +169,7 @@ def test_evaluating_before_registering_says_so(lab: Laboratory, tmp_path: Path) 
     reference = reference_file(lab, tmp_path / "truth.csv")
     result = CliRunner().invoke(app, ["evaluate", str(toml), "--reference", str(reference)])
     assert result.exit_code == 2
-    assert "register the trial first" in result.output
+    assert "poses.csv: expected a poses file, such as fluoropose register writes" in result.output
 
 
 def test_without_a_rate_times_are_unknown_and_charts_count_frames(lab: Laboratory, tmp_path: Path) -> None:

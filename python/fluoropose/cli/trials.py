@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from fluoropose.registration.poses_file import PoseRow
     from fluoropose.registration.summary import Summary
 
+PosesFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="a poses file, such as live.csv of fluoropose stream", show_default="poses.csv in the folder out"
+    ),
+]
+
 _CHECK = "no pair has a pose: check polarity, the order of the frames' folders, bone and rig"
 
 
@@ -52,7 +59,8 @@ def register(
             )
             raise typer.Exit(130) from None
     if result.resumed:
-        console.print(f"{result.resumed} pairs were there from an earlier run")
+        were = "pair was" if result.resumed == 1 else "pairs were"
+        console.print(f"{result.resumed} {were} there from an earlier run")
     write_report(loaded.out / "report.html", loaded, result.rows, result.summary)
     _show(result.summary, loaded.out)
     _show_doubts(result.rows)
@@ -73,25 +81,33 @@ def evaluate(
     ] = False,
     limit_deg: Annotated[float, typer.Option(help="success: largest angle")] = 5.0,
     limit_mm: Annotated[float, typer.Option(help="success: largest distance")] = 5.0,
+    poses: PosesFile = None,
 ) -> None:
-    """Compare a registered trial with reference poses; rewrites its summary.json and report.html."""
-    from fluoropose.registration.poses_file import read_poses
+    """Compare a trial's poses with reference poses.
+
+    Without --poses it compares the registered ones, and rewrites summary.json and report.html. Of another file, such as
+    the live.csv of fluoropose stream, the errors are printed and nothing is written.
+    """
     from fluoropose.registration.trial import load_trial
-    from fluoropose.report.compare import compare_trial
+    from fluoropose.report.compare import compare_poses, record_comparison
 
     loaded = load_trial(trial)
-    summary = compare_trial(
+    found = compare_poses(
         loaded,
+        loaded.out / "poses.csv" if poses is None else poses,
         reference,
         source_frame=source_frame,
         align=align,
         success_deg=limit_deg,
         success_mm=limit_mm,
     )
-    _show(summary, loaded.out)
-    registered = len(read_poses(loaded.out / "poses.csv"))
-    if summary.pairs < registered:
-        console.print(f"compared: {summary.pairs} of {registered} pairs; the others have no reference pose")
+    if poses is None:
+        _show(record_comparison(loaded, found), loaded.out)
+    else:
+        _show_errors(found.summary)
+    compared = found.summary.pairs
+    if compared < len(found.rows):
+        console.print(f"compared: {compared} of {len(found.rows)} pairs; the others have no reference pose")
 
 
 @app.command()
@@ -104,7 +120,7 @@ def export(
             show_default=False,
         ),
     ],
-    poses: Annotated[Path | None, typer.Option(help="a poses file", show_default="poses.csv in the folder out")] = None,
+    poses: PosesFile = None,
 ) -> None:
     """Write the poses of a registered trial to files of other programs."""
     from fluoropose.bone import Bone
@@ -164,7 +180,15 @@ def _show_doubts(rows: Sequence[PoseRow]) -> None:
 
 
 def _show(summary: Summary, out: Path) -> None:
-    """Print the table of a summary, and where the files are."""
+    """Print what a summary says, and where the files are."""
+    _show_errors(summary)
+    if summary.seconds_per_pair is not None:
+        console.print(f"{summary.seconds:.1f} s, {1000 * summary.seconds_per_pair:.0f} ms per pair")
+    console.print(f"results: [bold]{shown(out)}[/bold] (poses.csv, summary.json, report.html)")
+
+
+def _show_errors(summary: Summary) -> None:
+    """Print the table of a summary, and the share of the pairs within the limits."""
     table = Table(title=f"{summary.pairs - summary.failed} of {summary.pairs} pairs have a pose", title_justify="left")
     for heading in ("", "mean", "sd", "median", "95 %", "largest"):
         table.add_column(heading, justify="left" if not heading else "right")
@@ -177,6 +201,3 @@ def _show(summary: Summary, out: Path) -> None:
     if summary.success_rate is not None:
         rate = summary.success_rate
         console.print(f"{rate.value:.1%} of all pairs within {rate.deg:g} degrees and {rate.mm:g} mm")
-    if summary.seconds_per_pair is not None:
-        console.print(f"{summary.seconds:.1f} s, {1000 * summary.seconds_per_pair:.0f} ms per pair")
-    console.print(f"results: [bold]{shown(out)}[/bold] (poses.csv, summary.json, report.html)")

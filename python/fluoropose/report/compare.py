@@ -1,15 +1,15 @@
-"""Comparing a registered trial with reference poses, in numbers and in its report."""
+"""Comparing a trial's poses with reference poses, in numbers and in its report."""
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fluoropose.bone import Bone
-from fluoropose.errors import FileFormatError
 from fluoropose.evaluation import iou
 from fluoropose.geometry import Pose
 from fluoropose.registration.evaluate import evaluate, read_reference
@@ -22,13 +22,33 @@ from fluoropose.report.report import write_report
 from fluoropose.rig import Rig
 from fluoropose.silhouette import field_mask, silhouette
 
-__all__ = ["compare_trial", "overlap"]
+__all__ = ["Comparison", "compare_poses", "compare_trial", "overlap", "record_comparison"]
 
 _LIKELIER, _NOTICED_MM = 2.0, 0.5  # a reference in the wrong frame of the bone is further off than this
 
 
-def compare_trial(
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What ``compare_poses`` found.
+
+    Attributes
+    ----------
+    rows
+        All pairs of the poses file.
+    truth
+        The reference poses by frame, in the trial's world and bone frame; of the frames compared.
+    summary
+        Of the frames compared, without times.
+    """
+
+    rows: tuple[PoseRow, ...]
+    truth: dict[int, Pose]
+    summary: Summary
+
+
+def compare_poses(
     trial: Trial,
+    poses_path: Path,
     reference_path: Path,
     *,
     source_frame: bool = False,
@@ -36,15 +56,15 @@ def compare_trial(
     world_from_reference: Pose | None = None,
     success_deg: float = 5.0,
     success_mm: float = 5.0,
-) -> Summary:
-    """Compare the trial's poses.csv with reference poses; rewrites its summary.json and report.html.
-
-    The reference goes to evaluated_against.csv beside them, in the trial's world and bone frame, for later reports.
+) -> Comparison:
+    """Compare a file of poses of the trial's bone with reference poses; writes nothing.
 
     Parameters
     ----------
     trial
-        A trial that has been registered.
+        Names the rig and the bone.
+    poses_path
+        A poses file, such as ``fluoropose register`` or ``fluoropose stream`` writes.
     reference_path
         A poses file, or CSV with the columns frame, m00 ... m33.
     source_frame
@@ -61,14 +81,12 @@ def compare_trial(
     FileFormatError, InputError
         As ``fluoropose.registration.evaluate.evaluate``.
     """
-    if not (trial.out / "poses.csv").exists():
-        raise FileFormatError(f"{trial.out / 'poses.csv'}: not there yet; register the trial first")
     bone, rig = Bone.load(trial.bone), Rig.load(trial.rig)
     frames = (Pose.identity(), bone.bone_from_source)  # of the reference's bone: the bone's own, or the source's
     bone_from_reference_bone = frames[source_frame]
     result, other = (
         evaluate(
-            trial.out / "poses.csv",
+            poses_path,
             reference_path,
             landmarks_mm=bone.landmarks_mm,
             bone_from_reference_bone=frame,
@@ -80,7 +98,7 @@ def compare_trial(
         for frame in (bone_from_reference_bone, frames[not source_frame])
     )
     _warn_of_frame(reference_path, result.summary, other.summary, source_frame=source_frame)
-    rows = read_poses(trial.out / "poses.csv")
+    rows = tuple(read_poses(poses_path))
     stored = read_reference(reference_path)
     truth = {
         frame: result.world_from_reference * stored[frame] * bone_from_reference_bone.inverse()
@@ -88,17 +106,48 @@ def compare_trial(
     }
     pairs = [(row.world_from_bone, truth[row.frame]) for row in rows if row.frame in truth]
     shared = np.array([overlap(rig, bone, found, right) for found, right in pairs if found is not None])
-    timed = Summary.read(trial.out / "summary.json")
-    summary = result.summary.model_copy(
-        update={"iou": Statistics.of(shared), "seconds": timed.seconds, "seconds_per_pair": timed.seconds_per_pair}
+    return Comparison(rows, truth, result.summary.model_copy(update={"iou": Statistics.of(shared)}))
+
+
+def compare_trial(
+    trial: Trial,
+    reference_path: Path,
+    *,
+    source_frame: bool = False,
+    align: bool = False,
+    world_from_reference: Pose | None = None,
+    success_deg: float = 5.0,
+    success_mm: float = 5.0,
+) -> Summary:
+    """Compare the trial's poses.csv with reference poses; rewrites its summary.json and report.html.
+
+    The reference goes to evaluated_against.csv beside them, in the trial's world and bone frame, for later reports.
+    Parameters and errors are those of ``compare_poses``; the trial must have been registered.
+    """
+    found = compare_poses(
+        trial,
+        trial.out / "poses.csv",
+        reference_path,
+        source_frame=source_frame,
+        align=align,
+        world_from_reference=world_from_reference,
+        success_deg=success_deg,
+        success_mm=success_mm,
     )
+    return record_comparison(trial, found)
+
+
+def record_comparison(trial: Trial, found: Comparison) -> Summary:
+    """Rewrite summary.json and report.html of a registered trial, whose poses.csv was compared."""
+    timed = Summary.read(trial.out / "summary.json")
+    summary = found.summary.model_copy(update={"seconds": timed.seconds, "seconds_per_pair": timed.seconds_per_pair})
     summary.write(trial.out / "summary.json")
-    times = {row.frame: row.time_s for row in rows}
+    times = {row.frame: row.time_s for row in found.rows}
     write_poses(
         trial.out / REFERENCE,
-        [PoseRow(n, times[n], Status.OK, world_from_bone=pose, source="reference") for n, pose in truth.items()],
+        [PoseRow(n, times[n], Status.OK, world_from_bone=pose, source="reference") for n, pose in found.truth.items()],
     )
-    write_report(trial.out / "report.html", trial, rows, summary, truth)
+    write_report(trial.out / "report.html", trial, found.rows, summary, found.truth)
     return summary
 
 
