@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -55,6 +56,7 @@ def test_a_replayed_trial_gives_poses_and_numbers(lab: Laboratory, tmp_path: Pat
     assert numbers["latency_ms"]["p50"] > 0
     assert numbers["environment"]["python"]
     assert "latency, ms" in result.output
+    assert re.search(rf"pairs +20  at {numbers['pairs_per_second']:.1f} per second on average", result.output)
 
 
 def test_numbers_begin_a_line_of_their_own(lab: Laboratory, tmp_path: Path) -> None:
@@ -203,8 +205,10 @@ def test_a_rerun_continues_what_sigterm_stopped(lab: Laboratory, tmp_path: Path)
     assert errors(lab, rows).max(axis=0) == pytest.approx([0, 0], abs=2.0)
     assert json.loads((tmp_path / "out" / "stream.json").read_text())["pairs"] == 20 - len(first)
     assert (tmp_path / "out" / "poses.mot").read_text().splitlines()[2] == "nRows=20"
+    numbers = (tmp_path / "out" / "stream.json").read_bytes()
     assert run(lab, tmp_path, "--every", "--fast", "--resume", *sinks).exit_code == 0  # nothing is left to do
     assert len(read_poses(tmp_path / "out" / "live.csv")) == 20
+    assert (tmp_path / "out" / "stream.json").read_bytes() == numbers
 
 
 @pytest.mark.slow

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import fields
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from fluoropose.streaming import statistics
 from fluoropose.streaming.frame import Output
 from fluoropose.streaming.pairing import Counts
 from fluoropose.streaming.statistics import Progress
+from fluoropose.streaming.watch import numbers_table
 from fluoropose.tracking import Phase, Stages
 from outputs import POSES, output
 
@@ -48,6 +51,17 @@ def test_memory_stays_flat_and_the_largest_is_remembered(monkeypatch: pytest.Mon
     assert progress.latency_ms is not None
     assert progress.latency_ms.p50 == pytest.approx(94.5)  # of the last ten
     assert progress.latency_ms.max == 1000.0
+
+
+def test_one_pair_is_a_pair_and_has_no_rate() -> None:
+    progress = Progress()
+    progress.add(at(0, 3.0))
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(numbers_table(progress.summary(1, SOURCE, Counts(), ()), progress.last, "0.0 per second"))
+    lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
+    assert "pairs 1" in lines
+    assert "dropped 1 pair 4 frames overtaken" in lines
+    assert "5 messages malformed 6 connections refused" in lines
 
 
 def test_a_stream_without_pairs_has_no_latency() -> None:

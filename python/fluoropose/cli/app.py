@@ -215,7 +215,9 @@ TomlFile = Annotated[Path, typer.Argument(help="configuration file", show_defaul
 TrialFile = Annotated[Path, typer.Argument(help="the trial's TOML file", show_default=False)]
 Device = Annotated[
     str,
-    typer.Option(help="where networks and refinement run: cpu, cuda or cuda:N; cpu where that fails"),
+    typer.Option(
+        help="where networks and refinement run: cpu, cuda or cuda:N; the cpu goes on where a GPU fails on the way"
+    ),
 ]
 
 

@@ -112,7 +112,7 @@ def stream(
     loaded = load_trial(trial)
     policy: Policy = "every" if every or fast else "latest"
     opened = open_stream(loaded, source, sink or (), live, policy=policy, speed=None if fast else 1.0, resume=resume)
-    _watch(opened, loaded)
+    _watch(opened, loaded, resume=resume)
 
 
 @app.command()
@@ -143,15 +143,18 @@ def serve(
     _watch(opened, loaded)
 
 
-def _watch(opened: Stream, loaded: Trial) -> None:
+def _watch(opened: Stream, loaded: Trial, *, resume: bool = False) -> None:
     """Run a stream under a live view."""
     from rich.live import Live
 
     from fluoropose.streaming.run import run_stream
-    from fluoropose.streaming.watch import Watch
+    from fluoropose.streaming.watch import Watch, numbers_table
 
-    with Live(Watch(opened), console=console, refresh_per_second=4):
-        summary = run_stream(opened, loaded)
+    with Live(Watch(opened), console=console, refresh_per_second=4) as live:
+        summary = run_stream(opened, loaded, resume=resume)
+        live.update(
+            numbers_table(summary, opened.progress.last, f"{summary.pairs_per_second:.1f} per second on average")
+        )
     if not console.is_terminal:  # rich ends the last line in a terminal only
         console.line()
     for problem in summary.problems:

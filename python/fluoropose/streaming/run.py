@@ -183,13 +183,19 @@ def _pairer(tolerance_s: float | None, rig: Rig) -> Pairer:
     return Pairer(offset_s=offset_s) if tolerance_s is None else Pairer("time", tolerance_s, offset_s=offset_s)
 
 
-def run_stream(stream: Stream, trial: Trial) -> StreamSummary:
-    """Run a stream until it ends or the program is told to (SIGINT, SIGTERM); writes stream.json to ``trial.out``."""
+def run_stream(stream: Stream, trial: Trial, *, resume: bool = False) -> StreamSummary:
+    """Run a stream until it ends or the program is told to (SIGINT, SIGTERM); writes stream.json to ``trial.out``.
+
+    A resumed one that finds no pair left keeps the numbers of the run that it goes on from, as it keeps its rows.
+    """
+    numbers = trial.out / "stream.json"
     with _told_to_stop(stream.stop):
         try:
             return stream.run()
         finally:
-            stream.summary().write(trial.out / "stream.json")
+            summary = stream.summary()
+            if summary.pairs or not (resume and numbers.exists()):
+                summary.write(numbers)
 
 
 @contextmanager
