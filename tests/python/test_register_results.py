@@ -224,6 +224,7 @@ def test_errors_are_one_line_and_exit_code_2(
     assert result.exit_code == 2
     assert message.format(tmp=tmp_path) in result.stderr
     assert "Traceback" not in result.output
+    assert not result.stdout.strip()  # no bar of what was not begun
     assert len(result.stderr.strip().splitlines()) == 1
     shown = CliRunner().invoke(app, ["--debug", *arguments])
     assert isinstance(shown.exception, FluoroposeError)

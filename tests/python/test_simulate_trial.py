@@ -365,6 +365,8 @@ def test_the_command_writes_it(tmp_path: Path) -> None:
     ran = CliRunner().invoke(app, ["simulate", str(path), "--out", str(tmp_path / "out")])
     assert ran.exit_code == 0, ran.output
     assert (tmp_path / "out/trials/squat/view2/0000.png").exists()
+    told = (tmp_path / "out/squat_femur.toml").read_text().split("bundle = ")[0].splitlines()[-1]
+    assert "`fluoropose train landmarks` make it" in told
 
 
 def test_bones_may_be_called_anything(tmp_path: Path) -> None:

@@ -87,7 +87,8 @@ def simulate(
     """Simulate X-rays of moving bones: trials as a laboratory leaves them, and the truth. Goes on where it was stopped.
 
     A head whose neck bends, or two bones of a knee, before any rig. For every trial and bone a TRIAL_BONE.toml for
-    fluoropose register is written; truth/TRIAL/world_from_BONE.csv is the reference for fluoropose evaluate.
+    fluoropose register is written, which needs a BONE.fpbundle there that fluoropose dataset and train landmarks make;
+    truth/TRIAL/world_from_BONE.csv is the reference for fluoropose evaluate.
     """
     from fluoropose.simulate.trial.config import read_simulation
     from fluoropose.simulate.trial.write import write_simulation

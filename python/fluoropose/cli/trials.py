@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from fluoropose.cli.app import Device, TrialFile, app, console, shown
+from fluoropose.errors import FluoroposeError
 
 if TYPE_CHECKING:
     from fluoropose.registration.poses_file import PoseRow
@@ -52,6 +53,9 @@ def register(
 
         try:
             result = register_trial(loaded, frames, show, device)
+        except FluoroposeError:
+            bar.update(task, visible=False)  # inputs that are refused leave no bar behind
+            raise
         except KeyboardInterrupt:
             bar.stop()
             console.print(

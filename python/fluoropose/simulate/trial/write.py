@@ -229,6 +229,7 @@ def _write_tables(out: Path, scene: Scene, style: Style, trial: TrialConfig, vie
             "# what `fluoropose register` needs\n"
             'rig = "rig.json"\n'
             f"bone = {quoted(f'{bone}.h5')}\n"
+            "# not part of a simulation: `fluoropose dataset` and `fluoropose train landmarks` make it\n"
             f"bundle = {quoted(f'{bone}.fpbundle')}\n"
             f"frames = [{frames}]\n"
             f'times = "trials/{trial.name}/times.csv"\n'
