@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from threading import Thread
+from threading import Event, Thread, Timer, get_ident
+from types import FrameType
 
 import pytest
 
@@ -71,3 +73,29 @@ def test_wrong_arguments_are_named() -> None:
         BoundedQueue(1, "some")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="capacity"):
         BoundedQueue(0, "every")
+
+
+def test_whoever_waits_heeds_a_signal_that_did_not_wake_it() -> None:
+    queue: BoundedQueue[int] = BoundedQueue(1, "latest")
+    heard = Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        heard.set()
+        queue.close()
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    rescue = Timer(5.0, queue.close)
+    rescue.start()
+    # Another thread takes the signal, as a program's may; the handler is for the main thread all the same.
+    taker = Timer(0.2, lambda: signal.pthread_kill(get_ident(), signal.SIGUSR1))
+    taker.start()
+    begun = time.monotonic()
+    try:
+        assert queue.get() is None
+        assert heard.is_set()
+        assert time.monotonic() - begun < 4.0
+    finally:
+        rescue.cancel()
+        for timer in (rescue, taker):
+            timer.join()
+        signal.signal(signal.SIGUSR1, before)

@@ -13,6 +13,8 @@ __all__ = ["BoundedQueue", "Policy"]
 
 Policy = Literal["latest", "every"]
 T = TypeVar("T")
+# A signal just before the main thread falls asleep does not wake it: its handler runs when it wakes by itself.
+_HEEDED_S = 0.1
 
 
 class BoundedQueue(Generic[T]):
@@ -63,7 +65,8 @@ class BoundedQueue(Generic[T]):
     def get(self) -> T | None:
         """Wait for the oldest item and take it; None when the queue is closed and empty."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or bool(self._items))
+            while not self._changed.wait_for(lambda: self._closed or bool(self._items), _HEEDED_S):
+                pass
             item = self._items.popleft() if self._items else None
             self._changed.notify_all()
             return item
