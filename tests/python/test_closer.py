@@ -8,7 +8,7 @@ from fluoropose.geometry import Pose
 from fluoropose.registration.registration import Registration, Status
 from fluoropose.registration.trial import Checks
 from fluoropose.tracking.closer import Closer
-from test_refinement import TISSUE, bone, error, frames, off, rig
+from refinement_scene import TISSUE, bone, error, frames, off, rig
 
 
 def registration(pose: Pose | None) -> Registration:

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from fluoropose.geometry import Pose
 from fluoropose.refinement import GradientCorrelation, Objective, Refiner
 from fluoropose.registration.trial import Checks
-from test_refinement import SIDE, TISSUE, TRUTH, Image, Scene, bone, frames, off, rig
+from refinement_scene import SIDE, TISSUE, TRUTH, Image, Scene, bone, frames, off, rig
 
 CHECKS = Checks()
 COVERED = Scene(tissue=0.6, other=10.0, noise=0.1)  # by another bone, ten times as dense

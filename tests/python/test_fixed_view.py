@@ -11,7 +11,7 @@ from fluoropose.distortion import Distortion
 from fluoropose.io.stored_frame import Polarity, StoredFrame
 from fluoropose.refinement import fixed_view
 from fluoropose.rig import Fluoroscope
-from test_refinement import SIDE, TISSUE, TRUTH, bone, frames, rig
+from refinement_scene import SIDE, TISSUE, TRUTH, bone, frames, rig
 
 
 def plainly(signal: NDArray[np.float64], block: int) -> NDArray[np.float64]:

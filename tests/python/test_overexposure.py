@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from fluoropose.drr import Renderer
 from fluoropose.refinement import FixedView, Refiner, fixed_view
 from fluoropose.rig import Fluoroscope, Rig
-from test_refinement import SIDE, TRUTH, Image, error, implant, off, rig
+from refinement_scene import SIDE, TRUTH, Image, error, implant, off, rig
 
 BLUR_PX, GAMMA = 2.0, 0.6
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import test_refinement as refinement
+import refinement_scene as refinement
 from fluoropose.drr import Renderer
 from fluoropose.errors import FileFormatError, InputError
 from fluoropose.geometry import Pose
@@ -171,7 +171,7 @@ def test_a_tracker_refines_frames_of_two_moments(lab: Laboratory) -> None:
     bundle, renderer = Bundle.load(lab.folder / "bone.fpbundle"), Renderer(lab.bone.volume)
     found = {}
     for stated_s in (OFFSET_S, 0.0):
-        follower = Tracker(lab.bone, pulsed(lab.rig, stated_s), bundle)
+        follower = Tracker(lab.bone, pulsed(lab.rig, stated_s), bundle, refine_ms=1e4, hurried=False)
         errors = []
         for k in range(7):
             now, later = (moved(lab.truth[0], (k - 4 + at) * step) for at in (0.0, OFFSET_S * RATE))

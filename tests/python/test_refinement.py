@@ -2,146 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from drr_scenes import affine
-from fluoropose.bone import Bone
-from fluoropose.distortion import Distortion
 from fluoropose.drr import Renderer
 from fluoropose.errors import InputError
-from fluoropose.geometry import Pose, View
 from fluoropose.refinement import (
-    Adam,
-    Bobyqa,
     Box,
-    CmaEs,
     FixedView,
     GradientCorrelation,
     GradientInformation,
-    Lbfgs,
     LevenbergMarquardt,
     MovingBone,
-    NelderMead,
     Objective,
-    Optimiser,
-    Powell,
     Refiner,
-    Schedule,
     Starts,
     fixed_view,
     moved,
     refine,
 )
-from fluoropose.rig import CircularField, Fluoroscope, Rig
-from fluoropose.volume import Volume
-
-Image = NDArray[np.float32]
-SIDE = 320
-TRUTH = Pose.from_euler_zyx_deg([12.0, -25.0, 40.0], [6.0, -4.0, -330.0])
-
-
-@cache
-def bone() -> Bone:
-    """A lopsided lump with holes, 60 mm long."""
-    z, y, x = np.meshgrid(*[np.linspace(-1, 1, 61)] * 3, indexing="ij")
-    outside = (x / 0.55) ** 2 + (y / 0.7) ** 2 + (z / 0.9) ** 2
-    lump = (outside < 1) | ((x - 0.5) ** 2 + (y + 0.2) ** 2 + (z - 0.5) ** 2 < 0.09)
-    for centre, radius in (((0.1, 0.2, 0.3), 0.22), ((-0.2, -0.3, -0.2), 0.25), ((0.15, 0.1, -0.55), 0.18)):
-        lump &= sum((a - c) ** 2 for a, c in zip((x, y, z), centre, strict=True)) > radius**2
-    mu = np.where(lump, gaussian_filter(lump.astype(np.float32), 0.7), 0) * np.float32(0.03)
-    points = np.argwhere(lump)[::7, ::-1] - 30.0
-    return Bone(
-        name="lump",
-        volume=Volume(mu, affine((1.0, 1.0, 1.0), mu.shape)),
-        mask=lump,
-        vertices=points,
-        faces=np.array([[0, 1, 2]], np.int32),
-        landmarks_mm=points[[0, 50, 200, 500]],
-        landmark_names=("a", "b", "c", "d"),
-        symmetric_pairs=np.empty((0, 2), np.intp),
-        bone_from_source=Pose.identity(),
-    )
-
-
-@cache
-def implant(parts: int = 1) -> Bone:
-    """A plate of metal with a keel and a peg, as large as the bone, in voxels of 1 mm or ``parts`` times smaller."""
-    z, y, x = np.meshgrid(*[(np.arange(244, dtype=np.float32) - 121.5) / 122] * 3, indexing="ij")
-    tray = (np.abs(z) < 0.12) & (np.abs(x) < 0.7) & (np.abs(y) < 0.5)
-    tray |= (np.abs(x - 0.1) < 0.1) & (np.abs(y + 0.2) < 0.14) & (z > 0) & (z < 0.8)
-    tray |= (np.abs(x + 0.5) < 0.12) & (np.abs(y - 0.2) < 0.12) & (z > -0.5) & (z < 0)
-    side, block = 61 * parts, 4 // parts
-    share = tray.reshape(side, block, side, block, side, block).mean(axis=(1, 3, 5), dtype=np.float32)
-    volume = Volume(share * np.float32(0.5), affine((1 / parts,) * 3, share.shape))
-    return replace(bone(), volume=volume, mask=share > 0.5)
-
-
-@cache
-def rig() -> Rig:
-    turn = Pose.from_euler_zyx_deg([0.0, 80.0, 0.0], [0.0, 0.0, 0.0])
-    place = Pose(turn.rotation, np.array([0.0, 0.0, -330.0]) + turn.rotation @ np.array([0.0, 0.0, 330.0]))
-    grid = np.stack(np.meshgrid(*[np.linspace(0, SIDE - 1, 15)] * 2), axis=-1).reshape(-1, 2)
-    away = (grid - SIDE / 2) / (SIDE / 2)
-    barrel = grid + 6 * away * (away**2).sum(axis=1, keepdims=True)
-    distortion = Distortion.fit(barrel, grid, 5)
-    field = CircularField(SIDE / 2, SIDE / 2, SIDE / 2 - 4)
-    views = [View.from_sdd((SIDE, SIDE), 1000.0, 0.6, 0.6, 3.0, -5.0, p) for p in (None, place)]
-    return Rig(tuple(Fluoroscope(view, distortion, field) for view in views))
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What else is in the frames, and how noisy they are."""
-
-    tissue: float = 0.0
-    other: float = 0.0
-    noise: float = 0.0
-
-
-def frames(scene: Scene, pose: Pose = TRUTH) -> list[Image]:
-    """Recorded frames, bright = attenuating; the other bone is the same lump elsewhere, as dense as ``other`` says."""
-    rng = np.random.default_rng(4)
-    renderer = Renderer(bone().volume)
-    elsewhere = Pose(Pose.from_euler_zyx_deg([80.0, 20.0, 10.0], np.zeros(3)).rotation, [22.0, 30.0, -350.0])
-    found = []
-    for scope in rig().fluoroscopes:
-        line = renderer.render(scope.view, pose) + np.float32(scene.other) * renderer.render(scope.view, elsewhere)
-        v, u = np.mgrid[:SIDE, :SIDE].astype(np.float32)
-        line += scene.tissue * (1 + gaussian_filter(rng.normal(size=line.shape), 25) * 25)
-        at = scope.ideal_from_recorded(np.column_stack([u.ravel(), v.ravel()])).astype(np.float32)
-        recorded = _sampled(line.astype(np.float32), at)
-        signal = 0.9 * np.exp(-recorded) + scene.noise * rng.normal(size=line.shape)
-        signal[np.hypot(u - SIDE / 2, v - SIDE / 2) > SIDE / 2 - 4] = 0
-        found.append((1 - np.clip(signal, 0, 1)).astype(np.float32))
-    return found
-
-
-def _sampled(image: Image, at: NDArray[np.float32]) -> Image:
-    import cv2
-
-    at = at.reshape(SIDE, SIDE, 2)
-    return np.asarray(cv2.remap(image, at[..., 0], at[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
-
-
-def off(turn_deg: float, shift_mm: float, seed: int = 0) -> Pose:
-    rng = np.random.default_rng(seed)
-    axis, along = (v / np.linalg.norm(v) for v in rng.normal(size=(2, 3)))
-    return moved(TRUTH, np.concatenate([np.radians(turn_deg) * axis, shift_mm * along]))
-
-
-def error(pose: Pose) -> tuple[float, float]:
-    return float(np.degrees(pose.angle_to(TRUTH))), float(np.linalg.norm(pose.translation_mm - TRUTH.translation_mm))
-
-
-TISSUE = Scene(tissue=0.6, noise=0.01)
-CROWDED = Scene(tissue=0.6, other=1.0, noise=0.01)
-
+from fluoropose.rig import Fluoroscope, Rig
+from refinement_scene import CROWDED, TISSUE, TRUTH, Scene, bone, error, frames, implant, off, rig, windows
 
 # --- the main job ---------------------------------------------------------------------------------------------------
 
@@ -234,13 +118,6 @@ def test_metal_shows_its_outline_only_and_is_found_by_it() -> None:
 
 
 # --- its parts ------------------------------------------------------------------------------------------------------
-
-
-def windows(scene: Scene, near: Pose) -> list[FixedView]:
-    return [
-        fixed_view(scope, frame, near.apply(bone().vertices), 128)
-        for scope, frame in zip(rig().fluoroscopes, frames(scene), strict=True)
-    ]
 
 
 def test_a_window_is_free_of_distortion_and_knows_its_field() -> None:
@@ -369,79 +246,6 @@ def test_the_covariance_tells_how_far_noise_moves_the_pose() -> None:
     share = float(np.sqrt(np.mean(ratios)))
     # Measured: the errors' root mean square is 0.75 of what the covariances say.
     assert 0.5 < share < 1.5
-
-
-@pytest.mark.parametrize(
-    "optimiser",
-    [
-        Adam(60, box=Box(180, 1e3)),
-        Bobyqa(Box(8, 8)),
-        CmaEs(Box(8, 8), population=8, evaluations=500),
-        Lbfgs(Box(8, 8)),
-        NelderMead(Box(8, 8)),
-        Powell(Box(8, 8)),
-    ],
-    ids=lambda o: type(o).__name__,
-)
-def test_the_peers_optimisers_find_it_too(optimiser: Optimiser) -> None:
-    start = off(2.0, 2.0)
-    moving = MovingBone(bone().volume)
-    found = refine(moving, windows(TISSUE, start), start, optimiser=optimiser, schedule=Schedule(2, reach_px=8))
-    turn, shift = error(found.world_from_bone)
-    # Measured at most: 0.19 degrees and 0.023 mm.
-    assert turn < 0.4
-    assert shift < 0.06
-    assert found.covariance is None
-
-
-PEERS: list[Optimiser] = [
-    Adam(5),
-    Bobyqa(),
-    CmaEs(evaluations=20),
-    Lbfgs(),
-    NelderMead(evaluations=20),
-    Powell(evaluations=20),
-]
-
-
-@pytest.mark.parametrize("optimiser", PEERS, ids=lambda o: type(o).__name__)
-def test_where_nothing_shows_the_peers_optimisers_say_so(optimiser: Optimiser) -> None:
-    objective = Objective(MovingBone(bone().volume), windows(TISSUE, TRUTH), GradientCorrelation(), [TRUTH], 5.0)
-    away = moved(TRUTH, np.array([0, 0, 0, 0, 500.0, 0]))
-    found = optimiser.climb(objective, away)
-    assert np.isnan(found.value)
-    assert not found.converged
-    assert found.pose.angle_to(away) < 1e-9
-    np.testing.assert_allclose(found.pose.translation_mm, away.translation_mm)
-
-
-def test_a_pose_that_shows_nothing_is_not_the_best_of_bad_ones() -> None:
-    fixed = [replace(one, image=-one.image) for one in windows(TISSUE, TRUTH)]
-    objective = Objective(MovingBone(bone().volume), fixed, GradientCorrelation(), [TRUTH], 5.0)
-    assert objective.value(TRUTH) < -0.5
-    # Most of the box lies outside of the field.
-    found = CmaEs(Box(1.0, 400.0), evaluations=20).climb(objective, TRUTH)
-    assert found.value == pytest.approx(objective.value(found.pose), abs=1e-6)
-
-
-def test_adam_stays_in_its_box() -> None:
-    start = off(3.0, 3.0)
-    objective = Objective(MovingBone(bone().volume), windows(TISSUE, start), GradientCorrelation(), [start], 5.0)
-    found = Adam(30, box=Box(0.5, 0.5)).climb(objective, start)
-    assert found.value > objective.value(start)
-    assert np.abs(np.degrees((found.pose * start.inverse()).rotation_vector)).max() < 0.5 * (1 + 1e-6)
-    assert np.abs(found.pose.translation_mm - start.translation_mm).max() < 0.5 * (1 + 1e-6)
-
-
-def test_cma_es_has_random_numbers_of_its_own() -> None:
-    start = off(2.0, 2.0)
-    objective = Objective(MovingBone(bone().volume), windows(TISSUE, start), GradientCorrelation(), [start], 5.0)
-    np.random.seed(3)  # noqa: NPY002 the stream that others may rely on
-    expected = np.random.rand()  # noqa: NPY002
-    np.random.seed(3)  # noqa: NPY002
-    once, again = (CmaEs(evaluations=20, seed=0).climb(objective, start).value for _ in range(2))
-    assert once == again
-    assert np.random.rand() == expected  # noqa: NPY002
 
 
 def test_bad_settings_are_named() -> None:

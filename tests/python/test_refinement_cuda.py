@@ -24,7 +24,7 @@ from fluoropose.refinement import (
     Tone,
     moved,
 )
-from test_refinement import CROWDED, TISSUE, TRUTH, bone, frames, off, rig
+from refinement_scene import CROWDED, TISSUE, TRUTH, bone, frames, off, rig
 
 pytestmark = pytest.mark.needs_cuda
 

@@ -19,7 +19,7 @@ from fluoropose.refinement import (
     refine,
     refiner,
 )
-from test_refinement import TISSUE, TRUTH, Scene, bone, frames, off, rig, windows
+from refinement_scene import TISSUE, TRUTH, Scene, bone, frames, off, rig, windows
 
 
 def test_windows_are_not_halved_until_nothing_is_left_in_them() -> None:

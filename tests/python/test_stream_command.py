@@ -45,7 +45,7 @@ def errors(lab: Laboratory, rows: list[PoseRow]) -> np.ndarray:
 
 
 def test_a_replayed_trial_gives_poses_and_numbers(lab: Laboratory, tmp_path: Path) -> None:
-    result = run(lab, tmp_path, "--every", "--fast")
+    result = run(lab, tmp_path, "--every", "--fast", "--refine-ms", "10000")
     assert result.exit_code == 0, result.output
     rows = read_poses(tmp_path / "out" / "live.csv")
     assert [row.frame for row in rows] == list(range(20))

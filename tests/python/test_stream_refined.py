@@ -20,11 +20,15 @@ from fluoropose.tracking.stored import Attenuating
 from trial_laboratory import Laboratory
 
 
+def patient(lab: Laboratory) -> Tracker:
+    """A tracker that refines every pair, however busy the machine is."""
+    return Tracker(lab.bone, lab.rig, Bundle.load(lab.folder / "bone.fpbundle"), refine_ms=1e4, hurried=False)
+
+
 def test_the_images_refine_what_is_followed_and_bear_out_what_nobody_expects(lab: Laboratory) -> None:
     """The cameras play the trial to and fro; where it turns round, the bone goes back at the same speed at once."""
-    tracker = Tracker(lab.bone, lab.rig, Bundle.load(lab.folder / "bone.fpbundle"))
     found: list[Output] = []
-    stream = Stream(Cameras(lab, 60), tracker, Attenuating(16), [Callback(found.append)], policy="every")
+    stream = Stream(Cameras(lab, 60), patient(lab), Attenuating(16), [Callback(found.append)], policy="every")
     summary = stream.run()
     refined = [one.tracked.refined_px > 0 for one in found]
     assert refined == 60 * [True]
@@ -41,10 +45,10 @@ def test_the_images_refine_what_is_followed_and_bear_out_what_nobody_expects(lab
 
 
 def test_a_pair_that_waited_leaves_the_time_to_those_behind_it(lab: Laboratory) -> None:
-    tracker = Tracker(lab.bone, lab.rig, Bundle.load(lab.folder / "bone.fpbundle"))
-    frames = [map(Attenuating(16), pair) for pair in Cameras(lab, 4).stored]
-    waited_ms = [0, 0, 1000 / 30, 0]
-    found = [tracker.push(*frames[k], k / 30, waited_ms[k]) for k in range(4)]
+    tracker = Tracker(lab.bone, lab.rig, Bundle.load(lab.folder / "bone.fpbundle"), refine_ms=1e4)
+    first, second = map(Attenuating(16), Cameras(lab, 1).stored[0])
+    waited_ms = [0, 0, 400, 0]  # of pairs that come every 400 ms, which is enough on a busy machine
+    found = [tracker.push(first, second, 0.4 * k, waited_ms[k]) for k in range(4)]
     assert [one.refined_px > 0 for one in found] == [True, True, False, True]
 
 
@@ -61,8 +65,7 @@ def test_where_no_pair_is_dropped_none_is_hurried(lab: Laboratory) -> None:
 
 def test_it_is_said_what_the_images_refined(lab: Laboratory) -> None:
     found: list[Output] = []
-    tracker = Tracker(lab.bone, lab.rig, Bundle.load(lab.folder / "bone.fpbundle"))
-    watched = Stream(Cameras(lab, 6), tracker, Attenuating(16), [Callback(found.append)], policy="every")
+    watched = Stream(Cameras(lab, 6), patient(lab), Attenuating(16), [Callback(found.append)], policy="every")
     summary = watched.run()
     sides = Counter(one.tracked.refined_px for one in found)
     assert 0 not in sides

@@ -20,8 +20,6 @@ from fluoropose.learning.coordinates import normalised_from_px, px_from_normalis
 from fluoropose.learning.dataset import RadiographSet, make_dataset
 from fluoropose.learning.landmark_net import LandmarkNet
 from fluoropose.learning.preprocess import Preprocessing
-from fluoropose.learning.training import batches as batches_module
-from fluoropose.learning.training.batches import Batches
 from fluoropose.learning.training.landmarks import LandmarkTraining, landmark_loss, train_landmarks
 from fluoropose.learning.training.module import train_on_set
 from fluoropose.learning.training.resume import WholeCheckpoints
@@ -384,39 +382,6 @@ def test_two_processes_train_together(set_path: Path, tmp_path: Path) -> None:
     assert Bundle.load(out).segment is not None
     state = torch.load(tmp_path / "toy.fpbundle.work" / "segment" / "last.ckpt", weights_only=False)
     assert state["global_step"] == 2  # 32 samples, 8 per batch and process
-
-
-def test_processes_share_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = list(Batches(torch.arange(40), 4, seed=3, shuffle=True))
-    shares = []
-    for rank in range(3):
-        monkeypatch.setattr(batches_module, "_rank", lambda rank=rank: (rank, 3))
-        shares.append(list(Batches(torch.arange(40), 4, seed=3, shuffle=True)))
-    assert [len(share) for share in shares] == [3, 3, 3]
-    together = [batch for step in zip(*shares, strict=True) for batch in step]
-    for (rows, seed), (expected, expected_seed) in zip(together, whole, strict=False):
-        assert torch.equal(rows, expected)
-        assert seed == expected_seed
-
-
-@pytest.mark.parametrize(("samples", "processes"), [(40, 3), (10, 8), (500, 3)])
-def test_processes_test_on_all_samples(samples: int, processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    tested = []
-    for rank in range(processes):
-        monkeypatch.setattr(batches_module, "_rank", lambda rank=rank: (rank, processes))
-        tested.append([rows for rows, _ in Batches(torch.arange(samples), 8, seed=3, shuffle=False)])
-    assert len({len(one) for one in tested}) == 1
-    assert torch.equal(torch.cat([rows for one in tested for rows in one]).unique(), torch.arange(samples))
-
-
-def test_batches_are_handed_over_together() -> None:
-    single = list(Batches(torch.arange(22), 4, seed=3, shuffle=True))
-    several = Batches(torch.arange(22), 4, seed=3, shuffle=True, together=3)
-    assert (several.steps, len(several)) == (5, 2)
-    joined = list(several)
-    assert [len(rows) for rows, _ in joined] == [12, 8]
-    assert torch.equal(torch.cat([rows for rows, _ in joined]), torch.cat([rows for rows, _ in single]))
-    assert [seed for _, seed in joined] == [single[0][1], single[3][1]]
 
 
 @pytest.mark.slow
