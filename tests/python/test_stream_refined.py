@@ -47,8 +47,8 @@ def test_the_images_refine_what_is_followed_and_bear_out_what_nobody_expects(lab
 def test_a_pair_that_waited_leaves_the_time_to_those_behind_it(lab: Laboratory) -> None:
     tracker = Tracker(lab.bone, lab.rig, Bundle.load(lab.folder / "bone.fpbundle"), refine_ms=1e4)
     first, second = map(Attenuating(16), Cameras(lab, 1).stored[0])
-    waited_ms = [0, 0, 400, 0]  # of pairs that come every 400 ms, which is enough on a busy machine
-    found = [tracker.push(first, second, 0.4 * k, waited_ms[k]) for k in range(4)]
+    waited_ms = [0, 0, 200, 0]  # of pairs that come every 200 ms, which is enough on a busy machine
+    found = [tracker.push(first, second, 0.2 * k, waited_ms[k]) for k in range(4)]
     assert [one.refined_px > 0 for one in found] == [True, True, False, True]
 
 
