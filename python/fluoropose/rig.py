@@ -94,9 +94,12 @@ class Fluoroscope:
 
     def sees(self, ideal_pixels: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Tell for ideal pixels (n, 2) whether they fall inside the recorded image and its circular field."""
-        recorded = self.recorded_from_ideal(ideal_pixels)
-        inside = self.view.contains(ideal_pixels) & self.view.contains(recorded)  # both images are of one size
-        return inside if self.field is None else inside & self.field.contains(recorded)
+        return self.shows(ideal_pixels, self.recorded_from_ideal(ideal_pixels))
+
+    def shows(self, ideal_pixels: NDArray[np.float64], recorded_pixels: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Tell what ``sees`` does, where it is known already which recorded pixels (n, 2) they are."""
+        inside = self.view.contains(ideal_pixels) & self.view.contains(recorded_pixels)  # both images are of one size
+        return inside if self.field is None else inside & self.field.contains(recorded_pixels)
 
 
 @dataclass(frozen=True, eq=False)

@@ -208,9 +208,7 @@ def _seen(fluoroscope: Fluoroscope, ideal_px: NDArray[np.float64]) -> NDArray[np
         return fluoroscope.sees(ideal_px)
     u, v = np.ascontiguousarray((ideal_px + _beyond_px(fluoroscope)).T / _GRID_PX, dtype=np.float32)
     moved = [cv2.remap(one, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).ravel() for one in offsets]
-    recorded = ideal_px + np.column_stack(moved)
-    inside = fluoroscope.view.contains(ideal_px) & fluoroscope.view.contains(recorded)
-    return inside if fluoroscope.field is None else inside & fluoroscope.field.contains(recorded)
+    return fluoroscope.shows(ideal_px, ideal_px + np.column_stack(moved))
 
 
 @lru_cache(maxsize=32)
