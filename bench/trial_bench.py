@@ -18,7 +18,7 @@ from fluoropose.learning.config import DatasetConfig, load_config
 from fluoropose.registration.register import TrialResult, register_trial
 from fluoropose.registration.summary import Statistics, Summary
 from fluoropose.registration.trial import Trial
-from fluoropose.report.compare import compare_trial
+from fluoropose.report.compare import compare_poses, record_comparison
 
 console = Console()
 
@@ -96,10 +96,11 @@ def registered(
 ) -> Summary:
     """Register a trial from scratch and compare it with its reference, which only this comparison reads.
 
-    The reference is as for ``compare_trial``.
+    The reference is as for ``compare_poses``.
     """
     from_scratch(trial, arguments)
-    return compare_trial(trial, reference, source_frame=source_frame, world_from_reference=world_from_reference)
+    found = compare_poses(trial, reference, source_frame=source_frame, world_from_reference=world_from_reference)
+    return record_comparison(trial, found)
 
 
 def from_scratch(trial: Trial, arguments: Arguments) -> TrialResult:

@@ -22,7 +22,7 @@ from fluoropose.registration.register import register_trial
 from fluoropose.registration.registration import Status
 from fluoropose.registration.summary import Summary
 from fluoropose.registration.trial import load_trial
-from fluoropose.report.compare import compare_trial, overlap
+from fluoropose.report.compare import compare_poses, overlap, record_comparison
 from trial_laboratory import Laboratory, errors
 
 
@@ -63,7 +63,7 @@ def reference_file(lab: Laboratory, path: Path) -> Path:
 def test_comparison_fills_the_summary_and_the_report(lab: Laboratory, tmp_path: Path) -> None:
     trial = lab.trial(tmp_path / "out")
     rows = register_trial(trial).rows
-    summary = compare_trial(trial, reference_file(lab, tmp_path / "truth.csv"))
+    summary = record_comparison(trial, compare_poses(trial, reference_file(lab, tmp_path / "truth.csv")))
     assert summary.geodesic_error_deg is not None
     assert summary.geodesic_error_deg.max == pytest.approx(errors(lab, rows)[:, 0].max(), abs=1e-6)
     assert summary.iou is not None
@@ -365,12 +365,12 @@ def test_a_reference_in_another_frame_of_the_bone_is_warned_of(lab: Laboratory, 
     with pytest.warns(
         UserWarning, match=r"ct\.csv: [\d.]+ mm from the poses found, 0\.0\d+ mm if .*: try with --source"
     ):
-        compare_trial(measured, tmp_path / "ct.csv")
-    compare_trial(measured, tmp_path / "ct.csv", source_frame=True)  # no warning, or it would be an error here
+        compare_poses(measured, tmp_path / "ct.csv")
+    compare_poses(measured, tmp_path / "ct.csv", source_frame=True)  # no warning, or it would be an error here
     own = [replace(row, world_from_bone=lab.truth[row.frame]) for row in rows]
     write_poses(tmp_path / "own.csv", own)
     with pytest.warns(UserWarning, match=r"own\.csv: .* if it moves the bone by its own frame: try without"):
-        compare_trial(measured, tmp_path / "own.csv", source_frame=True)
+        compare_poses(measured, tmp_path / "own.csv", source_frame=True)
 
 
 def test_poses_set_by_hand_in_the_results_are_not_written_over(lab: Laboratory, tmp_path: Path) -> None:

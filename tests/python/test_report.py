@@ -15,7 +15,7 @@ from fluoropose.registration.registration import Status
 from fluoropose.registration.summary import summarise
 from fluoropose.registration.triangulation import triangulate
 from fluoropose.report import write_report
-from fluoropose.report.compare import compare_trial
+from fluoropose.report.compare import compare_poses, record_comparison
 from fluoropose.report.report import _curves, _fit_mm
 from trial_laboratory import Laboratory
 from triangulation_scene import PAIRS, scene
@@ -93,7 +93,7 @@ def test_pairs_without_a_reference_are_counted(lab: Laboratory, tmp_path: Path) 
     write_poses(tmp_path / "poses.csv", rows)
     summarise(4, 3).write(tmp_path / "summary.json")
     write_poses(tmp_path / "reference.csv", rows[:1])
-    compare_trial(trial, tmp_path / "reference.csv")
+    record_comparison(trial, compare_poses(trial, tmp_path / "reference.csv"))
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<b>1 / 4</b><span>pairs with a pose</span>" in text
     assert "3 of 4 pairs have no pose" in text

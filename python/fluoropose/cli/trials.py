@@ -98,8 +98,8 @@ def evaluate(
     loaded = load_trial(trial)
     found = compare_poses(
         loaded,
-        loaded.out / "poses.csv" if poses is None else poses,
         reference,
+        poses_path=poses,
         source_frame=source_frame,
         align=align,
         success_deg=limit_deg,

@@ -27,7 +27,7 @@ from fluoropose.registration.register import register_trial
 from fluoropose.registration.registration import Status
 from fluoropose.registration.summary import Summary
 from fluoropose.registration.trial import load_trial
-from fluoropose.report.compare import compare_trial
+from fluoropose.report.compare import compare_poses, record_comparison
 from fluoropose.simulate.folder import write_calibration, write_head, write_trial
 from fluoropose.simulate.laboratory import Laboratory, install
 from fluoropose.simulate.motion import Walking
@@ -117,7 +117,7 @@ def run_demo(out: str | Path, pairs: int = 90, console: Console | None = None) -
     console.rule("4  comparison with the truth")
     with console.status("overlaps and report"):
         _write_reference(out, bone, found.world_from_files, times.tolist())
-        summary = compare_trial(trial, out / "reference.csv")
+        summary = record_comparison(trial, compare_poses(trial, out / "reference.csv"))
     console.print(_table(summary, found))
     if summary.success_rate is not None:
         rate = summary.success_rate

@@ -22,7 +22,7 @@ from fluoropose.report.report import write_report
 from fluoropose.rig import Rig
 from fluoropose.silhouette import field_mask, silhouette
 
-__all__ = ["Comparison", "compare_poses", "compare_trial", "overlap", "record_comparison"]
+__all__ = ["Comparison", "compare_poses", "overlap", "record_comparison"]
 
 _LIKELIER, _NOTICED_MM = 2.0, 0.5  # a reference in the wrong frame of the bone is further off than this
 
@@ -48,25 +48,25 @@ class Comparison:
 
 def compare_poses(
     trial: Trial,
-    poses_path: Path,
     reference_path: Path,
     *,
+    poses_path: Path | None = None,
     source_frame: bool = False,
     align: bool = False,
     world_from_reference: Pose | None = None,
     success_deg: float = 5.0,
     success_mm: float = 5.0,
 ) -> Comparison:
-    """Compare a file of poses of the trial's bone with reference poses; writes nothing.
+    """Compare poses of the trial's bone with reference poses; writes nothing, see ``record_comparison``.
 
     Parameters
     ----------
     trial
         Names the rig and the bone.
-    poses_path
-        A poses file, such as ``fluoropose register`` or ``fluoropose stream`` writes.
     reference_path
         A poses file, or CSV with the columns frame, m00 ... m33.
+    poses_path
+        A poses file, such as ``fluoropose stream`` writes; the trial's poses.csv by default.
     source_frame
         The reference carries the frame that the bone was made from (the CT's or the mesh's), not the bone's own.
     align
@@ -82,6 +82,7 @@ def compare_poses(
         As ``fluoropose.registration.evaluate.evaluate``.
     """
     bone, rig = Bone.load(trial.bone), Rig.load(trial.rig)
+    poses_path = trial.out / "poses.csv" if poses_path is None else poses_path
     frames = (Pose.identity(), bone.bone_from_source)  # of the reference's bone: the bone's own, or the source's
     bone_from_reference_bone = frames[source_frame]
     result, other = (
@@ -109,36 +110,11 @@ def compare_poses(
     return Comparison(rows, truth, result.summary.model_copy(update={"iou": Statistics.of(shared)}))
 
 
-def compare_trial(
-    trial: Trial,
-    reference_path: Path,
-    *,
-    source_frame: bool = False,
-    align: bool = False,
-    world_from_reference: Pose | None = None,
-    success_deg: float = 5.0,
-    success_mm: float = 5.0,
-) -> Summary:
-    """Compare the trial's poses.csv with reference poses; rewrites its summary.json and report.html.
+def record_comparison(trial: Trial, found: Comparison) -> Summary:
+    """Rewrite summary.json and report.html of a registered trial, whose poses.csv was compared.
 
     The reference goes to evaluated_against.csv beside them, in the trial's world and bone frame, for later reports.
-    Parameters and errors are those of ``compare_poses``; the trial must have been registered.
     """
-    found = compare_poses(
-        trial,
-        trial.out / "poses.csv",
-        reference_path,
-        source_frame=source_frame,
-        align=align,
-        world_from_reference=world_from_reference,
-        success_deg=success_deg,
-        success_mm=success_mm,
-    )
-    return record_comparison(trial, found)
-
-
-def record_comparison(trial: Trial, found: Comparison) -> Summary:
-    """Rewrite summary.json and report.html of a registered trial, whose poses.csv was compared."""
     timed = Summary.read(trial.out / "summary.json")
     summary = found.summary.model_copy(update={"seconds": timed.seconds, "seconds_per_pair": timed.seconds_per_pair})
     summary.write(trial.out / "summary.json")
